@@ -1,0 +1,12 @@
+"""SDAR Gym: text environments, skill retrieval and self-distilled agentic reinforcement learning.
+
+Importing this package registers the environments; it needs gymnasium and numpy only, and takes under a second. Torch,
+Ray and Java load where they are used.
+"""
+
+from sdar_gym import envs as _envs
+
+__version__ = "0.1.0"
+
+_envs.register_builtin()
+_envs.load_plugins()

@@ -1,0 +1,155 @@
+"""`sdar/ALFWorld-v0`: household tasks in the ALFRED text world, on a native engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sdar_gym.envs.alfworld.engine import Engine
+from sdar_gym.envs.alfworld.generator import GeneratedSource, task_type_of
+from sdar_gym.envs.alfworld.sources import SPLITS, GameSource, load_cached, open_source
+from sdar_gym.envs.alfworld.world import TASK_TYPES
+from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
+
+# The word that stands for the generator where a path to real games could stand.
+GENERATED = "generated"
+
+
+class ALFWorldEnv(TextEnv):
+    """ALFWorld: household tasks in a text room.
+
+    Task:
+        Find things in a room, change them (heat, cool, clean), and put them somewhere; or look at one under a lamp.
+        Six task types. The task sentence ends the first observation.
+
+    Observation:
+        The text the world shows, the same as ALFWorld 0.4.2 gives on TextWorld.
+
+    Action:
+        One command, such as `go to fridge 1` or `take apple 1 from fridge 1`. It has to match an admissible command to
+        the letter; anything else answers "Nothing happens." and counts as a turn.
+
+    Reward:
+        `success_reward` when the goal is reached, else 0. Default 1, as ALFWorld's own.
+
+    Episode end:
+        Terminated when won; truncated after `max_steps` turns (50 as in the published runs).
+
+    Info:
+        `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`.
+
+    Splits:
+        `train`, `valid_seen`, `valid_unseen`: the official folders of real games. Generated games have the same three:
+        `valid_unseen` plays in floor plans that no train game has.
+
+    Arguments:
+        games: `"generated"`, or a folder or archive of real games; by default `$ALFWORLD_DATA` if it is set, else
+            generated games.
+        split: The split that `reset()` draws from.
+        task_types: Only these task types; default all six.
+        scene: Size of generated rooms, `full` or `small`.
+        max_steps: Turn limit.
+        success_reward: Reward of winning.
+
+    Differences from the reference:
+        Only the engine: no planner, no expert plans in `info`. The grammar inside a game file is never evaluated.
+
+    Version history:
+        v0: first release.
+    """
+
+    def __init__(
+        self,
+        games: str | os.PathLike[str] | None = None,
+        split: str = "train",
+        task_types: Sequence[str] | None = None,
+        scene: str = "full",
+        max_steps: int = 50,
+        success_reward: float = 1.0,
+        render_mode: str | None = None,
+    ):
+        super().__init__(max_steps, render_mode)
+        unknown = sorted(set(task_types or ()) - set(TASK_TYPES))
+        if unknown:
+            raise ValueError(f"Unknown ALFWorld task type(s) {unknown}; choose from {', '.join(TASK_TYPES)}.")
+        if split not in SPLITS:
+            raise TaskNotFoundError(f"Unknown split {split!r}; ALFWorld has {', '.join(SPLITS)}.")
+        self._source = game_source(games, scene)
+        self._split = split
+        self._task_types = frozenset(task_types or TASK_TYPES)
+        self._success_reward = float(success_reward)
+        self._choices: dict[str, tuple[str, ...]] = {}
+        self._engine: Engine | None = None
+        self.task_ids(split)  # An empty split is refused here rather than at the first reset.
+
+    def task_ids(self, split: str | None = None) -> tuple[str, ...]:
+        """The ids of all tasks of a split (default: the environment's) that have one of its task types.
+
+        Raises:
+            TaskNotFoundError: The split has none.
+        """
+        split = split or self._split
+        if split not in self._choices:
+            ids = self._source.task_ids(split)
+            if self._task_types != frozenset(TASK_TYPES):
+                ids = tuple(task_id for task_id in ids if self.task_type(task_id) in self._task_types)
+            if not ids:
+                raise TaskNotFoundError(f"Split {split!r} holds no tasks of type(s) {sorted(self._task_types)}.")
+            self._choices[split] = ids
+        return self._choices[split]
+
+    def task_type(self, task_id: str) -> str:
+        """The task type of an id, read off the id alone."""
+        named = next((kind for kind in TASK_TYPES if kind in task_id), None)
+        return named or task_type_of(task_id)
+
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        task_id = options.get("task_id")
+        if task_id is None:
+            ids = self.task_ids(options.get("split"))
+            task_id = ids[int(self.np_random.integers(len(ids)))]
+        game = load_cached(self._source, task_id)
+        split = next((split for split in SPLITS if split in task_id.split("/")[:2]), self._split)
+        return Task(game.task_id, game.task_type, split, game.task)
+
+    def _begin(self, task: Task) -> Turn:
+        self._engine = Engine(load_cached(self._source, task.task_id))
+        return self._turn_after(self._engine.intro(), True)
+
+    def _act(self, action: str) -> Turn:
+        assert self._engine is not None  # step() has made sure of a running episode
+        return self._turn_after(*self._engine.act(action))
+
+    def _turn_after(self, observation: str, action_valid: bool) -> Turn:
+        engine = self._engine
+        assert engine is not None
+        won = engine.won
+        return Turn(
+            observation=observation,
+            reward=self._success_reward if won else 0.0,
+            terminated=won,
+            action_valid=action_valid,
+            admissible_actions=engine.admissible(),
+            score=float(won),
+            won=won,
+        )
+
+    def close(self) -> None:
+        """Drop the running episode; closing twice is fine."""
+        self._engine = None
+        self._ended = True
+
+
+def game_source(games: str | os.PathLike[str] | None, scene: str) -> GameSource:
+    """The games that an `ALFWorldEnv` with these arguments plays.
+
+    Raises:
+        ValueError: The folder holds no games, or the scene size is unknown.
+    """
+    if games is None:
+        games = os.environ.get("ALFWORLD_DATA") or GENERATED
+    if games == GENERATED:
+        return GeneratedSource(scene)
+    return open_source(Path(games))

@@ -1,0 +1,199 @@
+"""Generates ALFWorld games without any download: a room, a goal it can satisfy, and the walkthrough that does it.
+
+A task id says everything (`<size>/<split>/<number>`), so a generated game needs no file: the same id gives the same
+game in every process and Python version.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from random import Random
+
+from sdar_gym.envs.alfworld.expert import walkthrough
+from sdar_gym.envs.alfworld.scenes import (
+    SCENE_SIZES,
+    SceneSize,
+    sample_objects,
+    sample_place,
+    sample_receptacles,
+    statistics,
+    weighted,
+)
+from sdar_gym.envs.alfworld.sources import SPLITS
+from sdar_gym.envs.alfworld.world import TASK_TYPES, Game, Goal, game_from_json
+from sdar_gym.envs.text_env import TaskNotFoundError
+
+# Raise whenever a change makes ids give other games: panels are frozen against it.
+GENERATOR_VERSION = 1
+SPLIT_SIZES = {"train": 60_000, "valid_seen": 1_200, "valid_unseen": 1_200}
+# Real task sentences use each wording about equally often.
+_SENTENCES = {
+    "pick_and_place_simple": ("put a {o} in {t}.", "put some {o} on {t}."),
+    "look_at_obj_in_light": ("look at {o} under the {t}.", "examine the {o} with the {t}."),
+    "pick_clean_then_place_in_recep": ("put a clean {o} in {t}.", "clean some {o} and put it in {t}."),
+    "pick_heat_then_place_in_recep": ("put a hot {o} in {t}.", "heat some {o} and put it in {t}."),
+    "pick_cool_then_place_in_recep": ("put a cool {o} in {t}.", "cool some {o} and put it in {t}."),
+    "pick_two_obj_and_place": ("put two {o} in {t}.", "find two {o} and put them in {t}."),
+}
+_CHANGES = {
+    "pick_clean_then_place_in_recep": ("SinkBasin", "isClean", "cleanable"),
+    "pick_heat_then_place_in_recep": ("Microwave", "isHot", "heatable"),
+    "pick_cool_then_place_in_recep": ("Fridge", "isCool", "coolable"),
+}
+_BASINS = {"SinkBasin": "Sink", "BathtubBasin": "Bathtub"}
+
+
+class GeneratedSource:
+    """The generator as a source of games.
+
+    Args:
+        size: `full` (real floor plans) or `small`.
+    """
+
+    def __init__(self, size: str):
+        if size not in SCENE_SIZES:
+            raise ValueError(f"Unknown scene size {size!r}; choose one of {', '.join(SCENE_SIZES)}.")
+        self._size = size
+
+    def task_ids(self, split: str) -> tuple[str, ...]:
+        """All task ids of a split; the six task types take turns."""
+        if split not in SPLITS:
+            raise TaskNotFoundError(f"Unknown split {split!r}; ALFWorld has {', '.join(SPLITS)}.")
+        return tuple(f"{self._size}/{split}/{number:06d}" for number in range(SPLIT_SIZES[split]))
+
+    def load(self, task_id: str) -> Game:
+        """Generate the game of this id."""
+        return generate_game(task_id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GeneratedSource) and other._size == self._size
+
+    def __hash__(self) -> int:
+        return hash((GeneratedSource, self._size))
+
+
+def task_type_of(task_id: str) -> str:
+    """The task type of a generated id, without generating the game."""
+    return TASK_TYPES[int(task_id.rsplit("/", 1)[1]) % len(TASK_TYPES)]
+
+
+def generate_game(task_id: str) -> Game:
+    """Generate one game.
+
+    Args:
+        task_id: `<size>/<split>/<number>`.
+
+    Raises:
+        TaskNotFoundError: The id is not of that form or out of range.
+    """
+    parts = task_id.split("/")
+    known = len(parts) == 3 and parts[0] in SCENE_SIZES and parts[1] in SPLITS and parts[2].isascii()
+    if not known or not parts[2].isdigit() or not int(parts[2]) < SPLIT_SIZES[parts[1]]:
+        raise TaskNotFoundError(
+            f"{task_id!r} is no generated task; ids are <size>/<split>/<number>, such as 'full/train/000017'."
+        )
+    task_type = task_type_of(task_id)
+    rng = Random(f"sdar-gym alfworld {GENERATOR_VERSION} {task_id}")
+    while True:
+        game = _try(rng, task_id, parts[1], task_type, SCENE_SIZES[parts[0]])
+        if game is not None:
+            return game
+
+
+def _try(rng: Random, task_id: str, split: str, task_type: str, size: SceneSize) -> Game | None:
+    data = statistics()
+    pairs = [(room, o, t, n) for room, goals in data["goals"][task_type].items() for o, t, n in goals]
+    room, wanted, target, _ = weighted(rng, pairs, [pair[3] for pair in pairs])
+    light = task_type == "look_at_obj_in_light"
+    needed = [] if light else [target]
+    if task_type in _CHANGES:
+        needed.append(_CHANGES[task_type][0])
+    kinds = sample_receptacles(rng, room, split, needed, size)
+    if kinds is None:
+        return None
+
+    copies = 2 if task_type == "pick_two_obj_and_place" else 1
+    spare = int(weighted(rng, (0, 1), (0.6, 0.4))) if size.per_type > copies else 0
+    required = [wanted] * (copies + spare) + ([target] if light else [])
+    things: list[tuple[str, str]] = []
+    for kind in required:
+        # Never solved from the start: the wanted things lie elsewhere, and lamps stand in the open.
+        place = sample_place(rng, room, kind, kinds, forbidden="" if light else target)
+        if not place or (kind == "DeskLamp" and place in data["openable"]):
+            return None
+        things.append((kind, place))
+    for kind in sample_objects(rng, room, size):
+        if kind in required:
+            continue
+        place = sample_place(rng, room, kind, kinds)
+        if place is not None:
+            things.append((kind, place))
+    return _build(rng, task_id, task_type, wanted, target, kinds, things)
+
+
+def _build(
+    rng: Random, task_id: str, task_type: str, wanted: str, target: str, kinds: list[str], things: list[tuple[str, str]]
+) -> Game:
+    data = statistics()
+    openable = set(data["openable"])
+    receptacles: list[tuple[str, str]] = sorted(
+        ((_identifier(rng, kind), kind) for kind in kinds), key=lambda row: row[0].lower()
+    )
+    # Place 0 is the middle of the room, where the episode begins. Some neighbours share a place, as in real rooms.
+    places: list[int] = []
+    for position, (_, kind) in enumerate(receptacles):
+        beside = position > 0 and receptacles[position - 1][1] == kind and rng.random() < data["shared_place_rate"]
+        places.append(places[-1] if beside else max(places, default=0) + 1)
+    by_kind: defaultdict[str, list[int]] = defaultdict(list)
+    for index, (_, kind) in enumerate(receptacles):
+        by_kind[kind].append(index)
+
+    objects = []
+    for kind, place in things:
+        inside = [by_kind[place][int(rng.random() * len(by_kind[place]))]] if place else []
+        flags = data["flags"].get(kind, [])
+        cold = place == "Fridge" and "coolable" in flags and rng.random() < data["cold_in_fridge_rate"]
+        lying = [places[inside[0]]] if inside else []
+        states = ["isCool"] if cold and kind != wanted else []
+        objects.append([_identifier(rng, kind), f"{kind}Type", flags, states, inside, lying, []])
+    objects.sort(key=lambda row: row[0].lower())
+
+    _, state, requires = _CHANGES.get(task_type, ("", "", ""))
+    light = task_type == "look_at_obj_in_light"
+    goal = Goal(
+        kind="light" if light else "place",
+        object_type=f"{wanted}Type",
+        receptacle_type="" if light else f"{target}Type",
+        lamp_type=f"{target}Type" if light else "",
+        states=frozenset([state] if state else []),
+        requires=frozenset([requires] if requires else []),
+        count=2 if task_type == "pick_two_obj_and_place" else 1,
+    )
+    sentence = _SENTENCES[task_type][int(rng.random() * 2)].format(o=wanted.lower(), t=target.lower())
+    content = {
+        "task_id": task_id,
+        "task_type": task_type,
+        "task": sentence,
+        "receptacles": [
+            [id_, f"{kind}Type", place, kind in openable, False]
+            for (id_, kind), place in zip(receptacles, places, strict=True)
+        ],
+        "objects": objects,
+        "can_contain": [[f"{r}Type", f"{o}Type"] for r, accepted in data["accepts"].items() for o in accepted],
+        "start": 0,
+        "goal": [goal.kind, goal.object_type, goal.receptacle_type, goal.lamp_type, goal.states, goal.requires, goal.count],
+        "walkthrough": [],
+    }  # fmt: skip
+    game = game_from_json(content)
+    content["walkthrough"] = walkthrough(game)
+    return game_from_json(content)
+
+
+def _identifier(rng: Random, kind: str) -> str:
+    """An id in ALFRED's form: the coordinates decide the order of all listings."""
+    numbers = "_bar_".join(
+        f"_{'plus' if rng.random() < 0.5 else 'minus'}_{int(rng.random() * 6):02d}_dot_{int(rng.random() * 100):02d}"
+        for _ in range(3)
+    )
+    basin = _BASINS.get(kind)
+    return f"{basin}_bar_{numbers}_bar_{kind}" if basin else f"{kind}_bar_{numbers}"

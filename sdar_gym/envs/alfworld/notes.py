@@ -1,0 +1,84 @@
+"""What a careful reader would have noted of an ALFWorld episode: which places were seen, with what, and what was done.
+
+Made from the texts alone, so it says nothing that the agent was not shown.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from sdar_gym.envs.alfworld.text import NOTHING_HAPPENS
+from sdar_gym.envs.prompting import EpisodeView
+
+_THING = re.compile(r"\ba ([a-z]+ \d+)")
+_TAKE = re.compile(r"take (\S+ \d+) from (\S+ \d+)")
+_MOVE = re.compile(r"move (\S+ \d+) to (\S+ \d+)")
+# Looking around changes nothing, so it is not worth a note.
+_IDLE = ("go to ", "open ", "close ", "examine ", "look", "inventory", "help")
+
+
+@dataclass(slots=True)
+class Notes:
+    """Notes on one episode so far.
+
+    Attributes:
+        unseen: Places whose contents are unknown and that were not visited.
+        closed: Places found closed.
+        seen: Contents of the places looked into, by place.
+        at: Where the agent stands; "" in the middle of the room.
+        holding: What it carries; "" if nothing.
+        done: Other actions, oldest first, and whether something happened.
+    """
+
+    unseen: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    seen: dict[str, list[str]] = field(default_factory=dict)
+    at: str = ""
+    holding: str = ""
+    done: list[tuple[str, bool]] = field(default_factory=list)
+
+    def update(self, action: str, observation: str) -> None:
+        """Note one turn."""
+        happened = observation != NOTHING_HAPPENS
+        if not action.startswith(_IDLE):
+            self.done.append((action, happened))
+        if not happened:
+            return
+        place = ""
+        for verb in ("go to ", "open ", "close ", "examine "):
+            if action.startswith(verb):
+                place = action.removeprefix(verb)
+        if action.startswith("go to "):
+            self.at = place
+        if place in self.unseen:
+            self.unseen.remove(place)
+        if ", you see " in observation and place:
+            self.closed = [name for name in self.closed if name != place]
+            self.seen[place] = _THING.findall(observation.split(", you see ", 1)[1])
+        elif place and f"The {place} is closed" in observation and place not in self.closed:
+            self.closed.append(place)
+        elif taken := _TAKE.fullmatch(action):
+            self.holding = taken.group(1)
+            if taken.group(1) in self.seen.get(taken.group(2), []):
+                self.seen[taken.group(2)].remove(taken.group(1))
+        elif moved := _MOVE.fullmatch(action):
+            self.holding = ""
+            self.seen.setdefault(moved.group(2), []).append(moved.group(1))
+
+
+def start_notes(first_observation: str) -> Notes:
+    """Notes at the start: every place the introduction names is unseen."""
+    room = first_observation.split("Your task is to:", 1)[0]
+    return Notes(unseen=_THING.findall(room))
+
+
+def notes_of(view: EpisodeView) -> Notes:
+    """Notes on all turns of an episode."""
+    if not view.history:
+        return start_notes(view.observation)
+    notes = start_notes(view.history[0].observation)
+    answers = [turn.observation for turn in view.history[1:]] + [view.observation]
+    for turn, answer in zip(view.history, answers, strict=True):
+        notes.update(turn.action, answer)
+    return notes

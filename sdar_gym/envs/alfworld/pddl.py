@@ -1,0 +1,164 @@
+"""Reads a `.tw-pddl` game file into a `Game`, without ever evaluating the code it carries.
+
+A `.tw-pddl` is JSON with the PDDL domain, the PDDL problem, a stored walkthrough, and a grammar that upstream passes to
+`eval`. The domain and the grammar are the same in all of ALFWorld's games but for the task sentence, so only that
+sentence is taken from the grammar, as text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from typing import Any
+
+from sdar_gym.envs.alfworld.world import (
+    OBJECT_FLAGS,
+    OBJECT_STATES,
+    TASK_TYPES,
+    Game,
+    GameFormatError,
+    Goal,
+    Object,
+    Receptacle,
+    display_names,
+)
+
+_TASK_SENTENCE = re.compile(r'"rhs"\s*:\s*"Your task is to: ((?:[^"\\]|\\.)*)"')
+_FACT = re.compile(r"\(([^\s()]+)((?:\s+[^\s()]+)*)\s*\)")
+_DECLARATION = re.compile(r"(\S+)\s+-\s+(\S+)")
+# In ALFWorld's goals the type predicates are the only ones that name constants.
+_STATE_NEEDS = {"isHot": "heatable", "isCool": "coolable", "isClean": "cleanable"}
+
+
+def parse_game(content: str | bytes, task_id: str, origin: str) -> Game:
+    """Read one game.
+
+    Args:
+        content: The text of a `.tw-pddl` file.
+        task_id: `<split>/<task>/<trial>`.
+        origin: Where the text came from; named in errors.
+
+    Raises:
+        GameFormatError: The file is damaged, or holds a world or a goal that ALFWorld does not have.
+    """
+    try:
+        fields = json.loads(content)
+        problem, grammar = fields["pddl_problem"], fields["grammar"]
+        walkthrough = tuple(fields.get("walkthrough") or ())
+    except (ValueError, KeyError, TypeError) as error:
+        raise GameFormatError(
+            f"{origin} is not a readable .tw-pddl game ({error!r}). Download it again, or take it out of the folder."
+        ) from error
+    try:
+        sentence = _TASK_SENTENCE.search(grammar)
+        if sentence is None:
+            raise GameFormatError("its grammar has no task sentence")
+        return _build(problem, json.loads(f'"{sentence.group(1)}"'), walkthrough, task_id)
+    except (GameFormatError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise GameFormatError(
+            f"{origin} does not describe a playable ALFWorld game: {error}. "
+            "Download it again, or take it out of the folder."
+        ) from error
+
+
+def _build(problem: str, task: str, walkthrough: tuple[str, ...], task_id: str) -> Game:
+    init_at, goal_at = problem.index("(:init"), problem.index("(:goal")
+    declared: defaultdict[str, list[str]] = defaultdict(list)
+    for name, kind in _DECLARATION.findall(problem[problem.index("(:objects") : init_at]):
+        declared[kind].append(name)
+    facts: defaultdict[str, list[list[str]]] = defaultdict(list)
+    for predicate, arguments in _FACT.findall(problem, init_at + 1, goal_at):
+        facts[predicate].append(arguments.split())
+
+    # Bare type names are declared as objects too; they stand for nothing in the world.
+    object_ids = sorted((id_ for id_ in declared["object"] if "_bar_" in id_), key=str.lower)
+    receptacle_ids = sorted(declared["receptacle"], key=str.lower)
+    if len(receptacle_ids) < 1 or not object_ids:
+        raise GameFormatError("it declares no receptacles or no objects")
+    place_of = {id_: index for index, id_ in enumerate(declared["location"])}
+    receptacle_index = {id_: index for index, id_ in enumerate(receptacle_ids)}
+    object_index = {id_: index for index, id_ in enumerate(object_ids)}
+    receptacle_type = {receptacle: type_ for receptacle, type_ in facts["receptacleType"]}
+    object_type = {thing: type_ for thing, type_ in facts["objectType"]}
+    receptacle_place = {receptacle: place_of[place] for receptacle, place in facts["receptacleAtLocation"]}
+    having: dict[str, set[str]] = {
+        predicate: {arguments[0] for arguments in facts[predicate]}
+        for predicate in (*OBJECT_FLAGS, *OBJECT_STATES, "openable", "opened")
+    }
+    inside: defaultdict[str, list[int]] = defaultdict(list)
+    for thing, receptacle in facts["inReceptacle"]:
+        inside[thing].append(receptacle_index[receptacle])
+    lying: defaultdict[str, list[int]] = defaultdict(list)
+    for thing, place in facts["objectAtLocation"]:
+        lying[thing].append(place_of[place])
+    holding: defaultdict[str, list[int]] = defaultdict(list)
+    for inner, outer in facts["inReceptacleObject"]:
+        holding[outer].append(object_index[inner])
+
+    receptacle_names, object_names = display_names(receptacle_ids), display_names(object_ids)
+    task_type = next((t for t in TASK_TYPES if t in task_id), None)
+    goal = _read_goal(problem[goal_at:])
+    return Game(
+        task_id=task_id,
+        task_type=task_type or _task_type_of(goal),
+        task=task,
+        receptacles=tuple(
+            Receptacle(
+                id_, receptacle_type[id_], receptacle_names[id_], receptacle_place[id_],
+                id_ in having["openable"], id_ in having["opened"],
+            )
+            for id_ in receptacle_ids
+        ),
+        objects=tuple(
+            Object(
+                id_,
+                object_type.get(id_, ""),
+                object_names[id_],
+                frozenset(flag for flag in OBJECT_FLAGS if id_ in having[flag]),
+                frozenset(state for state in OBJECT_STATES if id_ in having[state]),
+                tuple(sorted(inside[id_])),
+                tuple(sorted(lying[id_])),
+                tuple(sorted(holding[id_])),
+            )
+            for id_ in object_ids
+        ),
+        can_contain=frozenset((receptacle, thing) for receptacle, thing in facts["canContain"]),
+        start=place_of[facts["atLocation"][0][1]],
+        goal=goal,
+        walkthrough=walkthrough,
+    )  # fmt: skip
+
+
+def _read_goal(section: str) -> Goal:
+    """Recognise the six goals that ALFWorld's games have (place one thing, optionally changed; place two; light)."""
+    atoms: defaultdict[str, list[list[str]]] = defaultdict(list)
+    for predicate, arguments in _FACT.findall(section):
+        atoms[predicate].append(arguments.split())
+    types: dict[str, str] = {variable: type_ for variable, type_ in atoms["objectType"]}
+    states = frozenset(state for state in OBJECT_STATES if atoms[state])
+    if atoms["isToggled"]:
+        lamp, held = atoms["isToggled"][0][0], atoms["holds"][0][1]
+        return Goal("light", types[held], lamp_type=types[lamp])
+    if not atoms["inReceptacle"] or not atoms["receptacleType"] or len(set(types.values())) != 1:
+        raise GameFormatError(f"its goal is none of ALFWorld's six: {' '.join(section.split())[:200]}")
+    return Goal(
+        "place",
+        next(iter(types.values())),
+        receptacle_type=atoms["receptacleType"][0][1],
+        states=states,
+        requires=frozenset(need for need in _STATE_NEEDS.values() if atoms[need]),
+        count=len(types),
+    )
+
+
+def _task_type_of(goal: Goal) -> str:
+    if goal.kind == "light":
+        return "look_at_obj_in_light"
+    if goal.count > 1:
+        return "pick_two_obj_and_place"
+    verbs: dict[str, Any] = {"isHot": "heat", "isCool": "cool", "isClean": "clean"}
+    for state, verb in verbs.items():
+        if state in goal.states:
+            return f"pick_{verb}_then_place_in_recep"
+    return "pick_and_place_simple"

@@ -1,0 +1,46 @@
+"""ALFWorld's prompts: the published one with the last turns, and a compact one of notes for very small models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sdar_gym.envs.alfworld.notes import Notes, notes_of
+from sdar_gym.envs.prompting import EpisodeView, Message, PromptTemplate, WindowTemplate
+
+# How many deeds the compact prompt tells.
+_DEEDS = 4
+
+
+class CompactTemplate:
+    """The task and notes, some sixty tokens: what was seen where, what is in the hand, what was done.
+
+    It leaves the list of admissible actions out and needs no window, since notes cover the whole episode.
+    """
+
+    def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
+        """One user message; `window` is not used, and there are no instructions on the form of the answer."""
+        return [{"role": "user", "content": render_notes(view.goal, notes_of(view), skills)}]
+
+
+def render_notes(goal: str, notes: Notes, skills: str) -> str:
+    """The compact prompt's text."""
+    lines = [f"task: {goal}"]
+    if skills:
+        lines.append(f"skill: {skills}")
+    lines.append(f"unseen: {', '.join(notes.unseen)}" if notes.unseen else "unseen: nothing")
+    if notes.closed:
+        lines.append(f"closed: {', '.join(notes.closed)}")
+    empty = [place for place, things in notes.seen.items() if not things]
+    if empty:
+        lines.append(f"empty: {', '.join(empty)}")
+    lines += [f"{place}: {', '.join(things)}" for place, things in notes.seen.items() if things]
+    lines += [f"done: {deed}" if happened else f"failed: {deed}" for deed, happened in notes.done[-_DEEDS:]]
+    lines.append(f"at: {notes.at or 'nothing'}")
+    lines.append(f"holding: {notes.holding or 'nothing'}")
+    return "\n".join(lines)
+
+
+TEMPLATES: Mapping[str, PromptTemplate] = {
+    "window": WindowTemplate("You are an agent in a household that is described in text (the ALFRED world)."),
+    "compact": CompactTemplate(),
+}

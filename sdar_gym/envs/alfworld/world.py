@@ -1,0 +1,167 @@
+"""The immutable description of one ALFRED game: what every episode and every copy of an environment shares."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+TASK_TYPES = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+
+OBJECT_FLAGS = ("pickupable", "heatable", "coolable", "cleanable", "sliceable", "toggleable", "isReceptacleObject")
+# States that a goal may ask of an object, and that an object may have from the start.
+OBJECT_STATES = ("isHot", "isCool", "isClean", "isSliced")
+
+
+class GameFormatError(ValueError):
+    """A game that cannot be read or does not describe a playable world."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receptacle:
+    """A place things are put in or on. `location` is the index of where the agent stands to use it."""
+
+    id: str
+    type: str
+    name: str
+    location: int
+    openable: bool
+    opened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """A thing. `inside` are the receptacles that list it, `locations` where it counts as lying (slicing asks that)."""
+
+    id: str
+    type: str
+    name: str
+    flags: frozenset[str]
+    states: frozenset[str]
+    inside: tuple[int, ...]
+    locations: tuple[int, ...]
+    holds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What has to be true at once.
+
+    `place`: `count` things of `object_type`, each with all of `states`, in one receptacle of `receptacle_type`.
+    `light`: a thing of `object_type` in the hand, at the place of a lamp of `lamp_type` that was switched on.
+    """
+
+    kind: str
+    object_type: str
+    receptacle_type: str = ""
+    lamp_type: str = ""
+    states: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """One game. Receptacles and objects are in listing order, which is the order of their lower-cased ids."""
+
+    task_id: str
+    task_type: str
+    task: str
+    receptacles: tuple[Receptacle, ...]
+    objects: tuple[Object, ...]
+    can_contain: frozenset[tuple[str, str]]
+    start: int
+    goal: Goal
+    walkthrough: tuple[str, ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that an episode depends on, the id and the walkthrough left out."""
+        content = self.to_json()
+        del content["task_id"], content["walkthrough"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON form that `game_from_json` reads back; safe to load, unlike a `.tw-pddl`, whose grammar is code."""
+        goal = self.goal
+        return {
+            "task_id": self.task_id,
+            "task_type": self.task_type,
+            "task": self.task,
+            "receptacles": [[r.id, r.type, r.location, int(r.openable), int(r.opened)] for r in self.receptacles],
+            "objects": [
+                [o.id, o.type, sorted(o.flags), sorted(o.states), list(o.inside), list(o.locations), list(o.holds)]
+                for o in self.objects
+            ],
+            "can_contain": sorted(map(list, self.can_contain)),
+            "start": self.start,
+            "goal": [
+                goal.kind,
+                goal.object_type,
+                goal.receptacle_type,
+                goal.lamp_type,
+                sorted(goal.states),
+                sorted(goal.requires),
+                goal.count,
+            ],
+            "walkthrough": list(self.walkthrough),
+        }
+
+
+def game_from_json(content: dict[str, Any]) -> Game:
+    """Rebuild a game from `Game.to_json`.
+
+    Raises:
+        GameFormatError: A field is missing or has the wrong form.
+    """
+    try:
+        receptacle_names = display_names(row[0] for row in content["receptacles"])
+        object_names = display_names(row[0] for row in content["objects"])
+        kind, object_type, receptacle_type, lamp_type, states, requires, count = content["goal"]
+        return Game(
+            task_id=content["task_id"],
+            task_type=content["task_type"],
+            task=content["task"],
+            receptacles=tuple(
+                Receptacle(id_, type_, receptacle_names[id_], location, bool(openable), bool(opened))
+                for id_, type_, location, openable, opened in content["receptacles"]
+            ),
+            objects=tuple(
+                Object(id_, type_, object_names[id_], frozenset(flags), frozenset(states_), *map(tuple, rest))
+                for id_, type_, flags, states_, *rest in content["objects"]
+            ),
+            can_contain=frozenset((r, o) for r, o in content["can_contain"]),
+            start=content["start"],
+            goal=Goal(kind, object_type, receptacle_type, lamp_type, frozenset(states), frozenset(requires), count),
+            walkthrough=tuple(content["walkthrough"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise GameFormatError(f"Not a compiled ALFWorld game: {error!r}.") from error
+
+
+def display_names(ids: Iterable[str]) -> dict[str, str]:
+    """Names like "cabinet 3" for PDDL ids.
+
+    Ids of one type, sorted, are numbered from the highest number down; the type is what precedes the first `_bar_`,
+    with `basin` added where the id says so (the sink's basin is another thing than the sink).
+    """
+    by_type: defaultdict[str, list[str]] = defaultdict(list)
+    for id_ in ids:
+        lowered = id_.lower()
+        base = lowered.split("_bar_", 1)[0]
+        by_type[base + "basin" if "basin" in lowered and not base.endswith("basin") else base].append(id_)
+    names = {}
+    for base, members in by_type.items():
+        members.sort(key=str.lower)
+        for number, id_ in zip(range(len(members), 0, -1), members, strict=True):
+            names[id_] = f"{base} {number}"
+    return names

@@ -1,0 +1,149 @@
+"""From what an episode has shown so far to the messages a model reads, and from its answer back to an action."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from sdar_gym.envs.registry import entry_of
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PastTurn:
+    """One finished turn: what the world showed, what was done."""
+
+    observation: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeView:
+    """All that a prompt may be made from.
+
+    Attributes:
+        goal: The task in a sentence.
+        history: The finished turns, oldest first.
+        observation: What the world shows now.
+        admissible_actions: Actions that would do something now; empty if open-ended.
+    """
+
+    goal: str
+    history: tuple[PastTurn, ...]
+    observation: str
+    admissible_actions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAction:
+    """The action in an answer; `valid` is False if the answer had not the required form."""
+
+    action: str
+    valid: bool
+
+
+class PromptTemplate(Protocol):
+    """How one environment is put to a model."""
+
+    def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
+        """The chat messages of this turn.
+
+        Args:
+            view: The episode so far.
+            window: How many past turns are told word for word.
+            skills: Skill text for the user message; "" for the student, who never sees any.
+            think: Whether the model is asked to reason in `<think>` tags first.
+        """
+        ...
+
+
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+
+
+def parse_action(answer: str, *, think: bool) -> ParsedAction:
+    """Read the action out of a model's answer.
+
+    The first `<action>…</action>` counts. An answer without one, or without `<think>…</think>` where that is asked for,
+    is invalid; what it says is still sent to the world, as the reference code does, so that a nonsense answer costs a
+    turn and nothing worse. Unlike the reference code the text is neither lower-cased nor cut to its last characters.
+
+    Args:
+        answer: The decoded answer.
+        think: Whether `<think>` tags are required.
+    """
+    found = _ACTION.search(answer)
+    if found is None:
+        return ParsedAction(answer.strip(), False)
+    return ParsedAction(found.group(1).strip(), not think or _THINK.search(answer) is not None)
+
+
+def instruction(think: bool) -> str:
+    """How the answer has to look."""
+    if think:
+        return (
+            "First reason step by step about the situation inside <think> </think> tags. "
+            "Then give exactly one action inside <action> </action> tags."
+        )
+    return "Answer with exactly one action inside <action> </action> tags."
+
+
+def history_lines(history: Sequence[PastTurn], window: int) -> str:
+    """The last `window` turns, numbered from the start of the episode."""
+    first = max(0, len(history) - window)
+    return "\n".join(
+        f"[Observation {number}: {turn.observation!r}, Action {number}: {turn.action!r}]"
+        for number, turn in enumerate(history[first:], start=first + 1)
+    )
+
+
+class WindowTemplate:
+    """The generic prompt: the task, the last turns word for word, the observation, what can be done.
+
+    Source: the order of fields follows the SDAR code's environment prompts (arXiv 2605.15155); the wording is ours.
+
+    Args:
+        role: Who the model is, a sentence.
+    """
+
+    def __init__(self, role: str):
+        self._role = role
+
+    def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
+        """One user message with everything in it."""
+        parts = [self._role, f"Your task: {view.goal}"]
+        if skills:
+            parts.append(f"Advice that helped before:\n{skills}")
+        if view.history and window:
+            shown = min(window, len(view.history))
+            parts.append(
+                f"You have taken {len(view.history)} step(s). The last {shown}:\n{history_lines(view.history, window)}"
+            )
+        parts.append(f"Step {len(view.history) + 1}. You see: {view.observation}")
+        if view.admissible_actions:
+            listed = "\n".join(f"'{action}'" for action in view.admissible_actions if action != "help")
+            parts.append(f"Actions you can take now: [{listed}]")
+        parts.append(instruction(think))
+        return [{"role": "user", "content": "\n\n".join(parts)}]
+
+
+TEMPLATES: Mapping[str, PromptTemplate] = {
+    "window": WindowTemplate("You are an agent acting in a world that is described in text."),
+}
+
+
+def prompt_template(env_id: str, name: str) -> PromptTemplate:
+    """A prompt template of an environment, by name.
+
+    Raises:
+        ValueError: The environment has no such template.
+    """
+    module, _, attribute = entry_of(env_id).prompt.partition(":")
+    templates: Mapping[str, PromptTemplate] = getattr(import_module(module), attribute)
+    if name not in templates:
+        raise ValueError(f"{env_id} has no prompt template {name!r}; it has {', '.join(sorted(templates))}.")
+    return templates[name]

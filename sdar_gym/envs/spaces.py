@@ -1,0 +1,63 @@
+"""The one space text environments need: any Unicode text, the empty string and newlines included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+
+# Printable ASCII, line breaks, and a few letters beyond ASCII: samples must exercise an environment's parser.
+_SAMPLE_ALPHABET = tuple(" !\"#$%&'()*+,-./0123456789:;<=>?@[]_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n\téß中")
+
+
+class FreeText(Space[str]):
+    """All Unicode strings.
+
+    Gymnasium's own `Text` space fixes a character set and a maximum length, so it refuses newlines, the empty string
+    or the answer of a language model. This one accepts every `str`.
+
+    Args:
+        sample_length: Longest string that `sample()` draws, in characters.
+        seed: Seed or generator of the sampler.
+    """
+
+    def __init__(self, sample_length: int = 32, seed: int | np.random.Generator | None = None):
+        if sample_length < 1:
+            raise ValueError(f"sample_length must be at least 1, got {sample_length}.")
+        self.sample_length = sample_length
+        super().__init__(shape=None, dtype=str, seed=seed)
+
+    @property
+    def is_np_flattenable(self) -> bool:
+        """Text has no array form."""
+        return False
+
+    def sample(self, mask: Any | None = None, probability: Any | None = None) -> str:
+        """Draw a random string of 0 to `sample_length` characters (masks are not supported)."""
+        if mask is not None or probability is not None:
+            raise ValueError("FreeText.sample() takes no mask and no probability.")
+        length = int(self.np_random.integers(0, self.sample_length + 1))
+        return "".join(_SAMPLE_ALPHABET[i] for i in self.np_random.integers(0, len(_SAMPLE_ALPHABET), size=length))
+
+    def contains(self, x: Any) -> bool:
+        """Whether `x` is a string."""
+        return isinstance(x, str)
+
+    def to_jsonable(self, sample_n: Sequence[str]) -> list[str]:
+        """Strings are JSON already."""
+        return list(sample_n)
+
+    def from_jsonable(self, sample_n: list[Any]) -> list[str]:
+        """Strings are JSON already."""
+        return [str(sample) for sample in sample_n]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FreeText) and other.sample_length == self.sample_length
+
+    def __hash__(self) -> int:
+        return hash((FreeText, self.sample_length))
+
+    def __repr__(self) -> str:
+        return "FreeText()"

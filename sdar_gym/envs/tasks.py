@@ -1,0 +1,99 @@
+"""Task panels: frozen, named lists of evaluation tasks with a hash, chosen once and never drawn again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class PanelError(ValueError):
+    """A panel that cannot be read, or whose tasks are not what they were when it was frozen."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPanel:
+    """A fixed list of tasks to evaluate on.
+
+    Attributes:
+        name: Shown beside every result.
+        env_id: The environment the ids belong to.
+        task_ids: The tasks, in order.
+    """
+
+    name: str
+    env_id: str
+    task_ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.task_ids:
+            raise PanelError(f"Panel {self.name!r} has no tasks.")
+        if len(set(self.task_ids)) != len(self.task_ids):
+            raise PanelError(f"Panel {self.name!r} names a task twice.")
+
+    @property
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of environment and ids: two results compare only if this is equal."""
+        text = "\n".join((self.env_id, *self.task_ids))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def save(self, path: Path) -> None:
+        """Write the panel as JSON."""
+        content = {"name": self.name, "env_id": self.env_id, "hash": self.hash, "task_ids": list(self.task_ids)}
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def load_panel(path: Path) -> TaskPanel:
+    """Read a panel written by `TaskPanel.save`.
+
+    Raises:
+        PanelError: The file is not a panel, or its ids do not match its hash.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        panel = TaskPanel(content["name"], content["env_id"], tuple(content["task_ids"]))
+        frozen = content["hash"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PanelError(f"{path} is not a readable task panel: {error!r}.") from error
+    if panel.hash != frozen:
+        raise PanelError(f"{path} was changed after it was frozen: its ids hash to {panel.hash}, it says {frozen}.")
+    return panel
+
+
+def freeze_panel(
+    name: str, env_id: str, task_ids: Iterable[str], size: int, task_type_of: Mapping[str, str] | None = None
+) -> TaskPanel:
+    """Choose a panel from a split, the same one every time and everywhere.
+
+    Tasks are ranked by the hash of their id, so the choice depends neither on a seed nor on the order of a directory;
+    task types take turns, so a small panel still has them all.
+
+    Args:
+        name: The panel's name.
+        env_id: The environment.
+        task_ids: All tasks of the split.
+        size: How many to keep; fewer if the split has fewer.
+        task_type_of: Task type by id; without it tasks are ranked alone.
+
+    Raises:
+        PanelError: `size` is not positive, or there are no tasks.
+    """
+    if size < 1:
+        raise PanelError(f"A panel needs at least one task, got size {size}.")
+    by_type: defaultdict[str, list[str]] = defaultdict(list)
+    for task_id in task_ids:
+        by_type["" if task_type_of is None else task_type_of[task_id]].append(task_id)
+    ranked = {kind: sorted(ids, key=_rank) for kind, ids in by_type.items()}
+    chosen: list[str] = []
+    position = 0
+    while len(chosen) < size and any(position < len(ids) for ids in ranked.values()):
+        chosen += [ids[position] for _, ids in sorted(ranked.items()) if position < len(ids)]
+        position += 1
+    return TaskPanel(name, env_id, tuple(sorted(chosen[:size])))
+
+
+def _rank(task_id: str) -> str:
+    return hashlib.sha256(task_id.encode()).hexdigest()

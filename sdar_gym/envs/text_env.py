@@ -1,0 +1,153 @@
+"""The contract every environment of the gym keeps: one episode of text turns over one named task."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+
+from sdar_gym.envs.spaces import FreeText
+
+
+class TaskNotFoundError(ValueError):
+    """A task id or a split that this environment does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the world answers to one action.
+
+    Attributes:
+        observation: The text the world shows.
+        reward: Reward of this turn.
+        terminated: Whether the episode ended by itself (time limits are the base class's business).
+        action_valid: Whether the world understood the action. A nonsense action is a turn like any other.
+        admissible_actions: Actions that would do something now, in the benchmark's order; may be empty if open-ended.
+        score: Progress, 0 to 1.
+        won: Whether the goal is reached now.
+    """
+
+    observation: str
+    reward: float
+    terminated: bool
+    action_valid: bool
+    admissible_actions: tuple[str, ...]
+    score: float
+    won: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task: its id is all that is needed to play the same episode again."""
+
+    task_id: str
+    task_type: str
+    split: str
+    goal: str
+
+
+class TextEnv(gymnasium.Env[str, str]):
+    """Base of all text environments: observations are what the world shows, actions are the text of one action.
+
+    Subclasses implement `_choose_task`, `_begin` and `_act`; this class owns seeding, the turn limit and `info`.
+
+    `reset(seed=…, options={"task_id": …} | {"split": …})`: the same seed, or the same task id, gives the same episode
+    byte for byte. `info` holds `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`.
+
+    Args:
+        max_steps: Turns before `truncated`.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, max_steps: int, render_mode: str | None = None):
+        if max_steps < 1:
+            raise ValueError(f"max_steps must be at least 1, got {max_steps}.")
+        if render_mode not in (None, "ansi"):
+            raise ValueError(f"render_mode {render_mode!r} is not supported; use 'ansi' or leave it out.")
+        self.observation_space = FreeText()
+        self.action_space = FreeText()
+        self.render_mode = render_mode
+        self.max_steps = max_steps
+        self._task: Task | None = None
+        self._turn = 0
+        self._ended = True
+        self._last_text = ""
+
+    @abstractmethod
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        """Pick the task of the next episode from `options` or from `self.np_random`.
+
+        Raises:
+            TaskNotFoundError: The id or split does not exist.
+        """
+
+    @abstractmethod
+    def _begin(self, task: Task) -> Turn:
+        """Start the episode; the turn's reward is ignored."""
+
+    @abstractmethod
+    def _act(self, action: str) -> Turn:
+        """Carry out one action. Must not raise, however odd the text."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: Seeds the choice of tasks.
+            options: `{"task_id": str}` for one task, or `{"split": str}` for a random one of that split.
+
+        Raises:
+            TaskNotFoundError: The task id or split does not exist.
+            ValueError: An option that this environment does not know.
+        """
+        super().reset(seed=seed)
+        options = dict(options or {})
+        unknown = sorted(set(options) - {"task_id", "split"})
+        if unknown:
+            raise ValueError(f"Unknown reset option(s) {unknown}; this environment knows 'task_id' and 'split'.")
+        self._task = self._choose_task(options)
+        self._turn = 0
+        self._ended = False
+        turn = self._begin(self._task)
+        self._last_text = turn.observation
+        return turn.observation, self._info(turn)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Play one turn.
+
+        Raises:
+            TypeError: The action is not text.
+            gymnasium.error.ResetNeeded: There is no running episode.
+        """
+        if self._task is None or self._ended:
+            raise gymnasium.error.ResetNeeded("The episode is over (or never began): call reset() before step().")
+        if not isinstance(action, str):
+            raise TypeError(f"An action is a str, got {type(action).__name__}.")
+        turn = self._act(action)
+        self._turn += 1
+        truncated = not turn.terminated and self._turn >= self.max_steps
+        self._ended = turn.terminated or truncated
+        self._last_text = turn.observation
+        return turn.observation, turn.reward, turn.terminated, truncated, self._info(turn)
+
+    def render(self) -> str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The last text the world showed, if `render_mode="ansi"`."""
+        return self._last_text if self.render_mode == "ansi" else None
+
+    def _info(self, turn: Turn) -> dict[str, Any]:
+        task = self._task
+        assert task is not None  # set by reset(), which every path goes through
+        return {
+            "task_id": task.task_id,
+            "task_type": task.task_type,
+            "split": task.split,
+            "goal": task.goal,
+            "admissible_actions": turn.admissible_actions,
+            "action_valid": turn.action_valid,
+            "score": turn.score,
+            "won": turn.won,
+            "turn": self._turn,
+        }

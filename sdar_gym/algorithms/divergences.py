@@ -45,7 +45,7 @@ def k3_kl(logp_BT: Tensor, ref_logp_BT: Tensor, *, cap: float = 10.0) -> Tensor:
 
     With d = log p_ref - log p, the estimate is e^d - 1 - d: never negative, zero where both agree, and its
     expectation over the policy's samples is the KL. Beyond `cap` a token keeps its value but loses its gradient:
-    where the reference is e^11 times less likely, or about 14 times more likely, nothing pulls back.
+    where a token is more than e^11 times less likely, or 14 times more likely, to the reference, nothing pulls back.
 
     Args:
         logp_BT: Policy log-probabilities of the sampled tokens, with gradient.

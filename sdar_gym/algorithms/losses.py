@@ -93,8 +93,7 @@ def clipped_policy_loss(
     plain_BT = -adv_BT * ratio_BT
     bounded_BT = -adv_BT * ratio_BT.clamp(1.0 - clip_low, 1.0 + clip_high)
     clipped_BT = (bounded_BT > plain_BT).detach()
-    # where() rather than maximum(): at the start of an update every ratio is one, both branches are equal, and
-    # maximum() would split the gradient between them.
+    # where() on the masks that are reported, rather than maximum(): mask and gradient cannot disagree.
     loss_BT = torch.where(clipped_BT, bounded_BT, plain_BT)
     dual_clipped_BT = torch.zeros_like(clipped_BT)
     if dual_clip is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +32,10 @@ class Schedule:
         if not self.points:
             raise ValueError("A schedule needs at least one (step, value) point, got none.")
         steps = [step for step, _ in self.points]
-        if any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
             raise ValueError(f"The steps of a schedule must increase, got {steps}.")
-        for _, value in self.points:
+        for step, value in self.points:
+            count("a schedule's step", step)
             number("a schedule's value", value)
 
     @classmethod

@@ -14,7 +14,7 @@ from sdar_gym.envs.prompting import EpisodeView
 _THING = re.compile(r"\ba ([a-z]+ \d+)")
 _TAKE = re.compile(r"take (\S+ \d+) from (\S+ \d+)")
 _MOVE = re.compile(r"move (\S+ \d+) to (\S+ \d+)")
-# Looking around changes nothing, so it is not worth a note.
+# Moving and looking around changes nothing that the other notes do not show, so it is noted only where it failed.
 _IDLE = ("go to ", "open ", "close ", "examine ", "look", "inventory", "help")
 
 
@@ -26,9 +26,9 @@ class Notes:
         unseen: Places whose contents are unknown and that were not visited.
         closed: Places found closed.
         seen: Contents of the places looked into, by place.
-        at: Where the agent stands; "" in the middle of the room.
+        at: The place it last dealt with; "" in the middle of the room.
         holding: What it carries; "" if nothing.
-        done: Other actions, oldest first, and whether something happened.
+        done: Deeds and failures, oldest first, and whether something happened.
     """
 
     unseen: list[str] = field(default_factory=list)
@@ -41,16 +41,16 @@ class Notes:
     def update(self, action: str, observation: str) -> None:
         """Note one turn."""
         happened = observation != NOTHING_HAPPENS
-        if not action.startswith(_IDLE):
+        if not happened or not action.startswith(_IDLE):
             self.done.append((action, happened))
         if not happened:
             return
         place = ""
         for verb in ("go to ", "open ", "close ", "examine "):
-            if action.startswith(verb):
+            if action.startswith(verb) and action.removeprefix(verb) != self.holding:
                 place = action.removeprefix(verb)
-        if action.startswith("go to "):
-            self.at = place
+        # What can be examined or opened without going is at the same place as the agent.
+        self.at = place or self.at
         if place in self.unseen:
             self.unseen.remove(place)
         if ", you see " in observation and place:

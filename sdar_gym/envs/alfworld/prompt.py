@@ -33,7 +33,7 @@ def render_notes(goal: str, notes: Notes, skills: str) -> str:
     empty = [place for place, things in notes.seen.items() if not things]
     if empty:
         lines.append(f"empty: {', '.join(empty)}")
-    lines += [f"{place}: {', '.join(things)}" for place, things in notes.seen.items() if things]
+    lines += [f"in {place}: {', '.join(things)}" for place, things in notes.seen.items() if things]
     lines += [f"done: {deed}" if happened else f"failed: {deed}" for deed, happened in notes.done[-_DEEDS:]]
     lines.append(f"at: {notes.at or 'nothing'}")
     lines.append(f"holding: {notes.holding or 'nothing'}")

@@ -1,0 +1,238 @@
+"""A group of attempts at one task is its own baseline; this turns their rewards into group-relative advantages.
+
+Shapes: E episodes, B turn rows, N entries of either sort, K distinct groups. Everything here is bookkeeping on a
+few thousand numbers: it runs in float64 and returns the type of the rewards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from sdar_gym.algorithms.checks import choice, number
+
+
+class Statistics(StrEnum):
+    """Over what a group's mean and standard deviation run: once per trajectory, or once per turn row."""
+
+    TRAJECTORY = "trajectory"
+    ROW = "row"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Advantages:
+    """Group-relative advantages, and how many groups had anything to learn from.
+
+    Args:
+        adv_E: Advantage of each episode.
+        live_group_fraction: Share of groups whose rewards differ; the others have advantage zero.
+        all_fail_fraction: Share of groups without any success, or None if success was not defined.
+        all_success_fraction: Share of groups without any failure, or None if success was not defined.
+    """
+
+    adv_E: Tensor
+    live_group_fraction: float
+    all_fail_fraction: float | None = None
+    all_success_fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moments:
+    """Per distinct group: mean, unbiased standard deviation, smallest and largest value; and each entry's group."""
+
+    mean_K: Tensor
+    std_K: Tensor
+    min_K: Tensor
+    max_K: Tensor
+    index_N: Tensor
+
+    @property
+    def live_K(self) -> Tensor:
+        return self.min_K < self.max_K
+
+    def normalise(self, value_N: Tensor, index_N: Tensor, normalize_by_std: bool, eps: float) -> Tensor:
+        """Returns centred and scaled values, exactly zero in groups without spread."""
+        adv_N = value_N.double() - self.mean_K[index_N]
+        if normalize_by_std:
+            adv_N = adv_N / (self.std_K[index_N] + eps)
+        # The mean of equal numbers can miss them by a rounding error, which dividing by eps would blow up.
+        adv_N = torch.where(self.live_K[index_N], adv_N, torch.zeros_like(adv_N))
+        return adv_N.to(value_N.dtype if value_N.is_floating_point() else torch.get_default_dtype())
+
+
+def group_advantages(
+    reward_E: Tensor,
+    group_E: Tensor,
+    *,
+    normalize_by_std: bool = True,
+    eps: float = 1e-6,
+    statistics: Statistics = Statistics.TRAJECTORY,
+    turns_E: Tensor | None = None,
+    success_threshold: float | None = None,
+) -> Advantages:
+    """Returns (R - mean) / (std + eps) within each group of episodes.
+
+    Args:
+        reward_E: Return of each episode.
+        group_E: Integer id of each episode's group, any integers in any order.
+        normalize_by_std: Divide by the group's standard deviation; False only subtracts the mean.
+        eps: Added to the standard deviation.
+        statistics: `trajectory` counts each episode once; `row` counts it once per turn, so that long episodes
+            weigh more and the advantages average to zero over turns rather than over episodes.
+        turns_E: Turn rows of each episode, at least 1; needed by `row`, refused otherwise.
+        success_threshold: An episode with at least this return is a success; None leaves success undefined.
+
+    Returns:
+        The advantages, zero in every group without spread, and the shares of live, failed and solved groups.
+
+    Raises:
+        ValueError: If the tensors do not fit each other, a reward is not finite, a group has one episode, or
+            `turns_E` and `statistics` contradict each other.
+
+    Source:
+        GRPO (DeepSeekMath, arXiv 2402.03300); without the standard deviation Dr. GRPO (arXiv 2503.20783). `row`
+        is the default of the code SDAR was released with (verl-agent's `compute_mean_std_cross_steps`); the SDAR
+        paper writes the trajectory form. Deviation: that code leaves a group of one row as it is.
+    """
+    statistics = choice(Statistics, "statistics", statistics)
+    if (statistics is Statistics.ROW) != (turns_E is not None):
+        raise ValueError(f"turns_E goes with statistics='row' and only with it, got statistics={str(statistics)!r}.")
+    moments = _group_moments(reward_E, group_E, turns_E)
+    all_fail = all_success = None
+    if success_threshold is not None:
+        number("success_threshold", success_threshold)
+        all_fail = (moments.max_K < success_threshold).double().mean().item()
+        all_success = (moments.min_K >= success_threshold).double().mean().item()
+    return Advantages(
+        adv_E=moments.normalise(reward_E, moments.index_N, normalize_by_std, eps),
+        live_group_fraction=moments.live_K.double().mean().item(),
+        all_fail_fraction=all_fail,
+        all_success_fraction=all_success,
+    )
+
+
+def turn_advantages(
+    reward_B: Tensor,
+    group_B: Tensor,
+    episode_B: Tensor,
+    *,
+    normalize_by_std: bool = True,
+    eps: float = 1e-6,
+    statistics: Statistics = Statistics.TRAJECTORY,
+) -> Tensor:
+    """Returns the advantage of each turn row where rows of one episode may differ, as invalid actions make them.
+
+    The reward of a row is its episode's return minus what that turn is fined. With equal rows this is
+    `group_advantages` of the episodes, spread over their rows.
+
+    Args:
+        reward_B: Reward of each turn row.
+        group_B: Integer id of each row's group.
+        episode_B: Integer id of each row's episode, unique over all groups.
+        normalize_by_std: Divide by the group's standard deviation; False only subtracts the mean.
+        eps: Added to the standard deviation.
+        statistics: `trajectory` takes mean and deviation over the episodes' mean rewards; `row` over all rows.
+
+    Returns:
+        Advantages, shape (B,), zero in every group without spread.
+
+    Raises:
+        ValueError: If the tensors do not fit each other, a reward is not finite, a group has one episode, or an
+            episode is in two groups.
+
+    Source:
+        `row`: the released SDAR code, including fines per turn. `trajectory`: the paper, which does not say where
+        the fine goes; that code's own trajectory option takes the first row of each episode, here it is their mean.
+    """
+    statistics = choice(Statistics, "statistics", statistics)
+    _check_entries(reward_B, group_B, "reward_B", "group_B")
+    _check_entries(reward_B, episode_B, "reward_B", "episode_B")
+    ids_E, episode_index_B = torch.unique(episode_B, return_inverse=True)
+    group_E = _scatter(group_B, episode_index_B, len(ids_E), "amin")
+    if not torch.equal(group_E, _scatter(group_B, episode_index_B, len(ids_E), "amax")):
+        raise ValueError("An episode has rows in two groups: give every episode its own id, unique over all groups.")
+    # Deviations from the smallest reward, so that the mean of equal rewards is that reward to the last bit.
+    low_E = _scatter(reward_B.double(), episode_index_B, len(ids_E), "amin")
+    excess_E = _scatter(reward_B.double() - low_E[episode_index_B], episode_index_B, len(ids_E), "mean")
+    episodes = _group_moments(low_E + excess_E, group_E, None)
+    if statistics is Statistics.TRAJECTORY:
+        return episodes.normalise(reward_B, episodes.index_N[episode_index_B], normalize_by_std, eps)
+    rows = _group_moments(reward_B, group_B, None)
+    return rows.normalise(reward_B, rows.index_N, normalize_by_std, eps)
+
+
+def normalise_by_group(
+    value_N: Tensor,
+    group_N: Tensor,
+    *,
+    weight_N: Tensor | None = None,
+    normalize_by_std: bool = True,
+    eps: float = 1e-6,
+) -> Tensor:
+    """Returns (value - mean) / (std + eps) within each group, where an entry may count several times.
+
+    Args:
+        value_N: What to normalise.
+        group_N: Integer id of each entry's group.
+        weight_N: How many times each entry counts, at least 1; None counts each once.
+        normalize_by_std: Divide by the unbiased standard deviation; False only subtracts the mean.
+        eps: Added to the standard deviation.
+
+    Returns:
+        Normalised values, shape (N,), zero in every group without spread.
+
+    Raises:
+        ValueError: If the tensors do not fit each other, a value is not finite, a group has one entry, or a
+            weight is below 1.
+    """
+    moments = _group_moments(value_N, group_N, weight_N)
+    return moments.normalise(value_N, moments.index_N, normalize_by_std, eps)
+
+
+def _group_moments(value_N: Tensor, group_N: Tensor, weight_N: Tensor | None) -> _Moments:
+    _check_entries(value_N, group_N, "rewards", "groups")
+    if weight_N is None:
+        weight_N = torch.ones_like(value_N)
+    if weight_N.shape != value_N.shape or not bool((weight_N >= 1).all()):
+        raise ValueError(
+            f"Each of the {len(value_N)} entries needs a count of at least 1, "
+            f"got shape {tuple(weight_N.shape)} with {weight_N.flatten().tolist()[:8]}."
+        )
+    ids_K, index_N, entries_K = torch.unique(group_N, return_inverse=True, return_counts=True)
+    if bool((entries_K < 2).any()):
+        lonely = ids_K[entries_K < 2].tolist()
+        raise ValueError(
+            f"A group of one has no baseline: {len(lonely)} group(s) have a single episode, for example "
+            f"{lonely[:4]}. Collect at least two episodes of every task (group_size >= 2)."
+        )
+    value, weight = value_N.double(), weight_N.double()
+    total_K = _scatter(weight, index_N, len(ids_K), "sum")
+    mean_K = _scatter(weight * value, index_N, len(ids_K), "sum") / total_K
+    square_K = _scatter(weight * (value - mean_K[index_N]) ** 2, index_N, len(ids_K), "sum")
+    return _Moments(
+        mean_K=mean_K,
+        std_K=(square_K / (total_K - 1.0)).sqrt(),
+        min_K=_scatter(value, index_N, len(ids_K), "amin"),
+        max_K=_scatter(value, index_N, len(ids_K), "amax"),
+        index_N=index_N,
+    )
+
+
+def _scatter(value_N: Tensor, index_N: Tensor, size: int, reduce: str) -> Tensor:
+    return value_N.new_zeros(size).scatter_reduce(0, index_N, value_N, reduce, include_self=False)
+
+
+def _check_entries(value_N: Tensor, id_N: Tensor, value_name: str, id_name: str) -> None:
+    if value_N.ndim != 1 or value_N.shape != id_N.shape or len(value_N) == 0:
+        raise ValueError(
+            f"{value_name} and {id_name} must be equally long, non-empty vectors, "
+            f"got shapes {tuple(value_N.shape)} and {tuple(id_N.shape)}."
+        )
+    if id_N.is_floating_point() or id_N.dtype == torch.bool:
+        raise ValueError(f"{id_name} must be integer ids, got {id_N.dtype}.")
+    if not bool(value_N.double().isfinite().all()):
+        bad = (~value_N.double().isfinite()).nonzero().flatten().tolist()
+        raise ValueError(f"{value_name} must be finite; entries {bad[:8]} are not.")

@@ -1,0 +1,117 @@
+"""Writes the tiny policy's training data: expert play in ALFWorld, with real, made-up and missing skills.
+
+Three kinds of episodes teach three things. With a skill text whose procedure is made up, the demonstrator does what the
+text says even where the world answers "Nothing happens.": the text has to be read, it cannot be memorised. Without a
+text it guesses the procedure and is right with a fixed probability: a weak prior, like that of a language model which
+has never seen this house. With the skill of another task type it ignores the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from sdar_gym.envs.alfworld.demonstrator import (
+    Demonstrator,
+    Procedure,
+    random_command,
+    random_procedure,
+    skill_text,
+    true_procedure,
+)
+from sdar_gym.envs.alfworld.engine import Engine
+from sdar_gym.envs.alfworld.generator import SPLIT_SIZES, generate_game
+from sdar_gym.envs.alfworld.notes import start_notes
+from sdar_gym.envs.alfworld.prompt import render_notes
+from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
+
+
+@dataclass(frozen=True, slots=True)
+class DemonstrationMix:
+    """What the demonstrations are made of; all numbers are probabilities unless they say otherwise.
+
+    Attributes:
+        small_rooms: That an episode plays in a small room rather than a full floor plan.
+        skill: That there is a skill text.
+        made_up: That the text's procedure is a made-up one.
+        other_type: That the text belongs to another task type and is ignored.
+        slip: That a random command is carried out instead (what should have been done stays the label).
+        keep: That a row which decides nothing about the procedure is kept.
+        prior: By task type, that the procedure is guessed right without a text. Types that are not named are not
+            guessed: they hide no procedure.
+        max_steps: Turns of an episode in a small and in a full room.
+    """
+
+    small_rooms: float = 0.85
+    skill: float = 0.6
+    made_up: float = 0.75
+    other_type: float = 0.1
+    slip: float = 0.12
+    keep: float = 0.5
+    prior: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "look_at_obj_in_light": 0.2,
+            "pick_clean_then_place_in_recep": 0.3,
+            "pick_heat_then_place_in_recep": 0.25,
+            "pick_cool_then_place_in_recep": 0.15,
+        }
+    )
+    max_steps: tuple[int, int] = (20, 50)
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """One turn: what the policy reads, and what it should answer."""
+
+    prompt: str
+    answer: str
+
+
+def demonstrations(mix: DemonstrationMix, seed: int) -> Iterator[Demonstration]:
+    """Play episodes without end."""
+    rng = Random(f"sdar-gym demonstrations {seed}")
+    while True:
+        size = "small" if rng.random() < mix.small_rooms else "full"
+        number = int(rng.random() * SPLIT_SIZES["train"])
+        # Types that hide a procedure are drawn more often: they are what has to be learned.
+        if TASK_TYPES[number % len(TASK_TYPES)] not in mix.prior and rng.random() < 0.5:
+            continue
+        yield from _episode(mix, rng, generate_game(f"{size}/train/{number:06d}"), mix.max_steps[size == "full"])
+
+
+def _episode(mix: DemonstrationMix, rng: Random, game: Game, max_steps: int) -> Iterator[Demonstration]:
+    procedure, skills = _belief(mix, rng, game)
+    demonstrator = Demonstrator(game, procedure)
+    engine = Engine(game)
+    notes = start_notes(engine.intro())
+    for _ in range(max_steps):
+        command = demonstrator.act(notes)
+        if command is None:
+            return
+        if demonstrator.decisive(command) or rng.random() < mix.keep:
+            yield Demonstration(render_notes(game.task, notes, skills), f"<action>{command}</action>")
+        if rng.random() < mix.slip:
+            command = random_command(rng, engine.admissible())
+        observation, _ = engine.act(command)
+        if engine.won:
+            return
+        notes.update(command, observation)
+
+
+def _belief(mix: DemonstrationMix, rng: Random, game: Game) -> tuple[Procedure, str]:
+    """What the demonstrator believes has to be done, and the skill text it is shown."""
+    if rng.random() < mix.skill:
+        if rng.random() < mix.other_type:
+            others = [kind for kind in TASK_TYPES if kind != game.task_type]
+            other = others[int(rng.random() * len(others))]
+            return _guess(mix, rng, game), skill_text(other, true_procedure(other))
+        made_up = rng.random() < mix.made_up
+        procedure = random_procedure(rng, game) if made_up else true_procedure(game.task_type)
+        return procedure, skill_text(game.task_type, procedure)
+    return _guess(mix, rng, game), ""
+
+
+def _guess(mix: DemonstrationMix, rng: Random, game: Game) -> Procedure:
+    knows = rng.random() < mix.prior.get(game.task_type, 1.0)
+    return true_procedure(game.task_type) if knows else random_procedure(rng, game)

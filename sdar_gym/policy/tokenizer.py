@@ -1,0 +1,54 @@
+"""Trains the tokenizer of a tiny policy: byte-level BPE like Qwen's, with whole names such as "fridge 1" as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+# One token each: every answer has them, and every token costs a forward pass.
+TAGS = ("<think>", "</think>", "<action>", "</action>")
+# ChatML without a default system prompt; the thinking switch of Qwen3 has nothing to switch here.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+# "go to", then a word with its number, then words, numbers, anything else. Byte-level BPE below makes all text encodable.
+_PIECES = r" ?go to(?![a-z])| ?[A-Za-z]+ \d+| ?[A-Za-z]+| ?\d+| ?[^\sA-Za-z\d]+|\n|\s+"
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Train a tokenizer.
+
+    Args:
+        texts: What the policy will read and write.
+        vocab_size: Number of tokens at the most, without the answer's tags.
+
+    Returns:
+        A `transformers` tokenizer with Qwen's ChatML template, `<|im_end|>` as the end of an answer.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, START, END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    roles = "".join(f"{role}\n" for role in ("system", "user", "assistant") for _ in range(1000))
+    tokenizer.train_from_iterator([*texts, roles], trainer)
+    # Not special: a tag is part of the answer, and the parser has to find it after special tokens are dropped.
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
+    fast.chat_template = CHAT_TEMPLATE
+    return fast

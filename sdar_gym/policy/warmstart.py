@@ -1,0 +1,135 @@
+"""Trains the tiny policy on demonstrations, until it plays well with a skill text and poorly without."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
+from sdar_gym.policy.tiny import TinyShape, build_tiny
+from sdar_gym.policy.tokenizer import train_tokenizer
+
+_IGNORED = -100
+# Rows are sorted by length within this many batches, so that a batch is hardly padded.
+_BUCKET = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that the shipped checkpoint was made with.
+
+    Attributes:
+        steps: Optimizer steps.
+        tokens_per_step: Tokens of a batch, padding included.
+        learning_rate: Peak of AdamW's rate, after a short warm-up and before a cosine to a tenth.
+        vocab_size: Tokens of the tokenizer at the most.
+        tokenizer_rows: Demonstrations the tokenizer is trained on.
+        seed: Of the demonstrations and the initial weights.
+    """
+
+    steps: int = 3000
+    tokens_per_step: int = 10_000
+    learning_rate: float = 3e-3
+    vocab_size: int = 2048
+    tokenizer_rows: int = 20_000
+    seed: int = 0
+    shape: TinyShape = field(default_factory=TinyShape)
+    mix: DemonstrationMix = field(default_factory=DemonstrationMix)
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as it is saved beside a checkpoint."""
+        content = asdict(self)
+        content["mix"]["prior"] = dict(self.mix.prior)
+        return content
+
+
+def warm_start(
+    recipe: Recipe, report: Callable[[int, float], None] = lambda step, loss: None
+) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+    """Train a tokenizer and a policy.
+
+    Args:
+        recipe: What to do.
+        report: Called after every step with its number and its loss (nats per answer token).
+
+    Returns:
+        The policy, in evaluation mode, and its tokenizer.
+    """
+    sample = islice(demonstrations(recipe.mix, recipe.seed), recipe.tokenizer_rows)
+    tokenizer = train_tokenizer((f"{row.prompt}\n{row.answer}" for row in sample), recipe.vocab_size)
+    model = build_tiny(tokenizer, recipe.shape, recipe.seed)
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    plain = [p for p in model.parameters() if p.dim() <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98)
+    )
+    batches = _batches(tokenizer, recipe)
+    model.train()
+    for step in range(recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * _rate(step, recipe.steps)
+        input_ids, labels = next(batches)
+        hidden = model.model(input_ids=input_ids).last_hidden_state[:, :-1]
+        wanted = labels[:, 1:]
+        answers = wanted != _IGNORED
+        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[answers]), wanted[answers])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        report(step, float(loss.detach()))
+    return model.eval(), tokenizer
+
+
+def save_policy(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save in the form that `transformers` and vLLM load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _rate(step: int, steps: int) -> float:
+    warm = max(1, min(100, steps // 10))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    rows = demonstrations(recipe.mix, recipe.seed + 1)
+    order = torch.Generator().manual_seed(recipe.seed)
+    while True:
+        encoded = sorted((_encode(tokenizer, row) for row in islice(rows, 128 * _BUCKET)), key=lambda row: len(row[0]))
+        ready = []
+        while encoded:
+            size = max(1, recipe.tokens_per_step // len(encoded[-1][0]))
+            ready.append(encoded[-size:])
+            del encoded[-size:]
+        for index in torch.randperm(len(ready), generator=order).tolist():
+            yield _pad(ready[index], tokenizer.pad_token_id)
+
+
+def _encode(tokenizer: PreTrainedTokenizerFast, row: Demonstration) -> tuple[list[int], int]:
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": row.prompt}], tokenize=False, add_generation_prompt=True
+    )
+    prompt = tokenizer.encode(text, add_special_tokens=False)
+    return prompt + tokenizer.encode(row.answer, add_special_tokens=False) + [tokenizer.eos_token_id], len(prompt)
+
+
+def _pad(rows: list[tuple[list[int], int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and labels, [rows, tokens]; causal attention never looks at what stands to the right."""
+    width = max(len(ids) for ids, _ in rows)
+    input_ids = torch.full((len(rows), width), pad)
+    labels = torch.full((len(rows), width), _IGNORED)
+    for index, (ids, prompt) in enumerate(rows):
+        input_ids[index, : len(ids)] = torch.tensor(ids)
+        labels[index, prompt : len(ids)] = torch.tensor(ids[prompt:])
+    return input_ids, labels

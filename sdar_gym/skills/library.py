@@ -1,0 +1,143 @@
+"""A library of skills: ordered, fixed once made, with a fingerprint that belongs in every result that used it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+from sdar_gym.skills.markdown import parse_library
+from sdar_gym.skills.skill import Skill
+
+
+class UnknownLibraryError(ValueError):
+    """There is no built-in library of that name, and no such folder."""
+
+
+def builtin_libraries() -> tuple[str, ...]:
+    """Names of the libraries that come with the package, in alphabetical order."""
+    data = files("sdar_gym.skills") / "data"
+    return tuple(sorted(entry.name for entry in data.iterdir() if entry.is_dir() and not entry.name.startswith("_")))
+
+
+@dataclass(frozen=True, slots=True)
+class SkillLibrary:
+    """Skills in a fixed order, found by id or by task type. Iteration gives the skills.
+
+    Attributes:
+        name: What reports call the library.
+        skills: The skills, in order.
+
+    Raises:
+        ValueError: Two skills have the same id.
+    """
+
+    name: str
+    skills: tuple[Skill, ...]
+    _by_id: dict[str, Skill] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "skills", tuple(self.skills))
+        by_id: dict[str, Skill] = {}
+        for skill in self.skills:
+            if skill.id in by_id:
+                raise ValueError(f"Library {self.name!r} has two skills with the id {skill.id!r}; rename one of them.")
+            by_id[skill.id] = skill
+        object.__setattr__(self, "_by_id", by_id)
+
+    @classmethod
+    def builtin(cls, name: str) -> SkillLibrary:
+        """A library that comes with the package.
+
+        Raises:
+            UnknownLibraryError: There is none of that name.
+        """
+        known = builtin_libraries()
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else " A folder of your own is given by its path."
+            raise UnknownLibraryError(f"No built-in skill library {name!r}; there are: {', '.join(known)}.{hint}")
+        folder = files("sdar_gym.skills") / "data" / name
+        contents = [(entry.name, entry.read_bytes()) for entry in folder.iterdir() if entry.is_file()]
+        return cls(name, parse_library(contents, name=name, env=name))
+
+    @classmethod
+    def from_folder(cls, path: str | Path, *, env: str | None = None) -> SkillLibrary:
+        """A library from a folder of Markdown files (`sdar_gym.skills.markdown` describes them).
+
+        Args:
+            path: The folder; its name becomes the library's.
+            env: Environment the skills are for; default the folder's name.
+
+        Raises:
+            UnknownLibraryError: There is no such folder.
+            SkillFormatError: A file breaks the format.
+        """
+        folder = Path(path).resolve()
+        if not folder.is_dir():
+            raise UnknownLibraryError(f"No skill folder at {path}; give a folder that holds one .md file a task type.")
+        contents = [(entry.name, entry.read_bytes()) for entry in folder.iterdir() if entry.is_file()]
+        return cls(folder.name, parse_library(contents, name=folder.name, env=env or folder.name))
+
+    def get(self, skill_id: str) -> Skill:
+        """The skill of that id.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if skill_id not in self._by_id:
+            close = get_close_matches(skill_id, self._by_id, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"Library {self.name!r} has no skill {skill_id!r}.{hint}")
+        return self._by_id[skill_id]
+
+    def general(self) -> tuple[Skill, ...]:
+        """The skills that apply to every task type."""
+        return tuple(skill for skill in self.skills if skill.is_general)
+
+    def for_task_type(self, task_type: str) -> tuple[Skill, ...]:
+        """The skills written for this task type; empty if it has none."""
+        return tuple(skill for skill in self.skills if skill.applies_to(task_type))
+
+    @property
+    def task_types(self) -> tuple[str, ...]:
+        """The task types that have skills of their own, in order of appearance."""
+        return tuple(dict.fromkeys(name for skill in self.skills for name in skill.task_types))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that can change a retrieval or a prompt: the skills and their order.
+
+        Names, origins and environments are left out, so a copy of a library in another folder has the same one.
+        """
+        content = [[s.id, s.title, s.text, s.when_to_use, list(s.task_types)] for s in self.skills]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
+
+    def __iter__(self) -> Iterator[Skill]:
+        return iter(self.skills)
+
+    def __len__(self) -> int:
+        return len(self.skills)
+
+    def __contains__(self, skill_id: object) -> bool:
+        return skill_id in self._by_id
+
+
+def load_library(name_or_path: str | Path) -> SkillLibrary:
+    """A built-in library by name, or one from a folder.
+
+    A plain name is looked up among the built-in ones first; a folder of the same name is reached as `./name`.
+
+    Raises:
+        UnknownLibraryError: Neither exists.
+        SkillFormatError: A file of the folder breaks the format.
+    """
+    if isinstance(name_or_path, Path) or name_or_path not in builtin_libraries():
+        path = Path(name_or_path)
+        # A lone word that is no folder was meant as a name: the error that lists the names helps more.
+        if isinstance(name_or_path, Path) or path.is_dir() or len(path.parts) != 1:
+            return SkillLibrary.from_folder(path)
+    return SkillLibrary.builtin(str(name_or_path))

@@ -1,0 +1,136 @@
+"""Reads skills from Markdown files, strictly: a typo must not make a skill vanish without a word.
+
+A library is a folder with one file a task type. The file's name without `.md` is the task type; `general.md` holds the
+skills for all types. `README.md` is left for people and not read. A file looks like this::
+
+    # Any heading                              optional, for the reader
+    Origin: where these skills come from       optional; without it, the library's name
+
+    ## two.procedure: Do it twice
+    When: the goal asks for two of something.
+
+    Find one, take it, put it where it belongs, then do the same with the second one.
+
+A skill begins with `## <id>: <title>`. The next line that is not blank is `When: ...`; everything up to the next
+heading is its text, line breaks kept, blank lines at both ends dropped. The text holds no headings of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from sdar_gym.skills.skill import Skill
+
+GENERAL = "general"
+IGNORED = frozenset({"README.md"})
+_TASK_TYPE = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_HEADING = re.compile(r"## +(?P<id>[^\s:]+) *: *(?P<title>\S.*)")
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+class SkillFormatError(ValueError):
+    """A skill file that does not follow the format; the message names file, line and remedy."""
+
+
+def _error(where: str, number: int, what: str) -> SkillFormatError:
+    return SkillFormatError(f"{where}, line {number}: {what}")
+
+
+def parse_library(files: Iterable[tuple[str, bytes]], *, name: str, env: str) -> tuple[Skill, ...]:
+    """Skills of a folder's files: the general ones first, then the task types in alphabetical order.
+
+    Args:
+        files: File names (without folders) and contents.
+        name: The library's name, used in messages and as the origin of skills that state none.
+        env: Environment the skills are for.
+
+    Raises:
+        SkillFormatError: A file breaks the format, two skills share an id, or there is no file at all.
+    """
+    contents = {file: data for file, data in files if file.endswith(".md") and file not in IGNORED}
+    if not contents:
+        raise SkillFormatError(f"Skill library {name!r} has no .md file; write one a task type, or {GENERAL}.md.")
+    first_seen: dict[str, str] = {}
+    skills: list[Skill] = []
+    for file in sorted(contents, key=lambda file: (file != f"{GENERAL}.md", file)):
+        where = f"{name}/{file}"
+        for number, skill in parse_file(contents[file], where=where, stem=file[:-3], origin=name, env=env):
+            if skill.id in first_seen:
+                raise _error(where, number, f"the id {skill.id!r} is taken by {first_seen[skill.id]}; choose another.")
+            first_seen[skill.id] = f"{where}, line {number}"
+            skills.append(skill)
+    return tuple(skills)
+
+
+def parse_file(data: bytes, *, where: str, stem: str, origin: str, env: str) -> Iterator[tuple[int, Skill]]:
+    """Yield the skills of one file with the line each begins at.
+
+    Args:
+        data: The file as it is on disk (UTF-8, any line ends).
+        where: How messages call the file.
+        stem: File name without its ending: the task type or `general`.
+        origin: Origin of the skills unless the file states one.
+        env: Environment the skills are for.
+
+    Raises:
+        SkillFormatError: The file breaks the format.
+    """
+    if not _TASK_TYPE.fullmatch(stem):
+        raise _error(where, 1, f"the file name {stem!r} is no task type; use lower case, digits, '_' and '-'.")
+    try:
+        # splitlines() would also split at form feeds and Unicode separators, and line numbers would go astray.
+        lines = data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise _error(where, line, "the text is not UTF-8; save the file as UTF-8.") from None
+    starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
+    if not starts:
+        raise _error(where, 1, "there is no skill; begin one with '## <id>: <title>', or delete the file.")
+    origin = _read_head(lines[: starts[0]], where) or origin
+    task_types = () if stem == GENERAL else (stem,)
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        yield start + 1, _read_skill(lines[start:end], where, start + 1, env, task_types, origin)
+
+
+def _read_head(lines: list[str], where: str) -> str:
+    origin = ""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or (number == 1 and line.startswith("# ")):
+            continue
+        if not line.startswith("Origin:"):
+            raise _error(where, number, f"{line!r} stands before the first skill; put '## <id>: <title>' above it.")
+        if origin:
+            raise _error(where, number, "a second 'Origin:' line; keep one.")
+        origin = line.removeprefix("Origin:").strip()
+        if not origin:
+            raise _error(where, number, "'Origin:' is empty; say where the skills come from or delete the line.")
+    return origin
+
+
+def _read_skill(
+    lines: list[str], where: str, first: int, env: str, task_types: tuple[str, ...], origin: str
+) -> Skill:
+    heading = _HEADING.fullmatch(lines[0].rstrip())
+    if not heading:
+        raise _error(where, first, f"{lines[0]!r} is not of the form '## <id>: <title>'.")
+    skill_id = heading["id"]
+    if not _ID.fullmatch(skill_id):
+        raise _error(where, first, f"the id {skill_id!r} may hold lower-case letters, digits, '.', '_' and '-' only.")
+    body = [(first + offset, line) for offset, line in enumerate(lines) if offset and line.strip()]
+    if not body or not body[0][1].startswith("When:"):
+        number = body[0][0] if body else first
+        raise _error(where, number, f"skill {skill_id!r} lacks its 'When: ...' line right below the heading.")
+    number, when_line = body[0]
+    when_to_use = when_line.removeprefix("When:").strip()
+    if not when_to_use:
+        raise _error(where, number, f"'When:' of skill {skill_id!r} is empty; say when the skill applies.")
+    for later, line in body[1:]:
+        if line.startswith("#"):
+            raise _error(where, later, f"{line!r} looks like a heading; a skill is '## <id>: <title>', text has none.")
+        if line.startswith("When:"):
+            raise _error(where, later, f"a second 'When:' line in skill {skill_id!r}; keep one.")
+    text = "\n".join(line.rstrip() for line in lines[number - first + 1 :]).strip("\n")
+    if not text:
+        raise _error(where, number, f"skill {skill_id!r} has no text; write it below the 'When:' line.")
+    return Skill(skill_id, heading["title"], text, when_to_use, env, task_types, origin)

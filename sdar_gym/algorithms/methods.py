@@ -119,7 +119,7 @@ _ROWS = (
         deviations=(
             *_SHARED_DEVIATIONS,
             "Not the OPSD of arXiv 2601.18734, which minimises a Jensen-Shannon divergence over the vocabulary.",
-            "The SDAR paper's algorithm for it has neither gate nor skills; the paper's table of settings matches the code.",
+            "The SDAR paper's algorithm for it has neither gate nor skills; its table of settings matches the code.",
         ),
     ),
     Method(

@@ -246,7 +246,7 @@ def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> Los
         if objective.kl_coeff:
             loss = loss + objective.kl_coeff * weighted_sum(terms_BT["kl"], weight_BT)
     if tokens.entropy_BT is not None:
-        terms_BT["entropy"] = _keep(live_BT, tokens.entropy_BT)
+        terms_BT["entropy"] = tokens.entropy_BT
         if objective.entropy_coeff:
             loss = loss - objective.entropy_coeff * weighted_sum(terms_BT["entropy"], weight_BT)
 

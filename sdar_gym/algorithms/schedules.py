@@ -31,12 +31,12 @@ class Schedule:
     def __post_init__(self) -> None:
         if not self.points:
             raise ValueError("A schedule needs at least one (step, value) point, got none.")
-        steps = [step for step, _ in self.points]
-        if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
-            raise ValueError(f"The steps of a schedule must increase, got {steps}.")
         for step, value in self.points:
             count("a schedule's step", step)
             number("a schedule's value", value)
+        steps = [step for step, _ in self.points]
+        if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+            raise ValueError(f"The steps of a schedule must increase, got {steps}.")
 
     @classmethod
     def constant(cls, value: float) -> Schedule:

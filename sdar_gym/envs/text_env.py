@@ -51,7 +51,7 @@ class Task:
 class TextEnv(gymnasium.Env[str, str]):
     """Base of all text environments: observations are what the world shows, actions are the text of one action.
 
-    Subclasses implement `_choose_task`, `_begin` and `_act`; this class owns seeding, the turn limit and `info`.
+    Subclasses implement `task_ids`, `task_type`, `_choose_task`, `_begin` and `_act`; this class owns seeding, the turn limit and `info`.
 
     `reset(seed=…, options={"task_id": …} | {"split": …})`: the same seed, or the same task id, gives the same episode
     byte for byte. `info` holds `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`.
@@ -75,6 +75,18 @@ class TextEnv(gymnasium.Env[str, str]):
         self._turn = 0
         self._ended = True
         self._last_text = ""
+
+    @abstractmethod
+    def task_ids(self, split: str | None = None) -> tuple[str, ...]:
+        """The ids of all tasks of a split (default: the environment's), in a fixed order.
+
+        Raises:
+            TaskNotFoundError: There is no such split, or it has no tasks.
+        """
+
+    @abstractmethod
+    def task_type(self, task_id: str) -> str:
+        """The task type of an id, without loading the task."""
 
     @abstractmethod
     def _choose_task(self, options: dict[str, Any]) -> Task:

@@ -136,8 +136,8 @@ def load_library(name_or_path: str | Path) -> SkillLibrary:
         SkillFormatError: A file of the folder breaks the format.
     """
     if isinstance(name_or_path, Path) or name_or_path not in builtin_libraries():
-        path = Path(name_or_path)
         # A lone word that is no folder was meant as a name: the error that lists the names helps more.
-        if isinstance(name_or_path, Path) or path.is_dir() or len(path.parts) != 1:
-            return SkillLibrary.from_folder(path)
+        looks_like_path = isinstance(name_or_path, Path) or "/" in name_or_path or "\\" in name_or_path
+        if looks_like_path or Path(name_or_path).is_dir():
+            return SkillLibrary.from_folder(name_or_path)
     return SkillLibrary.builtin(str(name_or_path))

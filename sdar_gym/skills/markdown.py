@@ -108,9 +108,7 @@ def _read_head(lines: list[str], where: str) -> str:
     return origin
 
 
-def _read_skill(
-    lines: list[str], where: str, first: int, env: str, task_types: tuple[str, ...], origin: str
-) -> Skill:
+def _read_skill(lines: list[str], where: str, first: int, env: str, task_types: tuple[str, ...], origin: str) -> Skill:
     heading = _HEADING.fullmatch(lines[0].rstrip())
     if not heading:
         raise _error(where, first, f"{lines[0]!r} is not of the form '## <id>: <title>'.")

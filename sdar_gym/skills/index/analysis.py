@@ -7,15 +7,15 @@ from functools import cache, lru_cache
 from typing import Any
 
 # Lucene's English stop set, complete.
-STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with".split()
-)
+# fmt: off
+STOP_WORDS = frozenset({
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of",
+    "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
+})
+# fmt: on
 # Unicode word boundaries (UAX #29) for the scripts with spaces: apostrophes, full stops and colons hold a word together
 # between letters, commas and full stops hold a number together between digits.
-_WORD = re.compile(
-    r"\w+(?:(?:(?<=[^\W\d_])['’‘.:·․﹕：﹒＇．](?=[^\W\d_])|(?<=\d)['’‘.,;․﹐﹒﹔，．；](?=\d))\w+)*"
-)
+_WORD = re.compile(r"\w+(?:(?:(?<=[^\W\d_])['’‘.:·․﹕：﹒＇．](?=[^\W\d_])|(?<=\d)['’‘.,;․﹐﹒﹔，．；](?=\d))\w+)*")
 _POSSESSIVE = re.compile(r"['’＇][sS]$")
 
 

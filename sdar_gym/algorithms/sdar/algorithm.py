@@ -1,0 +1,212 @@
+"""The SDAR algorithm: hands out groups of tasks, collects their episodes, updates the learners, syncs the weights."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from sdar_gym.algorithms.sdar.batch import prepare_batch
+from sdar_gym.algorithms.sdar.config import SDARConfig
+from sdar_gym.algorithms.sdar.env_runner import make_env
+from sdar_gym.algorithms.sdar.learner import STEP
+from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
+from sdar_gym.envs.text_env import TextEnv
+from sdar_gym.evaluation.summary import summarise
+from sdar_gym.policy.load import load_tokenizer
+from sdar_gym.rollout.collector import EpisodeRequest
+from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.sampler import TaskSampler
+
+
+class SDAR(Algorithm):
+    """Group-relative policy optimisation with gated self-distillation, and its relatives, as an RLlib algorithm."""
+
+    @classmethod
+    def get_default_config(cls) -> SDARConfig:
+        """The defaults: the published method on whatever environment is set."""
+        return SDARConfig()
+
+    def setup(self, config: Any) -> None:
+        """Build runners and learners; freeze the training tasks and the evaluation panel."""
+        super().setup(config)
+        env = make_env(self.config).unwrapped
+        assert isinstance(env, TextEnv)  # the registry's entries are
+        self._sampler = TaskSampler(env.task_ids(), self.config.seed_or_zero)
+        self._panel = build_panel(self.config, env)
+        env.close()
+        tokenizer = load_tokenizer(self.config.policy_settings.model)
+        self._pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+        self.last_episodes: list[Episode] = []
+        self.last_evaluation: list[Episode] = []
+
+    @property
+    def panel(self) -> TaskPanel:
+        """The frozen evaluation panel."""
+        return self._panel
+
+    def training_step(self) -> None:
+        """One update: episodes, advantages, gradient steps, new weights."""
+        config: SDARConfig = self.config  # pyright: ignore[reportAssignmentType]
+        step = self.training_iteration
+        started = time.perf_counter()
+        requests = [
+            EpisodeRequest(task_id, group, member, config.seed_or_zero * 1_000_003 + step)
+            for group, task_id in enumerate(self._sampler.take(step, config.tasks_per_iteration))
+            for member in range(config.group_size)
+        ]
+        settings = config.rollout_settings
+        params = SamplingParams(settings.max_response_tokens, settings.temperature)
+        episodes = self._collect(requests, params, config.group_size, skills_in_prompt=False)
+        self.last_episodes = episodes
+        self._log(ENV_RUNNER_RESULTS, _rollout_metrics(episodes, len(requests)))
+        steps = sum(episode.env_steps() for episode in episodes)
+        self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
+        collected = time.perf_counter()
+        if self._update(episodes, step):
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+            )
+        finished = time.perf_counter()
+        self._log("seconds", {"rollout": collected - started, "update": finished - collected})
+
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """Play the frozen panel with the present weights.
+
+        Returns:
+            Success with a 95 % interval, over all and by task type, with the panel's name and hash.
+        """
+        settings = self.config.panel_settings
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+        )
+        requests = [
+            EpisodeRequest(task_id, group, 0, settings.seed) for group, task_id in enumerate(self._panel.task_ids)
+        ]
+        params = SamplingParams(self.config.rollout_settings.max_response_tokens, settings.temperature)
+        self.last_evaluation = self._collect(requests, params, 1, skills_in_prompt=settings.with_skills)
+        return summarise(self.last_evaluation, self._panel, settings.temperature, settings.seed, settings.with_skills)
+
+    def export_policy(self, folder: str | Path) -> None:
+        """Save the policy in the form that `transformers` and vLLM load."""
+        module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
+        from sdar_gym.policy.load import load_model
+
+        model = load_model(self.config.policy_settings.model, self.config.policy_settings.dtype)
+        weights = {name.removeprefix("model."): value for name, value in module[DEFAULT_MODULE_ID].items()}
+        model.load_state_dict(weights)
+        model.save_pretrained(folder)
+        load_tokenizer(self.config.policy_settings.model).save_pretrained(folder)
+
+    def _should_create_evaluation_env_runners(self, eval_config: Any) -> bool:
+        """The panel is played by the training runners: an evaluation runner would be one more copy of the model."""
+        return False
+
+    def _collect(
+        self, requests: Sequence[EpisodeRequest], params: SamplingParams, group_size: int, *, skills_in_prompt: bool
+    ) -> list[Episode]:
+        """Deal whole groups out to the runners, in turn; episodes of a runner that fails are lost and counted."""
+        group = self.env_runner_group
+        ids = group.healthy_worker_ids()
+        if not ids:
+            if group.local_env_runner is None:
+                group.probe_unhealthy_env_runners()
+                return []
+            return group.local_env_runner.collect(requests, params, skills_in_prompt)
+        shares: dict[int, list[EpisodeRequest]] = {worker: [] for worker in ids}
+        for number in range(0, len(requests), group_size):
+            worker = ids[(number // group_size) % len(ids)]
+            shares[worker].extend(requests[number : number + group_size])
+        results = group.foreach_env_runner(
+            ["collect"] * len(ids),  # pyright: ignore[reportArgumentType]
+            kwargs=[
+                {"requests": shares[worker], "params": params, "skills_in_prompt": skills_in_prompt} for worker in ids
+            ],
+            local_env_runner=False,
+            remote_worker_ids=ids,
+        )
+        episodes = [episode for result in results for episode in result]
+        return sorted(episodes, key=lambda episode: (episode.group_id, int(episode.episode_id.split("/")[1])))
+
+    def _update(self, episodes: Sequence[Episode], step: int) -> bool:
+        config: SDARConfig = self.config  # pyright: ignore[reportAssignmentType]
+        learners = max(1, config.num_learners)
+        if len({episode.group_id for episode in episodes}) == 0:
+            return False
+        objective = config.get_objective()
+        batch = prepare_batch(
+            episodes,
+            objective,
+            teacher=objective.needs_teacher_at(step),
+            invalid_action_penalty=config.invalid_action_penalty,
+            row_multiple=learners * config.num_minibatches,
+            pad_id=self._pad_id,
+            shuffle_seed=f"sdar-gym rows {config.seed_or_zero} {step}",
+        )
+        rows = len(next(iter(batch.columns.values())))
+        results = self.learner_group.update(
+            training_data=TrainingData(
+                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch.columns)}, env_steps=batch.rows)
+            ),
+            timesteps={
+                STEP: step,
+                NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(
+                    (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0
+                ),
+            },
+            num_epochs=config.num_epochs,
+            minibatch_size=rows // (learners * config.num_minibatches),
+        )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self._log(ENV_RUNNER_RESULTS, {**batch.metrics, "rows": batch.rows, "answer_tokens": batch.tokens})
+        return True
+
+    def _log(self, key: str, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.metrics.log_value((key, name), float(value), window=1)
+
+
+def build_panel(config: SDARConfig, env: TextEnv) -> TaskPanel:
+    """The evaluation panel of a configuration.
+
+    Raises:
+        ValueError: The panel's file is damaged or belongs to another environment, or the split has no tasks.
+    """
+    settings = config.panel_settings
+    if settings.panel is not None:
+        panel = load_panel(Path(settings.panel))
+        if panel.env_id != config.env:
+            raise ValueError(f"Panel {settings.panel} was made for {panel.env_id}, not for {config.env}.")
+        return panel
+    ids = env.task_ids(settings.split)
+    types = {task_id: env.task_type(task_id) for task_id in ids}
+    return freeze_panel(f"{settings.split}-{settings.tasks}", str(config.env), ids, settings.tasks, types)
+
+
+def _rollout_metrics(episodes: Sequence[Episode], asked: int) -> dict[str, float]:
+    turns = [turn for episode in episodes for turn in episode.turns]
+    by_type: defaultdict[str, list[float]] = defaultdict(list)
+    for episode in episodes:
+        by_type[episode.task_type].append(float(episode.won))
+    served = [episode for episode in episodes if episode.skills_specific is not None]
+    count, rows = max(1, len(episodes)), max(1, len(turns))
+    return {
+        "success": sum(episode.won for episode in episodes) / count,
+        "episode_turns": len(turns) / count,
+        "episodes": len(episodes),
+        "lost_episodes": asked - len(episodes),
+        "prompt_too_long": sum(episode.ended == "prompt_too_long" for episode in episodes),
+        "valid_form": sum(turn.valid_form for turn in turns) / rows,
+        "valid_action": sum(turn.valid_action for turn in turns) / rows,
+        "skill_coverage": sum(bool(episode.skills_specific) for episode in served) / len(served) if served else 0.0,
+        **{f"success/{kind}": sum(wins) / len(wins) for kind, wins in sorted(by_type.items())},
+    }

@@ -1,0 +1,242 @@
+"""`SDARConfig`: RLlib's fluent configuration, with sections for the policy, the skills, the rollout and the panel."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from typing_extensions import Self
+
+from sdar_gym.algorithms.methods import Method, get_method
+from sdar_gym.algorithms.objective import Objective
+from sdar_gym.algorithms.sdar.settings import EvaluationSettings, PolicySettings, RolloutSettings, SkillSettings
+from sdar_gym.envs.prompting import prompt_template
+from sdar_gym.envs.registry import EnvEntry, entry_of
+from sdar_gym.skills import NoRetriever, Retriever, load_library, make_retriever
+
+_Settings = TypeVar("_Settings", PolicySettings, SkillSettings, RolloutSettings, EvaluationSettings)
+
+
+class SDARConfig(AlgorithmConfig):
+    """Configuration of SDAR and of every method that is a preset of the same learner.
+
+    Example:
+        >>> config = SDARConfig().environment("sdar/ALFWorld-v0").training(method="sdar", group_size=8)
+        >>> algorithm = config.build_algo()
+        >>> algorithm.train()
+
+    Local by default: no remote runners, no remote learners, one process.
+    """
+
+    def __init__(self, algo_class: type | None = None):
+        from sdar_gym.algorithms.sdar.algorithm import SDAR
+        from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
+
+        super().__init__(algo_class=algo_class or SDAR)
+        self.method = "sdar"
+        self.objective_overrides: dict[str, Any] = {}
+        self.group_size = 8
+        self.tasks_per_iteration = 16
+        self.num_minibatches = 1
+        self.micro_batch_tokens = 16_384
+        self.invalid_action_penalty = 0.1
+        self.weight_decay = 0.01
+        self.adam_betas = (0.9, 0.999)
+        self.policy_settings = PolicySettings()
+        self.skill_settings = SkillSettings()
+        self.rollout_settings = RolloutSettings()
+        self.panel_settings = EvaluationSettings()
+        self.env_entry: EnvEntry | None = None
+
+        self.framework_str = "torch"
+        self.seed = 0
+        self.lr = 1e-6
+        self.grad_clip = 1.0
+        self.grad_clip_by = "global_norm"
+        self.num_epochs = 1
+        self.num_env_runners = 0
+        self.num_learners = 0
+        # Whole episodes as tokens: RLlib's connectors, which build observations and batches, have nothing to do.
+        self.env_runner_cls = EpisodeRunner
+        self.batch_mode = "complete_episodes"
+        self.episodes_to_numpy = False
+        self.add_default_connectors_to_env_to_module_pipeline = False
+        self.add_default_connectors_to_module_to_env_pipeline = False
+        self.add_default_connectors_to_learner_pipeline = False
+        self.merge_env_runner_states = False
+        self.broadcast_env_runner_states = False
+        # A lost runner costs its episodes of one update, not the run.
+        self.restart_failed_env_runners = True
+
+    def training(
+        self,
+        *,
+        method: str = NotProvided,
+        objective: dict[str, Any] = NotProvided,
+        group_size: int = NotProvided,
+        tasks_per_iteration: int = NotProvided,
+        num_minibatches: int = NotProvided,
+        micro_batch_tokens: int = NotProvided,
+        invalid_action_penalty: float = NotProvided,
+        weight_decay: float = NotProvided,
+        adam_betas: tuple[float, float] = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets the method and the update.
+
+        Args:
+            method: Name of a preset: `sdar`, `grpo`, …
+            objective: Settings of the preset to change, such as `{"distill_coeff": 0.03}`.
+            group_size: Episodes of one task, at least 2.
+            tasks_per_iteration: Groups an update.
+            num_minibatches: Optimizer steps an epoch.
+            micro_batch_tokens: Tokens of one forward and backward pass, padding included; bounds the memory.
+            invalid_action_penalty: What a turn with an invalid answer is fined.
+            weight_decay: Of AdamW.
+            adam_betas: Of AdamW.
+            **kwargs: RLlib's own: `lr`, `grad_clip`, `num_epochs`, …
+        """
+        super().training(**kwargs)
+        for name, value in {
+            "method": method,
+            "objective_overrides": objective,
+            "group_size": group_size,
+            "tasks_per_iteration": tasks_per_iteration,
+            "num_minibatches": num_minibatches,
+            "micro_batch_tokens": micro_batch_tokens,
+            "invalid_action_penalty": invalid_action_penalty,
+            "weight_decay": weight_decay,
+            "adam_betas": adam_betas,
+        }.items():
+            if value is not NotProvided:
+                setattr(self, name, value)
+        return self
+
+    def policy(self, **settings: Any) -> Self:
+        """Sets the language model; see `PolicySettings`."""
+        self.policy_settings = _changed("policy", self.policy_settings, settings)
+        return self
+
+    def skills(self, **settings: Any) -> Self:
+        """Sets the teacher's skills; see `SkillSettings`."""
+        self.skill_settings = _changed("skills", self.skill_settings, settings)
+        return self
+
+    def rollout(self, **settings: Any) -> Self:
+        """Sets how episodes are played; see `RolloutSettings`."""
+        self.rollout_settings = _changed("rollout", self.rollout_settings, settings)
+        return self
+
+    def panel(self, **settings: Any) -> Self:
+        """Sets the evaluation panel; see `EvaluationSettings`."""
+        self.panel_settings = _changed("evaluation", self.panel_settings, settings)
+        return self
+
+    def get_method(self) -> Method:
+        """The preset with the changes asked for."""
+        return get_method(self.method).with_overrides(**self.objective_overrides)
+
+    def get_objective(self) -> Objective:
+        """The loss."""
+        return self.get_method().objective
+
+    def get_retriever(self) -> Retriever:
+        """The retriever of the teacher's skills.
+
+        Raises:
+            ValueError: Unknown strategy or library, or an environment without skills.
+        """
+        settings = self.skill_settings
+        library = settings.library or entry_of(str(self.env)).skills
+        if settings.strategy == "none":
+            return NoRetriever()
+        if library is None:
+            raise ValueError(f"{self.env} has no skill library of its own: set skills.library, or skills.strategy=none.")
+        return make_retriever(
+            settings.strategy,
+            load_library(library),
+            k=settings.k,
+            include_general=settings.include_general,
+            backend=settings.backend,
+        )
+
+    def get_default_learner_class(self) -> type:
+        """The SDAR learner."""
+        from sdar_gym.algorithms.sdar.learner import SDARLearner
+
+        return SDARLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """A module that holds the language model."""
+        from sdar_gym.algorithms.sdar.module import PolicyModule
+
+        return RLModuleSpec(module_class=PolicyModule, model_config={})
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        settings = self.policy_settings
+        return {
+            "model": settings.model,
+            "dtype": settings.dtype,
+            "gradient_checkpointing": settings.gradient_checkpointing,
+            "temperature": self.rollout_settings.temperature,
+            "entropy_gradient": self.get_objective().entropy_coeff > 0,
+        }
+
+    def validate(self) -> None:
+        """Refuses senseless settings.
+
+        Raises:
+            ValueError: With the setting, its value and what to do.
+        """
+        super().validate()
+        self.check()
+
+    def check(self) -> None:
+        """The part of `validate` that is the gym's own; needs no Ray.
+
+        Raises:
+            ValueError: With the setting, its value and what to do.
+        """
+        if self.env is None:
+            raise ValueError("No environment: call .environment('sdar/ALFWorld-v0') or another registered id.")
+        self.env_entry = self.env_entry or entry_of(str(self.env))
+        prompt_template(str(self.env), self.rollout_settings.prompt)
+        if self.group_size < 2:
+            raise ValueError(
+                f"training.group_size must be at least 2, got {self.group_size}: an advantage is relative to the group's "
+                "other episodes, and a group of one has none. The published runs use 8."
+            )
+        for name in ("tasks_per_iteration", "num_minibatches", "micro_batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}.")
+        if self.invalid_action_penalty < 0:
+            raise ValueError(f"training.invalid_action_penalty must not be negative, got {self.invalid_action_penalty}.")
+        method = self.get_method()
+        retriever = self.get_retriever()
+        if method.needs_teacher and retriever.name == "none":
+            raise ValueError(
+                f"algorithm={self.method} distils from a teacher with skills, but skills.strategy is 'none': the teacher "
+                "would be the student. Choose skills.strategy=oracle_type or bm25, or algorithm=grpo."
+            )
+        if self.num_env_runners > 0:
+            # A second full model on the driver would serve nothing.
+            self.create_local_env_runner = False
+
+    @property
+    def seed_or_zero(self) -> int:
+        """The run's seed."""
+        return int(self.seed or 0)
+
+
+def _changed(section: str, settings: _Settings, changes: dict[str, Any]) -> _Settings:
+    known = [field.name for field in fields(settings)]
+    for name in changes:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {section}.{close[0]}?" if close else ""
+            raise ValueError(f"Unknown setting {section}.{name}; known: {', '.join(known)}.{hint}")
+    return replace(settings, **changes)

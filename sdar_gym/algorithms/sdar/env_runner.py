@@ -1,0 +1,180 @@
+"""The env runner: plays the episodes that the algorithm asks for, with its own copy of the policy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import gymnasium
+import ray
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+
+import sdar_gym  # noqa: F401  registers the environments in remote workers
+from sdar_gym.envs.prompting import prompt_template
+from sdar_gym.envs.registry import EnvEntry, entries, register
+from sdar_gym.envs.spaces import FreeText
+from sdar_gym.policy.load import load_tokenizer, stop_token_ids
+from sdar_gym.rollout.collector import Collector, EpisodeRequest
+from sdar_gym.rollout.context import ContextBuilder
+from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
+from sdar_gym.rollout.episode import Episode
+
+
+class EpisodeRunner(EnvRunner, Checkpointable):
+    """Plays whole episodes in batches.
+
+    RLlib's own runners step vectors of environments through connectors; here an episode is a conversation, kept as
+    tokens, and which task is played is the algorithm's decision: it calls `collect` with requests.
+    """
+
+    def __init__(self, *, config: Any, **kwargs: Any):
+        super().__init__(config=config, **kwargs)
+        torch.set_num_threads(self.config.policy_settings.torch_threads)
+        _ensure_registered(self.config.env_entry)
+        self._weights_seq_no = 0
+        settings = self.config.rollout_settings
+        self.tokenizer = load_tokenizer(self.config.policy_settings.model)
+        spec = self.config.get_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
+        self.module = spec.build()
+        model = self.module.model
+        self._engine = TransformersEngine(
+            model, stop_ids=stop_token_ids(model, self.tokenizer), pad_id=_pad_id(self.tokenizer)
+        )
+        self._context = ContextBuilder(
+            self.tokenizer,
+            prompt_template(self.config.env, settings.prompt),
+            window=settings.window,
+            max_prompt_tokens=settings.max_prompt_tokens,
+            think=settings.think,
+            chat_template_kwargs=settings.chat_template_kwargs,
+        )
+        self._collectors: dict[bool, Collector] = {}
+
+    def collect(
+        self, requests: Sequence[EpisodeRequest], params: SamplingParams, skills_in_prompt: bool = False
+    ) -> list[Episode]:
+        """Play episodes to their end.
+
+        Args:
+            requests: What to play.
+            params: How to sample.
+            skills_in_prompt: Whether the acting policy sees the skills.
+
+        Returns:
+            One episode a request, in order.
+        """
+        episodes = self._collector(skills_in_prompt).collect(requests, params)
+        steps = sum(episode.env_steps() for episode in episodes)
+        self.num_env_steps_sampled_lifetime += steps
+        return episodes
+
+    def sample(self, *, num_episodes: int | None = None, **kwargs: Any) -> list[Episode]:
+        """Play random tasks of the training split, one episode each.
+
+        The algorithm does not use this: it hands out groups by `collect`. It is here for those who hold a runner.
+        """
+        env = make_env(self.config)
+        ids = env.unwrapped.task_ids()  # pyright: ignore[reportAttributeAccessIssue]
+        env.close()
+        requests = [
+            EpisodeRequest(ids[(self.num_env_steps_sampled_lifetime + number) % len(ids)], number, 0, number)
+            for number in range(num_episodes or 1)
+        ]
+        return self.collect(requests, SamplingParams(self.config.rollout_settings.max_response_tokens))
+
+    def get_spaces(self) -> dict[str, tuple[gymnasium.Space[Any], gymnasium.Space[Any]]]:
+        """Text in, text out."""
+        pair = (FreeText(), FreeText())
+        return {INPUT_ENV_SPACES: pair, DEFAULT_MODULE_ID: pair}
+
+    def get_metrics(self) -> Any:
+        """What this runner logged."""
+        return self.metrics.reduce()
+
+    def assert_healthy(self) -> None:
+        """A runner that was constructed can play."""
+        if self.module is None:
+            raise AssertionError("The runner has no policy.")
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The weights and their version; there is no other state: tasks and draws follow from the update's number."""
+        state: dict[str, Any] = {WEIGHTS_SEQ_NO: self._weights_seq_no}
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = {DEFAULT_MODULE_ID: self.module.get_state()}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take new weights, if there are any in `state` and they are not the present ones."""
+        if isinstance(state, ray.ObjectRef):
+            state = ray.get(state)
+        if COMPONENT_RL_MODULE not in state:
+            return
+        version = int(state.get(WEIGHTS_SEQ_NO, 0))
+        weights = state[COMPONENT_RL_MODULE]
+        if isinstance(weights, ray.ObjectRef):
+            weights = ray.get(weights)
+        weights = weights.get(DEFAULT_MODULE_ID, weights)
+        prefix = "model."
+        tensors = {name.removeprefix(prefix): torch.as_tensor(tensor) for name, tensor in weights.items()}
+        self._engine.update_weights(tensors, version)
+        self._weights_seq_no = version
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How to make this runner again."""
+        return (), {"config": self.config}
+
+    def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
+        """The policy."""
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+    def stop(self) -> None:
+        """Close all environments."""
+        for collector in self._collectors.values():
+            collector.close()
+
+    def _collector(self, skills_in_prompt: bool) -> Collector:
+        if skills_in_prompt not in self._collectors:
+            env_name = str(self.config.env).rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()
+            self._collectors[skills_in_prompt] = Collector(
+                self._engine,
+                self.tokenizer,
+                lambda: make_env(self.config),
+                self._context,
+                self.config.get_retriever(),
+                env_name,
+                teacher_prompts=self.config.get_method().needs_teacher,
+                skills_in_prompt=skills_in_prompt,
+            )
+        return self._collectors[skills_in_prompt]
+
+
+def make_env(config: Any) -> gymnasium.Env[str, str]:
+    """One environment of a configuration."""
+    _ensure_registered(config.env_entry)
+    with warnings.catch_warnings():
+        # Gymnasium warns that the task ids of a text environment are not a standard attribute.
+        warnings.simplefilter("ignore", UserWarning)
+        return gymnasium.make(config.env, **config.env_config)
+
+
+def _ensure_registered(entry: EnvEntry | None) -> None:
+    """Make an id that was registered in the driver's script known in this process too."""
+    if entry is not None and entry not in entries():
+        register(entry.id, entry.entry_point, prompt=entry.prompt, skills=entry.skills)
+
+
+def _pad_id(tokenizer: Any) -> int:
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)

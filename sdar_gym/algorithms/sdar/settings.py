@@ -1,0 +1,120 @@
+"""The settings of a run in plain data classes, checked before Ray starts: no Ray and no torch is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """The language model.
+
+    Attributes:
+        model: `builtin:tiny`, a folder, or a hub name.
+        dtype: `float32`, `bfloat16` or `auto`.
+        gradient_checkpointing: Recompute activations in the backward pass.
+        torch_threads: Threads a process; 1 is by far the fastest for small models and on busy machines.
+    """
+
+    model: str = "builtin:tiny"
+    dtype: str = "float32"
+    gradient_checkpointing: bool = False
+    torch_threads: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least("policy.torch_threads", self.torch_threads, 1)
+        _one_of("policy.dtype", self.dtype, ("float32", "bfloat16", "auto"))
+
+
+@dataclass(frozen=True, slots=True)
+class SkillSettings:
+    """The teacher's skills.
+
+    Attributes:
+        strategy: `oracle_type`, `bm25` or `none`.
+        library: A built-in library, a folder, or None for the environment's own.
+        k: Task-specific skills at the most.
+        include_general: Whether general skills come first.
+        backend: Of the BM25 index: `auto`, `bm25s` or `lucene`.
+    """
+
+    strategy: str = "oracle_type"
+    library: str | None = None
+    k: int = 5
+    include_general: bool = True
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        _at_least("skills.k", self.k, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """How episodes are played.
+
+    Attributes:
+        prompt: Name of one of the environment's prompt templates.
+        window: Past turns told word for word.
+        think: Whether answers reason in `<think>` tags first.
+        max_prompt_tokens: Longest prompt.
+        max_response_tokens: Longest answer.
+        temperature: Of the training rollouts; the learner scores at the same temperature.
+        chat_template_kwargs: Passed to the chat template.
+    """
+
+    prompt: str = "window"
+    window: int = 2
+    think: bool = True
+    max_prompt_tokens: int = 2048
+    max_response_tokens: int = 512
+    temperature: float = 1.0
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _at_least("rollout.window", self.window, 0)
+        _at_least("rollout.max_prompt_tokens", self.max_prompt_tokens, 1)
+        _at_least("rollout.max_response_tokens", self.max_response_tokens, 1)
+        if not self.temperature > 0:
+            raise ValueError(
+                f"rollout.temperature must be above 0, got {self.temperature}: groups of identical episodes teach nothing."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """The panel that is played before, during and after training.
+
+    Attributes:
+        split: Split the panel is chosen from.
+        panel: File of a frozen panel; None chooses `tasks` of the split, the same ones every time.
+        tasks: Tasks of a chosen panel.
+        temperature: Of the evaluation's answers; 0 takes the most likely token.
+        seed: Of its draws.
+        interval: Updates between evaluations; 0 evaluates only before and after.
+        with_skills: Whether the acting policy sees the skills (measures the teacher).
+    """
+
+    split: str = "valid_seen"
+    panel: str | None = None
+    tasks: int = 128
+    temperature: float = 0.4
+    seed: int = 0
+    interval: int = 5
+    with_skills: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least("evaluation.tasks", self.tasks, 1)
+        _at_least("evaluation.interval", self.interval, 0)
+        if self.temperature < 0:
+            raise ValueError(f"evaluation.temperature must not be negative, got {self.temperature}.")
+
+
+def _at_least(name: str, value: int, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")

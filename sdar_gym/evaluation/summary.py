@@ -1,0 +1,72 @@
+"""Sums up the episodes of a panel: success with an interval, by task type, with all that the figure depends on."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sdar_gym.envs.tasks import TaskPanel
+from sdar_gym.rollout.episode import Episode
+
+_Z95 = 1.959963984540054
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % interval of a success rate; it stays within 0 and 1 and is sensible at both ends.
+
+    Raises:
+        ValueError: There are no trials, or more successes than trials.
+
+    Source: Wilson (1927), score interval without continuity correction.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise ValueError(f"{successes} successes in {trials} trials is no rate.")
+    rate = successes / trials
+    z2 = _Z95**2
+    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = _Z95 / (1 + z2 / trials) * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
+    # Rounding must not put a rate of exactly 0 or 1 outside its own interval.
+    return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))
+
+
+def summarise(
+    episodes: Sequence[Episode], panel: TaskPanel, temperature: float, seed: int, with_skills: bool
+) -> dict[str, Any]:
+    """The result of playing a panel once.
+
+    Raises:
+        ValueError: Not every task of the panel was played exactly once: the figure would not be the panel's.
+    """
+    if sorted(episode.task_id for episode in episodes) != sorted(panel.task_ids):
+        raise ValueError(
+            f"Panel {panel.name!r} has {len(panel.task_ids)} tasks, {len(episodes)} episodes came back: a runner was "
+            "lost. Evaluate again."
+        )
+    by_type: defaultdict[str, list[bool]] = defaultdict(list)
+    for episode in episodes:
+        by_type[episode.task_type].append(episode.won)
+    wins = [episode.won for episode in episodes]
+    low, high = wilson_interval(sum(wins), len(wins))
+    skilled = [episode for episode in episodes if episode.skills_specific is not None]
+    return {
+        "success": sum(wins) / len(wins),
+        "success_low": low,
+        "success_high": high,
+        "by_type": {kind: sum(won) / len(won) for kind, won in sorted(by_type.items())},
+        "mean_turns": sum(episode.env_steps() for episode in episodes) / len(episodes),
+        "invalid_actions": _share(not turn.valid_action for episode in episodes for turn in episode.turns),
+        "skill_coverage": _share(episode.skills_specific for episode in skilled) if skilled else None,
+        "panel": panel.name,
+        "panel_hash": panel.hash,
+        "tasks": len(episodes),
+        "temperature": temperature,
+        "seed": seed,
+        "with_skills": with_skills,
+    }
+
+
+def _share(values: Any) -> float:
+    collected = [bool(value) for value in values]
+    return sum(collected) / max(1, len(collected))

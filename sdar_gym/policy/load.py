@@ -1,0 +1,93 @@
+"""Loads a policy: a built-in one by name, a folder, or a model of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+BUILTIN_PREFIX = "builtin:"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": "auto"}
+
+
+class PolicyLoadError(ValueError):
+    """A model that is not there or cannot be used as a policy."""
+
+
+def policy_path(name: str) -> str:
+    """What `transformers` is asked to load for this name.
+
+    Args:
+        name: `builtin:<name>`, a folder, or a hub name such as `Qwen/Qwen2.5-0.5B-Instruct`.
+
+    Raises:
+        PolicyLoadError: There is no such built-in policy or folder.
+    """
+    if name.startswith(BUILTIN_PREFIX):
+        shelf = Path(str(files("sdar_gym.policy").joinpath("checkpoints")))
+        folder = shelf / name.removeprefix(BUILTIN_PREFIX)
+        if not (folder / "config.json").is_file():
+            known = sorted(BUILTIN_PREFIX + path.parent.name for path in shelf.glob("*/config.json"))
+            raise PolicyLoadError(f"No built-in policy {name!r}; there is {', '.join(known) or 'none'}.")
+        return str(folder)
+    place = Path(name).expanduser()
+    if place.is_dir():
+        if not (place / "config.json").is_file():
+            raise PolicyLoadError(f"{place} is a folder without config.json: not a saved model.")
+        return str(place)
+    # A hub name has at most one slash; anything else was meant as a path.
+    if name.count("/") > 1 or name.startswith((".", "/", "~")):
+        raise PolicyLoadError(f"No such folder: {place}.")
+    return name
+
+
+def load_tokenizer(name: str) -> Any:
+    """The policy's tokenizer.
+
+    Raises:
+        PolicyLoadError: It cannot be had, or has no chat template or end token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(policy_path(name))
+    except (OSError, ValueError) as error:
+        raise _failed(name, "tokenizer", error) from error
+    if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
+        raise PolicyLoadError(f"The tokenizer of {name!r} has no chat template or no end token; use an instruction model.")
+    return tokenizer
+
+
+def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
+    """The policy's weights, on the CPU, in evaluation mode.
+
+    Args:
+        name: See `policy_path`.
+        dtype: `float32`, `bfloat16` or `auto` (as saved).
+
+    Raises:
+        PolicyLoadError: They cannot be had.
+        ValueError: Unknown data type.
+    """
+    if dtype not in _DTYPES:
+        raise ValueError(f"Unknown dtype {dtype!r}; choose one of {', '.join(_DTYPES)}.")
+    try:
+        return AutoModelForCausalLM.from_pretrained(policy_path(name), dtype=_DTYPES[dtype]).eval()
+    except (OSError, ValueError) as error:
+        raise _failed(name, "model", error) from error
+
+
+def stop_token_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end an answer, as the model's generation settings and its tokenizer name them."""
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return tuple(sorted({int(i) for i in [*ids, tokenizer.eos_token_id] if i is not None}))
+
+
+def _failed(name: str, part: str, error: Exception) -> PolicyLoadError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return PolicyLoadError(
+        f"Could not load the {part} of {name!r}: {reason} Name a saved folder, a built-in policy (builtin:tiny), or a "
+        "hub model while the hub can be reached."
+    )

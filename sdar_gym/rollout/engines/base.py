@@ -1,0 +1,70 @@
+"""The engine contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to sample.
+
+    Attributes:
+        max_tokens: Longest answer.
+        temperature: 0 takes the most likely token; log-probabilities are those at this temperature (at 1 if 0).
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}.")
+        if self.temperature < 0:
+            raise ValueError(f"temperature must not be negative, got {self.temperature}.")
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One prompt. `seed` alone decides the draws, whatever else is in the batch."""
+
+    prompt_ids: Sequence[int]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """One answer.
+
+    Attributes:
+        token_ids: Sampled tokens, the end token included if it came.
+        logprobs: Log-probability of each, under the distribution it was drawn from.
+        finish_reason: `stop` (end token) or `length`.
+        weight_version: Version of the weights that sampled it.
+    """
+
+    token_ids: list[int]
+    logprobs: list[float]
+    finish_reason: str
+    weight_version: int
+
+
+class Engine(Protocol):
+    """Samples answers with the current weights."""
+
+    def generate(self, requests: Sequence[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
+        """Answer every request, in order."""
+        ...
+
+    def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
+        """Load new weights (the full state dict, `lm_head` included) and forget everything computed with the old."""
+        ...
+
+    def info(self) -> dict[str, Any]:
+        """Backend, its version, data type, longest sequence."""
+        ...

@@ -1,0 +1,163 @@
+"""The default engine: any `transformers` causal language model, in this process.
+
+Prompts are right-padded (no left padding: token i has position i), a prompt that occurs several times is read once,
+and a row that has ended leaves the batch. Every request has its own stream of random numbers, so what is drawn for it
+depends neither on the other rows nor on their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import DynamicCache, PreTrainedModel
+
+from sdar_gym.rollout.engines.base import GenerationRequest, GenerationResult, SamplingParams
+
+
+class TransformersEngine:
+    """Samples with a model that it shares or owns.
+
+    Args:
+        model: The causal language model.
+        stop_ids: Tokens that end an answer.
+        pad_id: Any token; it is never attended to.
+        max_batch_tokens: Prompt tokens read at once; bounds the memory.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, *, stop_ids: Sequence[int], pad_id: int, max_batch_tokens: int = 32_768
+    ):
+        self._model = model
+        self._stop_ids = torch.tensor(sorted(set(stop_ids)), device=model.device)
+        self._pad_id = pad_id
+        self._max_batch_tokens = max_batch_tokens
+        self._version = 0
+
+    def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
+        """Load a full state dict; there is no cache that outlives a call of `generate`."""
+        self._model.load_state_dict(state_dict)
+        self._version = version
+
+    def info(self) -> dict[str, Any]:
+        """Backend, version, data type, longest sequence."""
+        return {
+            "backend": "transformers",
+            "version": transformers.__version__,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "max_len": self._model.config.get_text_config().max_position_embeddings,
+        }
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
+        """Answer every request, in order."""
+        results: list[GenerationResult | None] = [None] * len(requests)
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            for rows in self._batches(requests):
+                for row, result in zip(rows, self._generate([requests[r] for r in rows], params), strict=True):
+                    results[row] = result
+        finally:
+            self._model.train(was_training)
+        return [result for result in results if result is not None]
+
+    def _batches(self, requests: Sequence[GenerationRequest]) -> Iterator[list[int]]:
+        """Rows of similar length together, so that padding costs little."""
+        rows = sorted(range(len(requests)), key=lambda row: len(requests[row].prompt_ids))
+        batch: list[int] = []
+        for row in rows:
+            if batch and (len(batch) + 1) * len(requests[row].prompt_ids) > self._max_batch_tokens:
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _generate(self, requests: list[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
+        device = self._model.device
+        unique = {tuple(request.prompt_ids): None for request in requests}
+        position = {prompt: index for index, prompt in enumerate(unique)}
+        copies = torch.tensor([position[tuple(request.prompt_ids)] for request in requests], device=device)
+        lengths = torch.tensor([len(prompt) for prompt in unique], device=device)
+        width = int(lengths.max())
+        prompts = torch.full((len(unique), width), self._pad_id, device=device)
+        for index, prompt in enumerate(unique):
+            prompts[index, : len(prompt)] = torch.tensor(prompt, device=device)
+
+        cache = DynamicCache(config=self._model.config)
+        body = self._model.base_model
+        # No mask: with padding on the right, causal attention keeps every real token from seeing any of it.
+        hidden = body(input_ids=prompts, past_key_values=cache, use_cache=True).last_hidden_state
+        last = hidden[torch.arange(len(unique), device=device), lengths - 1]
+        logits = self._head(last)[copies]
+        cache.batch_select_indices(copies)
+        lengths = lengths[copies]
+        seen = torch.arange(width, device=device)[None, :] < lengths[:, None]
+
+        # One uniform number a token, drawn up front from the request's own stream.
+        uniforms = np.stack([np.random.Generator(np.random.Philox(r.seed)).random(params.max_tokens) for r in requests])
+        tokens: list[list[int]] = [[] for _ in requests]
+        logprobs: list[list[float]] = [[] for _ in requests]
+        stopped = [False] * len(requests)
+        rows = torch.arange(len(requests), device=device)
+        for step in range(params.max_tokens):
+            drawn, drawn_logprobs = _sample(logits, params.temperature, torch.from_numpy(uniforms[rows.cpu().numpy(), step]))
+            ended = torch.isin(drawn, self._stop_ids)
+            for row, token, logprob, end in zip(
+                rows.tolist(), drawn.tolist(), drawn_logprobs.tolist(), ended.tolist(), strict=True
+            ):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+                stopped[row] = end
+            running = ~ended
+            if step + 1 == params.max_tokens or not bool(running.any()):
+                break
+            if not bool(running.all()):
+                kept = running.nonzero().squeeze(1)
+                rows, drawn, lengths, seen = rows[kept], drawn[kept], lengths[kept], seen[kept]
+                cache.batch_select_indices(kept)
+            seen = torch.cat([seen, torch.ones(len(rows), 1, dtype=torch.bool, device=device)], dim=1)
+            hidden = body(
+                input_ids=drawn[:, None],
+                past_key_values=cache,
+                use_cache=True,
+                position_ids=(lengths + step)[:, None],
+                attention_mask=seen[:, None, None, :],
+            ).last_hidden_state
+            logits = self._head(hidden[:, -1])
+        return [
+            GenerationResult(tokens[row], logprobs[row], "stop" if stopped[row] else "length", self._version)
+            for row in range(len(requests))
+        ]
+
+    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
+        head = self._model.get_output_embeddings()
+        if head is None:
+            raise ValueError(f"{type(self._model).__name__} has no language-model head.")
+        return head(hidden).float()
+
+
+def _sample(logits: torch.Tensor, temperature: float, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw one token a row by inverting the cumulative distribution at `uniform`.
+
+    Args:
+        logits: [rows, vocabulary], float32.
+        temperature: 0 takes the most likely token.
+        uniform: [rows], in [0, 1), float64.
+
+    Returns:
+        Tokens and their log-probabilities, both [rows].
+    """
+    logp = torch.log_softmax(logits / temperature if temperature > 0 else logits, dim=-1)
+    if temperature == 0:
+        drawn = logp.argmax(dim=-1)
+    else:
+        cumulative = logp.double().exp().cumsum(dim=-1)
+        # Scaled by the total, since rounding may leave it a little off one.
+        mark = uniform.to(logits.device)[:, None] * cumulative[:, -1:]
+        drawn = torch.searchsorted(cumulative, mark, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+    return drawn, logp.gather(1, drawn[:, None]).squeeze(1)

@@ -1,0 +1,106 @@
+"""The trajectory schema: one finished episode, turn by turn, as text for people and as tokens for the learner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class TurnRow:
+    """One turn. Sampled ids are trained ids: text is never tokenised again.
+
+    Attributes:
+        observation: What the world showed before the action.
+        response: The model's answer, decoded.
+        action: What was sent to the world.
+        valid_form: Whether the answer had the required form.
+        valid_action: Whether the world understood the action.
+        reward: Reward of the turn.
+        prompt_ids: The prompt, chat template included.
+        response_ids: The sampled tokens, the end token included if it was reached.
+        logprobs: The sampler's log-probability of each response token, at the sampling temperature.
+        teacher_prompt_ids: The same turn with the skills in the user message; empty if there are no skills.
+        weight_version: Version of the weights that sampled it.
+    """
+
+    observation: str
+    response: str
+    action: str
+    valid_form: bool
+    valid_action: bool
+    reward: float
+    prompt_ids: list[int]
+    response_ids: list[int]
+    logprobs: list[float]
+    teacher_prompt_ids: list[int]
+    weight_version: int
+
+
+@dataclass(slots=True)
+class Episode:
+    """One finished episode.
+
+    Attributes:
+        episode_id: `<group>/<member>`.
+        group_id: Episodes of one group play one task from one seed.
+        ended: `won`, `lost` (terminated without success), `truncated` (turn limit) or `prompt_too_long`.
+        skills: Ids of the skills the teacher saw.
+        skills_specific: Whether one of them was made for this task's type; None if no skills were asked for.
+    """
+
+    episode_id: str
+    group_id: int
+    task_id: str
+    task_type: str
+    split: str
+    goal: str
+    turns: list[TurnRow] = field(default_factory=list)
+    won: bool = False
+    score: float = 0.0
+    ended: str = ""
+    skills: tuple[str, ...] = ()
+    skills_specific: bool | None = None
+
+    @property
+    def total_reward(self) -> float:
+        """Sum of the turns' rewards."""
+        return sum(turn.reward for turn in self.turns)
+
+    def env_steps(self) -> int:
+        """Turns; the name is the one that RLlib asks its episodes for."""
+        return len(self.turns)
+
+    def agent_steps(self) -> int:
+        """Turns; there is one agent."""
+        return len(self.turns)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of `episodes/*.jsonl`, the same for training and evaluation; token ids are left out."""
+        return {
+            "episode_id": self.episode_id,
+            "task_id": self.task_id,
+            "task_type": self.task_type,
+            "split": self.split,
+            "goal": self.goal,
+            "won": self.won,
+            "score": self.score,
+            "reward": self.total_reward,
+            "ended": self.ended,
+            "skills": list(self.skills),
+            "skills_specific": self.skills_specific,
+            "turns": [
+                {
+                    "observation": turn.observation,
+                    "response": turn.response,
+                    "action": turn.action,
+                    "valid_form": turn.valid_form,
+                    "valid_action": turn.valid_action,
+                    "reward": turn.reward,
+                    "prompt_tokens": len(turn.prompt_ids),
+                    "response_tokens": len(turn.response_ids),
+                    "mean_logprob": round(sum(turn.logprobs) / max(1, len(turn.logprobs)), 5),
+                }
+                for turn in self.turns
+            ],
+        }

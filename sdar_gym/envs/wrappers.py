@@ -61,8 +61,8 @@ class SkillContext(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs)
         missing = [key for key in ("goal", "task_type") if not isinstance(info.get(key), str)]
         if missing:
             raise ValueError(
-                f"SkillContext needs info[{missing[0]!r}] as text, and {type(self.unwrapped).__name__} gives none; add it "
-                "to the info of reset()."
+                f"SkillContext needs info[{missing[0]!r}] as text, and {type(self.unwrapped).__name__} gives none; "
+                "add it to the info of reset()."
             )
         task_type = info["task_type"]
         self._retrieval = self.retriever.retrieve(SkillQuery(self.env_name, task_type, info["goal"], observation))

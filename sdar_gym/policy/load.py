@@ -50,8 +50,9 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         PolicyLoadError: It cannot be had, or has no chat template or end token.
     """
+    path = policy_path(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(policy_path(name))
+        tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise _failed(name, "tokenizer", error) from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
@@ -72,8 +73,9 @@ def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
     """
     if dtype not in _DTYPES:
         raise ValueError(f"Unknown dtype {dtype!r}; choose one of {', '.join(_DTYPES)}.")
+    path = policy_path(name)
     try:
-        return AutoModelForCausalLM.from_pretrained(policy_path(name), dtype=_DTYPES[dtype]).eval()
+        return AutoModelForCausalLM.from_pretrained(path, dtype=_DTYPES[dtype]).eval()
     except (OSError, ValueError) as error:
         raise _failed(name, "model", error) from error
 

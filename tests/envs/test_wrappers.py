@@ -39,7 +39,7 @@ class Kitchen(gymnasium.Env[str, str]):
 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
-    gymnasium.register(ENV_ID, entry_point=Kitchen, disable_env_checker=True)
+    gymnasium.register(ENV_ID, entry_point=lambda **_: Kitchen(), disable_env_checker=True)
     yield
     del gymnasium.registry[ENV_ID]
 

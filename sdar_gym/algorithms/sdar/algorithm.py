@@ -16,12 +16,12 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 
 from sdar_gym.algorithms.sdar.batch import prepare_batch
 from sdar_gym.algorithms.sdar.config import SDARConfig
-from sdar_gym.algorithms.sdar.env_runner import make_env
 from sdar_gym.algorithms.sdar.learner import STEP
-from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
-from sdar_gym.envs.text_env import TextEnv
+from sdar_gym.envs.tasks import TaskPanel
+from sdar_gym.evaluation.panels import build_panel, panel_requests
 from sdar_gym.evaluation.summary import summarise
-from sdar_gym.policy.load import load_tokenizer
+from sdar_gym.policy.load import load_model, load_tokenizer
+from sdar_gym.rollout.build import make_env, pad_id
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
 from sdar_gym.rollout.episode import Episode
@@ -39,13 +39,11 @@ class SDAR(Algorithm):
     def setup(self, config: Any) -> None:
         """Build runners and learners; freeze the training tasks and the evaluation panel."""
         super().setup(config)
-        env = make_env(self.config).unwrapped
-        assert isinstance(env, TextEnv)  # the registry's entries are
+        env = make_env(str(self.config.env), self.config.env_config)
         self._sampler = TaskSampler(env.task_ids(), self.config.seed_or_zero)
-        self._panel = build_panel(self.config, env)
+        self._panel = build_panel(str(self.config.env), env, self.config.panel_settings)
         env.close()
-        tokenizer = load_tokenizer(self.config.policy_settings.model)
-        self._pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+        self._pad_id = pad_id(load_tokenizer(self.config.policy_settings.model))
         self.last_episodes: list[Episode] = []
         self.last_evaluation: list[Episode] = []
 
@@ -89,9 +87,7 @@ class SDAR(Algorithm):
         self.env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
         )
-        requests = [
-            EpisodeRequest(task_id, group, 0, settings.seed) for group, task_id in enumerate(self._panel.task_ids)
-        ]
+        requests = panel_requests(self._panel, settings.seed)
         params = SamplingParams(self.config.rollout_settings.max_response_tokens, settings.temperature)
         self.last_evaluation = self._collect(requests, params, 1, skills_in_prompt=settings.with_skills)
         return summarise(self.last_evaluation, self._panel, settings.temperature, settings.seed, settings.with_skills)
@@ -99,8 +95,6 @@ class SDAR(Algorithm):
     def export_policy(self, folder: str | Path) -> None:
         """Save the policy in the form that `transformers` and vLLM load."""
         module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
-        from sdar_gym.policy.load import load_model
-
         model = load_model(self.config.policy_settings.model, self.config.policy_settings.dtype)
         weights = {name.removeprefix("model."): value for name, value in module[DEFAULT_MODULE_ID].items()}
         model.load_state_dict(weights)
@@ -173,23 +167,6 @@ class SDAR(Algorithm):
     def _log(self, key: str, values: dict[str, float]) -> None:
         for name, value in values.items():
             self.metrics.log_value((key, name), float(value), window=1)
-
-
-def build_panel(config: SDARConfig, env: TextEnv) -> TaskPanel:
-    """The evaluation panel of a configuration.
-
-    Raises:
-        ValueError: The panel's file is damaged or belongs to another environment, or the split has no tasks.
-    """
-    settings = config.panel_settings
-    if settings.panel is not None:
-        panel = load_panel(Path(settings.panel))
-        if panel.env_id != config.env:
-            raise ValueError(f"Panel {settings.panel} was made for {panel.env_id}, not for {config.env}.")
-        return panel
-    ids = env.task_ids(settings.split)
-    types = {task_id: env.task_type(task_id) for task_id in ids}
-    return freeze_panel(f"{settings.split}-{settings.tasks}", str(config.env), ids, settings.tasks, types)
 
 
 def _rollout_metrics(episodes: Sequence[Episode], asked: int) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -12,10 +12,20 @@ from typing_extensions import Self
 
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objective import Objective
-from sdar_gym.algorithms.sdar.settings import EvaluationSettings, PolicySettings, RolloutSettings, SkillSettings
+from sdar_gym.configs.settings import (
+    EvaluationSettings,
+    PolicySettings,
+    RolloutSettings,
+    SkillSettings,
+    TrainingSettings,
+)
 from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import EnvEntry, entry_of
-from sdar_gym.skills import NoRetriever, Retriever, load_library, make_retriever
+from sdar_gym.rollout.build import build_retriever
+from sdar_gym.skills import Retriever
+
+if TYPE_CHECKING:
+    from sdar_gym.configs.schema import RunConfig
 
 _Settings = TypeVar("_Settings", PolicySettings, SkillSettings, RolloutSettings, EvaluationSettings)
 
@@ -135,6 +145,35 @@ class SDARConfig(AlgorithmConfig):
         self.panel_settings = _changed("evaluation", self.panel_settings, settings)
         return self
 
+    @classmethod
+    def from_run(cls, run: RunConfig) -> SDARConfig:
+        """The configuration of a run that was read from YAML."""
+        training, resources = run.training, run.resources
+        config = cls().environment(run.env, env_config=dict(run.env_config))
+        config.training(
+            method=run.algorithm,
+            objective=dict(training.objective),
+            group_size=training.group_size,
+            tasks_per_iteration=training.tasks_per_iteration,
+            num_minibatches=training.num_minibatches,
+            micro_batch_tokens=training.micro_batch_tokens,
+            invalid_action_penalty=training.invalid_action_penalty,
+            weight_decay=training.weight_decay,
+            adam_betas=training.adam_betas,
+            lr=training.lr,
+            grad_clip=training.grad_clip,
+            num_epochs=training.num_epochs,
+        )
+        config.env_runners(
+            num_env_runners=resources.num_env_runners, num_gpus_per_env_runner=resources.num_gpus_per_env_runner
+        )
+        config.learners(num_learners=resources.num_learners, num_gpus_per_learner=resources.num_gpus_per_learner)
+        # What RLlib would print about itself is noise here; a run has its own reports.
+        config.debugging(seed=run.seed, log_level="ERROR")
+        config.policy_settings, config.skill_settings = run.policy, run.skills
+        config.rollout_settings, config.panel_settings = run.rollout, run.evaluation
+        return config
+
     def get_method(self) -> Method:
         """The preset with the changes asked for."""
         return get_method(self.method).with_overrides(**self.objective_overrides)
@@ -149,19 +188,7 @@ class SDARConfig(AlgorithmConfig):
         Raises:
             ValueError: Unknown strategy or library, or an environment without skills.
         """
-        settings = self.skill_settings
-        library = settings.library or entry_of(str(self.env)).skills
-        if settings.strategy == "none":
-            return NoRetriever()
-        if library is None:
-            raise ValueError(f"{self.env} has no skill library of its own: set skills.library, or skills.strategy=none.")
-        return make_retriever(
-            settings.strategy,
-            load_library(library),
-            k=settings.k,
-            include_general=settings.include_general,
-            backend=settings.backend,
-        )
+        return build_retriever(str(self.env), self.skill_settings)
 
     def get_default_learner_class(self) -> type:
         """The SDAR learner."""
@@ -205,16 +232,14 @@ class SDARConfig(AlgorithmConfig):
             raise ValueError("No environment: call .environment('sdar/ALFWorld-v0') or another registered id.")
         self.env_entry = self.env_entry or entry_of(str(self.env))
         prompt_template(str(self.env), self.rollout_settings.prompt)
-        if self.group_size < 2:
-            raise ValueError(
-                f"training.group_size must be at least 2, got {self.group_size}: an advantage is relative to the group's "
-                "other episodes, and a group of one has none. The published runs use 8."
-            )
-        for name in ("tasks_per_iteration", "num_minibatches", "micro_batch_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}.")
-        if self.invalid_action_penalty < 0:
-            raise ValueError(f"training.invalid_action_penalty must not be negative, got {self.invalid_action_penalty}.")
+        # One place says what makes sense: the data class.
+        TrainingSettings(
+            group_size=self.group_size,
+            tasks_per_iteration=self.tasks_per_iteration,
+            num_minibatches=self.num_minibatches,
+            micro_batch_tokens=self.micro_batch_tokens,
+            invalid_action_penalty=self.invalid_action_penalty,
+        )
         method = self.get_method()
         retriever = self.get_retriever()
         if method.needs_teacher and retriever.name == "none":

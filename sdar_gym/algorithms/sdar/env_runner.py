@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -16,14 +15,12 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import sdar_gym  # noqa: F401  registers the environments in remote workers
-from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import EnvEntry, entries, register
 from sdar_gym.envs.spaces import FreeText
-from sdar_gym.policy.load import load_tokenizer, stop_token_ids
+from sdar_gym.policy.load import load_tokenizer
+from sdar_gym.rollout.build import build_collector, build_engine, make_env
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
-from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines.base import SamplingParams
-from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
 from sdar_gym.rollout.episode import Episode
 
 
@@ -39,22 +36,9 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         torch.set_num_threads(self.config.policy_settings.torch_threads)
         _ensure_registered(self.config.env_entry)
         self._weights_seq_no = 0
-        settings = self.config.rollout_settings
         self.tokenizer = load_tokenizer(self.config.policy_settings.model)
-        spec = self.config.get_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
-        self.module = spec.build()
-        model = self.module.model
-        self._engine = TransformersEngine(
-            model, stop_ids=stop_token_ids(model, self.tokenizer), pad_id=_pad_id(self.tokenizer)
-        )
-        self._context = ContextBuilder(
-            self.tokenizer,
-            prompt_template(self.config.env, settings.prompt),
-            window=settings.window,
-            max_prompt_tokens=settings.max_prompt_tokens,
-            think=settings.think,
-            chat_template_kwargs=settings.chat_template_kwargs,
-        )
+        self.module = self.config.get_rl_module_spec(spaces=self.get_spaces(), inference_only=True).build()
+        self._engine = build_engine(self.module.model, self.tokenizer)
         self._collectors: dict[bool, Collector] = {}
 
     def collect(
@@ -80,8 +64,8 @@ class EpisodeRunner(EnvRunner, Checkpointable):
 
         The algorithm does not use this: it hands out groups by `collect`. It is here for those who hold a runner.
         """
-        env = make_env(self.config)
-        ids = env.unwrapped.task_ids()  # pyright: ignore[reportAttributeAccessIssue]
+        env = make_env(self.config.env, self.config.env_config)
+        ids = env.task_ids()
         env.close()
         requests = [
             EpisodeRequest(ids[(self.num_env_steps_sampled_lifetime + number) % len(ids)], number, 0, number)
@@ -147,34 +131,21 @@ class EpisodeRunner(EnvRunner, Checkpointable):
 
     def _collector(self, skills_in_prompt: bool) -> Collector:
         if skills_in_prompt not in self._collectors:
-            env_name = str(self.config.env).rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()
-            self._collectors[skills_in_prompt] = Collector(
+            config = self.config
+            self._collectors[skills_in_prompt] = build_collector(
                 self._engine,
                 self.tokenizer,
-                lambda: make_env(self.config),
-                self._context,
-                self.config.get_retriever(),
-                env_name,
-                teacher_prompts=self.config.get_method().needs_teacher,
+                config.env,
+                config.env_config,
+                config.rollout_settings,
+                config.get_retriever(),
+                teacher_prompts=config.get_method().needs_teacher,
                 skills_in_prompt=skills_in_prompt,
             )
         return self._collectors[skills_in_prompt]
-
-
-def make_env(config: Any) -> gymnasium.Env[str, str]:
-    """One environment of a configuration."""
-    _ensure_registered(config.env_entry)
-    with warnings.catch_warnings():
-        # Gymnasium warns that the task ids of a text environment are not a standard attribute.
-        warnings.simplefilter("ignore", UserWarning)
-        return gymnasium.make(config.env, **config.env_config)
 
 
 def _ensure_registered(entry: EnvEntry | None) -> None:
     """Make an id that was registered in the driver's script known in this process too."""
     if entry is not None and entry not in entries():
         register(entry.id, entry.entry_point, prompt=entry.prompt, skills=entry.skills)
-
-
-def _pad_id(tokenizer: Any) -> int:
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)

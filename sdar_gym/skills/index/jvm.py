@@ -13,7 +13,9 @@ from typing import Any
 
 from sdar_gym.skills.index.base import MissingBackendError
 
-_lock = threading.Lock()
+# One Java call at a time: pyjnius keeps the receiver of a call on a method object that all threads share. With two of
+# them a call can reach the wrong object, answer wrongly, or raise.
+_lock = threading.RLock()
 _started_in: int | None = None
 
 
@@ -65,17 +67,17 @@ def start_jvm(max_heap: str = "512m") -> None:
         JvmError: Another library started Java without Anserini.
     """
     global _started_in
+    # Before the lock: a thread of the parent may have held it at the fork, and nobody would release it here.
+    if _started_in not in (None, os.getpid()):
+        raise ForkedJvmError(
+            f"Java was started in process {_started_in}, which then forked this one ({os.getpid()}); Java does not "
+            "survive a fork. Open the index in the child only, start children with 'spawn', or use 'bm25s'."
+        )
     with _lock:
-        if _started_in == os.getpid():
-            return
-        if _started_in is not None:
-            raise ForkedJvmError(
-                f"Java was started in process {_started_in}, which then forked this one ({os.getpid()}); Java does not "
-                "survive a fork. Open the index in the child only, start children with 'spawn', or use 'bm25s'."
-            )
-        check_installed()
-        _start(max_heap)
-        _started_in = os.getpid()
+        if _started_in is None:
+            check_installed()
+            _start(max_heap)
+            _started_in = os.getpid()
 
 
 def _start(max_heap: str) -> None:
@@ -112,7 +114,7 @@ def _start(max_heap: str) -> None:
 
 @contextmanager
 def java() -> Iterator[Any]:
-    """`jnius`, for a few calls in this process and thread.
+    """`jnius`, for a few calls in this process, with other threads kept out.
 
     Raises:
         MissingBackendError: A package is missing.
@@ -121,9 +123,10 @@ def java() -> Iterator[Any]:
     """
     start_jvm()
     jnius = import_module("jnius")
-    try:
-        yield jnius
-    finally:
-        # A thread that ends while attached leaks its Java twin. The main thread stays: it ends with the process.
-        if threading.current_thread() is not threading.main_thread():
-            jnius.detach()
+    with _lock:
+        try:
+            yield jnius
+        finally:
+            # A thread that ends while attached leaks its Java twin. The main thread stays: it ends with the process.
+            if threading.current_thread() is not threading.main_thread():
+                jnius.detach()

@@ -31,7 +31,7 @@ class LuceneIndex:
     """A Lucene index on disk, as Pyserini would build and search it.
 
     A process holds one Java machine for all its indices (100 to 250 MB). It does not survive a fork and does not
-    pickle: open the index in the process that searches.
+    pickle: open the index in the process that searches. Threads may share an index; they take turns.
 
     Args:
         docs: Documents to begin with.

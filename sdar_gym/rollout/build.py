@@ -1,0 +1,112 @@
+"""Puts a collector together from settings: the same one for training, for evaluation, and inside a remote worker."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+import gymnasium
+from transformers import PreTrainedModel
+
+from sdar_gym.configs.settings import RolloutSettings, SkillSettings
+from sdar_gym.envs.prompting import prompt_template
+from sdar_gym.envs.registry import entry_of
+from sdar_gym.envs.text_env import TextEnv
+from sdar_gym.policy.load import stop_token_ids
+from sdar_gym.rollout.collector import Collector
+from sdar_gym.rollout.context import ContextBuilder
+from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
+from sdar_gym.skills import NoRetriever, Retriever, load_library, make_retriever
+
+
+def make_env(env_id: str, env_config: Mapping[str, Any]) -> TextEnv:
+    """One environment.
+
+    Raises:
+        ValueError: The id is not registered, or an argument is unknown or senseless.
+    """
+    module, _, name = entry_of(env_id).entry_point.partition(":")
+    known = [key for key in signature(getattr(import_module(module), name)).parameters if key != "render_mode"]
+    unknown = sorted(set(env_config) - set(known))
+    if unknown:
+        close = get_close_matches(unknown[0], known, n=1)
+        hint = f" Did you mean env_config.{close[0]}?" if close else ""
+        raise ValueError(f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(known)}.{hint}")
+    with warnings.catch_warnings():
+        # Gymnasium recommends wrappers that a batch of conversations has no use for.
+        warnings.simplefilter("ignore", UserWarning)
+        env = gymnasium.make(env_id, **env_config).unwrapped
+    if not isinstance(env, TextEnv):
+        raise ValueError(f"{env_id} is no TextEnv: {type(env).__name__}.")
+    return env
+
+
+def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
+    """The retriever of the teacher's skills.
+
+    Raises:
+        ValueError: Unknown strategy or library, or an environment without skills.
+    """
+    if settings.strategy == "none":
+        return NoRetriever()
+    library = settings.library or entry_of(env_id).skills
+    if library is None:
+        raise ValueError(f"{env_id} has no skill library of its own: set skills.library, or skills.strategy=none.")
+    return make_retriever(
+        settings.strategy,
+        load_library(library),
+        k=settings.k,
+        include_general=settings.include_general,
+        backend=settings.backend,
+    )
+
+
+def build_engine(model: PreTrainedModel, tokenizer: Any) -> TransformersEngine:
+    """The default engine around a model."""
+    return TransformersEngine(model, stop_ids=stop_token_ids(model, tokenizer), pad_id=pad_id(tokenizer))
+
+
+def build_collector(
+    engine: TransformersEngine,
+    tokenizer: Any,
+    env_id: str,
+    env_config: Mapping[str, Any],
+    rollout: RolloutSettings,
+    retriever: Retriever,
+    *,
+    teacher_prompts: bool,
+    skills_in_prompt: bool,
+) -> Collector:
+    """A collector of an environment's episodes."""
+    context = ContextBuilder(
+        tokenizer,
+        prompt_template(env_id, rollout.prompt),
+        window=rollout.window,
+        max_prompt_tokens=rollout.max_prompt_tokens,
+        think=rollout.think,
+        chat_template_kwargs=rollout.chat_template_kwargs,
+    )
+    return Collector(
+        engine,
+        tokenizer,
+        lambda: make_env(env_id, env_config),
+        context,
+        retriever,
+        skill_env_name(env_id),
+        teacher_prompts=teacher_prompts,
+        skills_in_prompt=skills_in_prompt,
+    )
+
+
+def skill_env_name(env_id: str) -> str:
+    """The environment's name in skill libraries: `sdar/ALFWorld-v0` is `alfworld`."""
+    return env_id.rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()
+
+
+def pad_id(tokenizer: Any) -> int:
+    """Any token that may stand for padding."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)

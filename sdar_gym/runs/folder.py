@@ -1,0 +1,145 @@
+"""The run folder: resolved configuration, versions, panel, metrics, episodes, checkpoint, exported policy, curve."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sdar_gym.configs.schema import RunConfig
+from sdar_gym.envs.tasks import TaskPanel
+from sdar_gym.rollout.episode import Episode
+
+_PACKAGES = ("sdar-gym", "ray", "torch", "transformers", "gymnasium", "numpy", "bm25s", "pyserini")
+
+
+class RunFolder:
+    """`<runs_dir>/<name>-<algorithm>[-n]/`.
+
+    config.yaml, versions.json, panel.json, metrics.jsonl, episodes/*.jsonl, checkpoint/, policy/, summary.json, curve.png
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest complete checkpoint."""
+        return self.path / "checkpoint"
+
+    @property
+    def policy(self) -> Path:
+        """The exported policy, in the form that `transformers` and vLLM load."""
+        return self.path / "policy"
+
+    def write_start(self, config: RunConfig, panel: TaskPanel) -> None:
+        """Write what a run is, before it begins."""
+        text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+        (self.path / "config.yaml").write_text(text, encoding="utf-8")
+        (self.path / "versions.json").write_text(json.dumps(_versions(), indent=1) + "\n", encoding="utf-8")
+        panel.save(self.path / "panel.json")
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one line to `metrics.jsonl`."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_plain(record)) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """All lines of `metrics.jsonl`."""
+        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def write_episodes(self, name: str, episodes: Iterable[Episode]) -> None:
+        """Write `episodes/<name>.jsonl`."""
+        folder = self.path / "episodes"
+        folder.mkdir(exist_ok=True)
+        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            for episode in episodes:
+                file.write(json.dumps(episode.to_json(), ensure_ascii=False) + "\n")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write `summary.json`."""
+        (self.path / "summary.json").write_text(json.dumps(_plain(summary), indent=1) + "\n", encoding="utf-8")
+
+    def replace_checkpoint(self, fresh: Path) -> None:
+        """Put a finished checkpoint in place of the old one; at no moment is there none."""
+        old = self.path / "checkpoint.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if self.checkpoint.exists():
+            os.replace(self.checkpoint, old)
+        os.replace(fresh, self.checkpoint)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def new_run_folder(config: RunConfig) -> RunFolder:
+    """Make a folder that no run has used.
+
+    Raises:
+        ValueError: It cannot be made.
+    """
+    root = Path(config.runs_dir).expanduser()
+    stem = f"{config.name}-{config.algorithm}"
+    number = 1
+    while True:
+        path = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise ValueError(f"Cannot make the run folder {path}: {error}. Set runs_dir to a writable place.") from error
+        else:
+            return RunFolder(path)
+
+
+def _versions() -> dict[str, Any]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return {
+        "python": platform.python_version(),
+        "packages": found,
+        "git": _git_revision(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "machine": {"system": platform.platform(), "cpus": os.cpu_count()},
+    }
+
+
+def _git_revision() -> str | None:
+    here = Path(__file__).parent
+    try:
+        revision = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return revision.stdout.strip() or None
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as JSON knows them: numpy's become Python's, and what is no number becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -1,0 +1,165 @@
+"""Trains from a configuration: evaluates before, during and after, and keeps everything in the run folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdar_gym.configs.schema import RunConfig
+from sdar_gym.evaluation.panels import build_panel
+from sdar_gym.policy.load import load_tokenizer
+from sdar_gym.report.curve import draw_curve
+from sdar_gym.rollout.build import make_env
+from sdar_gym.rollout.sampler import TaskSampler
+from sdar_gym.runs.folder import RunFolder, new_run_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is told of a run while it goes on.
+
+    Attributes:
+        update: Updates done.
+        updates: Updates asked.
+        train_success: Success of the last update's episodes.
+        evaluation: The newest result on the panel.
+    """
+
+    update: int
+    updates: int
+    train_success: float | None
+    evaluation: dict[str, Any]
+
+
+def check_run(run: RunConfig) -> None:
+    """Refuse everything that can be refused before Ray starts: settings, games, panel, policy.
+
+    Raises:
+        ValueError: With what is wrong and how to mend it.
+    """
+    from sdar_gym.algorithms.sdar.config import SDARConfig
+
+    SDARConfig.from_run(run).check()
+    load_tokenizer(run.policy.model)
+    env = make_env(run.env, run.env_config)
+    panel = build_panel(run.env, env, run.evaluation)
+    sampler = TaskSampler(env.task_ids(), run.seed)
+    training = sampler.take(0, run.training.iterations * run.training.tasks_per_iteration)
+    # Every task that the run will play is opened once: a damaged file is found now and not in the middle of the night.
+    for task_id in dict.fromkeys((*panel.task_ids, *training)):
+        env.reset(options={"task_id": task_id})
+    env.close()
+
+
+def train(
+    run: RunConfig, resume: Path | None = None, report: Callable[[Progress], None] = lambda progress: None
+) -> tuple[RunFolder, dict[str, Any]]:
+    """Train. Call `check_run` first: what is wrong is said there, before Ray starts.
+
+    Args:
+        run: The configuration.
+        resume: Run folder to go on with; its checkpoint's next update is the one that would have come.
+        report: Called after every update.
+
+    Returns:
+        The run folder and the summary: the results before and after, and the time spent.
+    """
+    from sdar_gym.algorithms.sdar.config import SDARConfig
+
+    started = time.perf_counter()
+    folder = RunFolder(resume) if resume is not None else new_run_folder(run)
+    with _ray():
+        algorithm = SDARConfig.from_run(run).build_algo()
+        try:
+            if resume is not None:
+                algorithm.restore_from_path(str(folder.checkpoint.resolve()))
+                first = next(r["evaluation"] for r in folder.records() if "evaluation" in r)
+                latest = [r["evaluation"] for r in folder.records() if "evaluation" in r][-1]
+            else:
+                folder.write_start(run, algorithm.panel)
+                first = latest = _evaluate(algorithm, folder, 0)
+            done = algorithm.training_iteration
+            report(Progress(done, run.training.iterations, None, latest))
+            while done < run.training.iterations:
+                result = algorithm.train()
+                done = algorithm.training_iteration
+                folder.log(_record(done, result))
+                interval = run.evaluation.interval
+                last = done == run.training.iterations
+                if last or (interval and done % interval == 0):
+                    latest = _evaluate(algorithm, folder, done)
+                    folder.write_episodes(f"train-{done:05d}", algorithm.last_episodes)
+                    draw_curve(folder.records(), folder.path / "curve.png", f"{run.name} · {run.algorithm}")
+                if last or done % run.checkpoint_interval == 0:
+                    _checkpoint(algorithm, folder)
+                report(Progress(done, run.training.iterations, result["env_runners"].get("success"), latest))
+            algorithm.export_policy(folder.policy)
+        finally:
+            algorithm.stop()
+    summary = {
+        "before": first,
+        "after": latest,
+        "updates": done,
+        "seconds": time.perf_counter() - started,
+        "run_folder": str(folder.path),
+    }
+    folder.write_summary(summary)
+    return folder, summary
+
+
+def _evaluate(algorithm: Any, folder: RunFolder, update: int) -> dict[str, Any]:
+    started = time.perf_counter()
+    result = algorithm.evaluate()
+    folder.write_episodes(f"eval-{update:05d}", algorithm.last_evaluation)
+    folder.log({"update": update, "evaluation": result, "seconds": {"evaluation": time.perf_counter() - started}})
+    return result
+
+
+def _record(update: int, result: dict[str, Any]) -> dict[str, Any]:
+    """One line of metrics: the gym's own figures, without RLlib's bookkeeping."""
+    learner = {
+        name: value
+        for name, value in result["learners"]["default_policy"].items()
+        if not name.startswith(("num_", "module_train_batch"))
+    }
+    return {
+        "update": update,
+        "train": dict(result["env_runners"]),
+        "learner": learner,
+        "seconds": dict(result["seconds"]),
+    }
+
+
+def _checkpoint(algorithm: Any, folder: RunFolder) -> None:
+    fresh = Path(tempfile.mkdtemp(prefix="checkpoint.", dir=folder.path))
+    try:
+        algorithm.save_to_path(str(fresh.resolve()))
+        folder.replace_checkpoint(fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def _ray() -> Any:
+    """A Ray instance: the one this process or this job belongs to, else a quiet local one that ends with the run."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level="error")
+    else:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        yield
+    finally:
+        ray.shutdown()

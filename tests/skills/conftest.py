@@ -1,0 +1,27 @@
+"""Lucene tests run in a spawned process, so that pytest's own never holds a JVM and may fork (Ray, vector envs)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+
+from sdar_gym.skills.index import MissingBackendError
+from sdar_gym.skills.index.jvm import check_installed
+
+
+@pytest.fixture(scope="module")
+def java_process() -> Iterator[Callable[..., Any]]:
+    """Calls a function of the test module in the one process that holds the JVM, where warnings are errors too."""
+    try:
+        check_installed()
+    except MissingBackendError as error:
+        pytest.skip(str(error))
+    with ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn"), initializer=warnings.simplefilter, initargs=("error",)
+    ) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result(timeout=120)

@@ -128,16 +128,13 @@ def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     table.add_column("")
     for name, _ in results:
         table.add_column(name, justify="right")
-    table.add_row("all", *(_rate(result) for _, result in results), style="bold")
+    table.add_row("all tasks", *(f"{result['success']:.3f}" for _, result in results), style="bold")
+    table.add_row("95 % interval", *(f"{r['success_low']:.3f} to {r['success_high']:.3f}" for _, r in results))
     for kind in first["by_type"]:
         table.add_row(kind, *(f"{result['by_type'].get(kind, float('nan')):.2f}" for _, result in results))
     table.add_row("mean turns", *(f"{result['mean_turns']:.1f}" for _, result in results))
     table.add_row("invalid actions", *(f"{result['invalid_actions']:.1%}" for _, result in results))
     return table
-
-
-def _rate(result: dict[str, Any]) -> str:
-    return f"{result['success']:.3f}  95 % [{result['success_low']:.3f}, {result['success_high']:.3f}]"
 
 
 def _quiet() -> None:

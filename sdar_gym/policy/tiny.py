@@ -16,7 +16,8 @@ class TinyShape:
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
-    intermediate_size: int = 192
+    head_dim: int = 32
+    intermediate_size: int = 128
     max_position_embeddings: int = 2048
 
 
@@ -28,7 +29,7 @@ def build_tiny(tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int) 
         num_hidden_layers=shape.num_hidden_layers,
         num_attention_heads=shape.num_attention_heads,
         num_key_value_heads=shape.num_key_value_heads,
-        head_dim=shape.hidden_size // shape.num_attention_heads,
+        head_dim=shape.head_dim,
         intermediate_size=shape.intermediate_size,
         max_position_embeddings=shape.max_position_embeddings,
         # Long-context bases blur neighbouring positions, which are all a prompt of a hundred tokens has.

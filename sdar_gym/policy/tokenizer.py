@@ -1,4 +1,4 @@
-"""Trains the tokenizer of a tiny policy: byte-level BPE like Qwen's, with whole names such as "fridge 1" as tokens."""
+"""Trains the tokenizer of a tiny policy: byte-level BPE like Qwen's, but numbers whole and "go to" as one token."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
-# "go to", then a word with its number, then words, numbers, anything else. Byte-level BPE below makes all text encodable.
-_PIECES = r" ?go to(?![a-z])| ?[A-Za-z]+ \d+| ?[A-Za-z]+| ?\d+| ?[^\sA-Za-z\d]+|\n|\s+"
+# "go to", words, whole numbers, anything else; byte-level BPE below them makes all text encodable. Names such as
+# "fridge 1" are two tokens on purpose: as one, each number of each thing has to be learned by itself, and a policy this
+# small then fails to carry rare names over from the prompt (tried: 23 % success at plain placing).
+_PIECES = r" ?go to(?![a-z])| ?[A-Za-z]+| ?\d+| ?[^\sA-Za-z\d]+|\n|\s+"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -73,6 +74,8 @@ def train(
     """
     from sdar_gym.algorithms.sdar.config import SDARConfig
 
+    # RLlib greets every run with a page about its migration; it sets its own level on import, so this comes after.
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     started = time.perf_counter()
     folder = RunFolder(resume) if resume is not None else new_run_folder(run)
     with _ray():

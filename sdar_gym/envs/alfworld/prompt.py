@@ -27,13 +27,14 @@ def render_notes(goal: str, notes: Notes, skills: str) -> str:
     lines = [f"task: {goal}"]
     if skills:
         lines.append(f"skill: {skills}")
-    lines.append(f"unseen: {', '.join(notes.unseen)}" if notes.unseen else "unseen: nothing")
+    # A name is a word and a number, so lists need no commas; each would cost a token.
+    lines.append(f"unseen: {' '.join(notes.unseen) or 'nothing'}")
     if notes.closed:
-        lines.append(f"closed: {', '.join(notes.closed)}")
+        lines.append(f"closed: {' '.join(notes.closed)}")
     empty = [place for place, things in notes.seen.items() if not things]
     if empty:
-        lines.append(f"empty: {', '.join(empty)}")
-    lines += [f"in {place}: {', '.join(things)}" for place, things in notes.seen.items() if things]
+        lines.append(f"empty: {' '.join(empty)}")
+    lines += [f"in {place}: {' '.join(things)}" for place, things in notes.seen.items() if things]
     lines += [f"done: {deed}" if happened else f"failed: {deed}" for deed, happened in notes.done[-_DEEDS:]]
     lines.append(f"at: {notes.at or 'nothing'}")
     lines.append(f"holding: {notes.holding or 'nothing'}")

@@ -22,6 +22,7 @@ def _room(floor_plan: int) -> str:
 
 
 def main(path: str) -> None:
+    """Print the statistics of the games at `path`."""
     source = open_source(path)
     floor_plans: defaultdict[str, dict[int, Counter[str]]] = defaultdict(dict)
     counts: defaultdict[str, defaultdict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))

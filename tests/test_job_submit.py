@@ -31,9 +31,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Address of the dashboard and the environment of a client."""
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32))
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith("RAY_") or key == "RAY_USAGE_STATS_ENABLED"
-    }
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),

@@ -15,7 +15,7 @@ from sdar_gym.extras import require
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 Changes = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045  typer reads the annotation at run time
+    Optional[list[str]],  # noqa: UP045  typer reads the annotation at run time
     typer.Argument(help="Changes to the configuration, key=value; dots for sections."),
 ]
 
@@ -24,7 +24,7 @@ Changes = Annotated[
 def train(
     config: Annotated[str, typer.Argument(help="A built-in configuration (quickstart, …) or a YAML file.")],
     changes: Changes = None,
-    resume: Annotated[Optional[Path], typer.Option(help="Run folder to go on with.")] = None,  # noqa: UP007, UP045
+    resume: Annotated[Optional[Path], typer.Option(help="Run folder to go on with.")] = None,  # noqa: UP045
 ) -> None:
     """Train, and leave a run folder with everything in it."""
     require("train", "Training")
@@ -37,8 +37,8 @@ def train(
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A run folder, a saved policy, builtin:tiny, or a hub model.")],
     changes: Changes = None,
-    config: Annotated[Optional[str], typer.Option(help="Configuration; default: the run's, or quickstart.")] = None,  # noqa: UP007, UP045
-    output: Annotated[Optional[Path], typer.Option(help="Folder for the episodes and the summary.")] = None,  # noqa: UP007, UP045
+    config: Annotated[Optional[str], typer.Option(help="Configuration; default: the run's, or quickstart.")] = None,  # noqa: UP045
+    output: Annotated[Optional[Path], typer.Option(help="Folder for the episodes and the summary.")] = None,  # noqa: UP045
 ) -> None:
     """Play a frozen panel and print success with its interval."""
     require("train", "Evaluating a policy")
@@ -61,8 +61,8 @@ def envs() -> None:
 @app.command()
 def play(
     env: Annotated[str, typer.Argument(help="A registered environment.")],
-    arguments: Annotated[Optional[list[str]], typer.Argument(help="Its arguments, key=value.")] = None,  # noqa: UP007, UP045
-    task: Annotated[Optional[str], typer.Option(help="Task id; default: a random one.")] = None,  # noqa: UP007, UP045
+    arguments: Annotated[Optional[list[str]], typer.Argument(help="Its arguments, key=value.")] = None,  # noqa: UP045
+    task: Annotated[Optional[str], typer.Option(help="Task id; default: a random one.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
     skills: Annotated[bool, typer.Option(help="Show what the skill library says.")] = False,
 ) -> None:
@@ -75,7 +75,7 @@ def play(
 @app.command()
 def warmstart(
     output: Annotated[Path, typer.Argument(help="Folder for the policy.")],
-    steps: Annotated[Optional[int], typer.Option(help="Optimizer steps; default: the shipped recipe's.")] = None,  # noqa: UP007, UP045
+    steps: Annotated[Optional[int], typer.Option(help="Optimizer steps; default: the shipped recipe's.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option(help="Seed of the demonstrations and the initial weights.")] = 0,
 ) -> None:
     """Train the tiny policy and its tokenizer from scratch on expert play."""

@@ -54,7 +54,9 @@ def findings() -> list[Finding]:
         missing = missing_modules(extra)
         state = "installed" if not missing else f"not installed: {', '.join(missing)}"
         light = " (light: pip install --no-deps -r requirements-lucene.txt)" if extra == "pyserini" else ""
-        report.append(Finding(f"[{extra}] {_PURPOSE[extra]}", state, (install_command(extra) + light) if missing else ""))
+        report.append(
+            Finding(f"[{extra}] {_PURPOSE[extra]}", state, (install_command(extra) + light) if missing else "")
+        )
     report += [_ray_finding(), _gpu_finding(), _data_finding(), _disk_finding()]
     return [finding for finding in report if finding.what]
 

@@ -19,7 +19,7 @@ from sdar_gym.configs.schema import ConfigError, RunConfig
 
 def train_command(config: str, changes: Sequence[str], resume: Path | None) -> None:
     """Train with a progress bar, then print the summary."""
-    _quiet()
+    quiet()
     run = _run_config(config, changes, resume)
     from sdar_gym.runs.train import Progress as RunProgress
     from sdar_gym.runs.train import check_run, train
@@ -43,13 +43,13 @@ def train_command(config: str, changes: Sequence[str], resume: Path | None) -> N
 
 def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, output: Path | None) -> None:
     """Play a panel with a progress bar, then print the result."""
-    _quiet()
+    quiet()
     folder = Path(checkpoint).expanduser()
     is_run = (folder / "config.yaml").is_file()
     model = str(folder / "policy") if is_run else checkpoint
     run = load_config(config or (str(folder / "config.yaml") if is_run else "quickstart"), changes)
     if is_run and not (folder / "policy").is_dir():
-        raise ConfigError(f"{folder} holds no exported policy yet; the run has not finished. Resume it: --resume {folder}")
+        raise ConfigError(f"{folder} holds no exported policy: the run has not finished. Use --resume {folder}.")
     from sdar_gym.evaluation.panels import play_panel
 
     console = Console()
@@ -69,7 +69,7 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
 
 def warmstart_command(output: Path, steps: int | None, seed: int) -> None:
     """Train the tiny policy with a progress bar."""
-    _quiet()
+    quiet()
     import torch
 
     from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
@@ -90,7 +90,7 @@ def warmstart_command(output: Path, steps: int | None, seed: int) -> None:
     save_policy(model, tokenizer, output)
     (output / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
     console.print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, saved to {output}")
-    console.print(f"measure it: sdar-gym eval {output}   and with skills: … evaluation.with_skills=true", soft_wrap=True)
+    console.print(f"measure it: sdar-gym eval {output}, and again with evaluation.with_skills=true", soft_wrap=True)
 
 
 def _run_config(config: str, changes: Sequence[str], resume: Path | None) -> RunConfig:
@@ -137,7 +137,7 @@ def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     return table
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep libraries from talking over the progress bar; errors still come through."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     import transformers

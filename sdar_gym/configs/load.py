@@ -15,7 +15,9 @@ from sdar_gym.configs.schema import ConfigError, RunConfig, parse_run_config
 def builtin_configs() -> list[str]:
     """Names of the configurations that ship with the gym."""
     return sorted(
-        entry.name.removesuffix(".yaml") for entry in files("sdar_gym.configs").iterdir() if entry.name.endswith(".yaml")
+        entry.name.removesuffix(".yaml")
+        for entry in files("sdar_gym.configs").iterdir()
+        if entry.name.endswith(".yaml")
     )
 
 

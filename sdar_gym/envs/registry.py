@@ -58,7 +58,12 @@ def register(id: str, entry_point: str, *, prompt: str = GENERIC_PROMPT, skills:
         return
     if known is not None:
         raise ValueError(f"{id!r} is registered already, for {known.entry_point}; choose another id or version.")
-    gymnasium.register(id, entry_point=entry_point, disable_env_checker=True)
+    # Gymnasium itself would only warn, and take the id away from whoever has it.
+    foreign = gymnasium.registry.get(id)
+    if foreign is not None and foreign.entry_point != entry_point:
+        raise ValueError(f"{id!r} is registered already, for {foreign.entry_point}; choose another id or version.")
+    if foreign is None:
+        gymnasium.register(id, entry_point=entry_point, disable_env_checker=True)
     _ENTRIES[id] = entry
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.configs.settings import EvaluationSettings
 from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
@@ -58,6 +60,7 @@ def play_panel(
     Raises:
         ValueError: A setting, the panel or the policy is wrong.
     """
+    torch.set_num_threads(run.policy.torch_threads)
     env = make_env(run.env, run.env_config)
     panel = build_panel(run.env, env, run.evaluation)
     env.close()

@@ -56,7 +56,7 @@ def load_tokenizer(name: str) -> Any:
     except (OSError, ValueError) as error:
         raise _failed(name, "tokenizer", error) from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
-        raise PolicyLoadError(f"The tokenizer of {name!r} has no chat template or no end token; use an instruction model.")
+        raise PolicyLoadError(f"The tokenizer of {name!r} has no chat template or end token; use an instruction model.")
     return tokenizer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -23,6 +24,7 @@ class TinyShape:
 
 def build_tiny(tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int) -> Qwen3ForCausalLM:
     """A freshly initialised tiny policy for this tokenizer."""
+    special: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,
@@ -36,8 +38,7 @@ def build_tiny(tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int) 
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         tie_word_embeddings=True,
         bos_token_id=None,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **special,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -102,7 +102,7 @@ def _rate(step: int, steps: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(tokenizer: Any, recipe: Recipe) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     rows = demonstrations(recipe.mix, recipe.seed + 1)
     order = torch.Generator().manual_seed(recipe.seed)
     while True:
@@ -116,7 +116,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Iterator[tup
             yield _pad(ready[index], tokenizer.pad_token_id)
 
 
-def _encode(tokenizer: PreTrainedTokenizerFast, row: Demonstration) -> tuple[list[int], int]:
+def _encode(tokenizer: Any, row: Demonstration) -> tuple[list[int], int]:
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": row.prompt}], tokenize=False, add_generation_prompt=True
     )

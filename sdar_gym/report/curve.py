@@ -57,7 +57,9 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
         axes.plot([u for u, _ in train], [s for _, s in train], color=colour, linewidth=0.8, alpha=0.55)
         if results:
             first = results[0][1]
-            panel = f"panel {first['panel']} ({first['tasks']} tasks, T={first['temperature']:g}, {first['panel_hash']})"
+            panel = (
+                f"panel {first['panel']} ({first['tasks']} tasks, T={first['temperature']:g}, {first['panel_hash']})"
+            )
     axes.set_ylim(0, 1)
     axes.set_xlabel("update")
     axes.set_ylabel("success")

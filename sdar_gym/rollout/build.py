@@ -39,7 +39,10 @@ def make_env(env_id: str, env_config: Mapping[str, Any]) -> TextEnv:
     with warnings.catch_warnings():
         # Gymnasium recommends wrappers that a batch of conversations has no use for.
         warnings.simplefilter("ignore", UserWarning)
-        env = gymnasium.make(env_id, **env_config).unwrapped
+        try:
+            env = gymnasium.make(env_id, **env_config).unwrapped
+        except TypeError as error:
+            raise ValueError(f"The arguments do not fit {env_id}: {error}.") from error
     if not isinstance(env, TextEnv):
         raise ValueError(f"{env_id} is no TextEnv: {type(env).__name__}.")
     return env

@@ -66,6 +66,7 @@ class ContextBuilder:
         Raises:
             PromptTooLongError: It is over the limit with no past turns left to drop.
         """
+        ids: list[int] = []
         for window in range(min(self._window, len(view.history)), -1, -1):
             messages = self._template.messages(view, window=window, skills=skills, think=self.think)
             text = self._tokenizer.apply_chat_template(

@@ -1,4 +1,4 @@
-"""Which tasks an update plays: a function of the seed and the update's number, so that a resumed run goes on exactly."""
+"""Which tasks an update plays: a function of the seed and the update's number, so a resumed run goes on exactly."""
 
 from __future__ import annotations
 

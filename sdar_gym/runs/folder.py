@@ -26,7 +26,8 @@ _PACKAGES = ("sdar-gym", "ray", "torch", "transformers", "gymnasium", "numpy", "
 class RunFolder:
     """`<runs_dir>/<name>-<algorithm>[-n]/`.
 
-    config.yaml, versions.json, panel.json, metrics.jsonl, episodes/*.jsonl, checkpoint/, policy/, summary.json, curve.png
+    Holds config.yaml, versions.json, panel.json, metrics.jsonl, episodes/*.jsonl, checkpoint/, policy/, summary.json
+    and curve.png.
 
     Args:
         path: The folder.
@@ -100,7 +101,9 @@ def new_run_folder(config: RunConfig) -> RunFolder:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise ValueError(f"Cannot make the run folder {path}: {error}. Set runs_dir to a writable place.") from error
+            raise ValueError(
+                f"Cannot make the run folder {path}: {error}. Set runs_dir to a writable place."
+            ) from error
         else:
             return RunFolder(path)
 
@@ -125,7 +128,11 @@ def _git_revision() -> str | None:
     here = Path(__file__).parent
     try:
         revision = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, timeout=10
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

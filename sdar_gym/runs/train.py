@@ -79,7 +79,7 @@ def train(
     started = time.perf_counter()
     folder = RunFolder(resume) if resume is not None else new_run_folder(run)
     with _ray():
-        algorithm = SDARConfig.from_run(run).build_algo()
+        algorithm: Any = SDARConfig.from_run(run).build_algo()
         try:
             if resume is not None:
                 algorithm.restore_from_path(str(folder.checkpoint.resolve()))
@@ -159,9 +159,9 @@ def _ray() -> Any:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level="error")
+        ray.init(logging_level=logging.ERROR)
     else:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

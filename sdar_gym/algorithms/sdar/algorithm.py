@@ -1,5 +1,10 @@
 """The SDAR algorithm: hands out groups of tasks, collects their episodes, updates the learners, syncs the weights."""
 
+# RLlib declares most of what its classes get at run time as optional or not at all.
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportArgumentType=false, reportIncompatibleMethodOverride=false, reportPrivateImportUsage=false
+# pyright: reportOperatorIssue=false, reportAssignmentType=false
+
 from __future__ import annotations
 
 import time
@@ -54,7 +59,7 @@ class SDAR(Algorithm):
 
     def training_step(self) -> None:
         """One update: episodes, advantages, gradient steps, new weights."""
-        config: SDARConfig = self.config  # pyright: ignore[reportAssignmentType]
+        config: SDARConfig = self.config
         step = self.training_iteration
         started = time.perf_counter()
         requests = [
@@ -121,7 +126,7 @@ class SDAR(Algorithm):
             worker = ids[(number // group_size) % len(ids)]
             shares[worker].extend(requests[number : number + group_size])
         results = group.foreach_env_runner(
-            ["collect"] * len(ids),  # pyright: ignore[reportArgumentType]
+            ["collect"] * len(ids),
             kwargs=[
                 {"requests": shares[worker], "params": params, "skills_in_prompt": skills_in_prompt} for worker in ids
             ],
@@ -132,7 +137,7 @@ class SDAR(Algorithm):
         return sorted(episodes, key=lambda episode: (episode.group_id, int(episode.episode_id.split("/")[1])))
 
     def _update(self, episodes: Sequence[Episode], step: int) -> bool:
-        config: SDARConfig = self.config  # pyright: ignore[reportAssignmentType]
+        config: SDARConfig = self.config
         learners = max(1, config.num_learners)
         if len({episode.group_id for episode in episodes}) == 0:
             return False
@@ -149,7 +154,7 @@ class SDAR(Algorithm):
         rows = len(next(iter(batch.columns.values())))
         results = self.learner_group.update(
             training_data=TrainingData(
-                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch.columns)}, env_steps=batch.rows)
+                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch.columns)}, env_steps=batch.turns)
             ),
             timesteps={
                 STEP: step,
@@ -161,7 +166,10 @@ class SDAR(Algorithm):
             minibatch_size=rows // (learners * config.num_minibatches),
         )
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        self._log(ENV_RUNNER_RESULTS, {**batch.metrics, "rows": batch.rows, "answer_tokens": batch.tokens})
+        self._log(
+            ENV_RUNNER_RESULTS,
+            {**batch.metrics, "turns": batch.turns, "rows": batch.rows, "answer_tokens": batch.tokens},
+        )
         return True
 
     def _log(self, key: str, values: dict[str, float]) -> None:

@@ -15,7 +15,7 @@ from sdar_gym.algorithms.advantages import Statistics, group_advantages, turn_ad
 from sdar_gym.algorithms.losses import Aggregation, sequence_mean_weights, token_mean_weights
 from sdar_gym.algorithms.objective import Objective
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
-from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.episode import Episode, TurnRow
 
 TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH = "teacher_input_ids", "teacher_prompt_length"
 OLD_LOGP, ADVANTAGE, WEIGHT = "old_logp", "advantage", "weight"
@@ -27,12 +27,14 @@ class PreparedBatch:
 
     Attributes:
         columns: Numpy arrays; all have the same number of rows, a multiple of the asked one.
-        rows: Real rows; the others are padding of weight zero.
+        turns: Turns of the episodes.
+        rows: Rows they were merged into; further rows are padding of weight zero.
         tokens: Answer tokens.
         metrics: Group statistics.
     """
 
     columns: dict[str, np.ndarray[Any, Any]]
+    turns: int
     rows: int
     tokens: int
     metrics: dict[str, float]
@@ -85,28 +87,28 @@ def prepare_batch(
         torch.tensor([episode.group_id for episode in kept]),
         success_threshold=0.5,
     )
-    order = list(range(len(turns)))
-    Random(shuffle_seed).shuffle(order)
-    count = -(-len(turns) // row_multiple) * row_multiple
+    rows = _merge([turn for _, turn in turns], advantage_B.tolist())
+    Random(shuffle_seed).shuffle(rows)
+    count = -(-len(rows) // row_multiple) * row_multiple
 
-    longest_answer = max(len(turn.response_ids) for _, turn in turns)
+    longest_answer = max(len(row.turn.response_ids) for row in rows)
     mask_BT = np.zeros((count, longest_answer), dtype=bool)
     old_logp_BT = np.zeros((count, longest_answer), dtype=np.float32)
     advantage = np.zeros(count, dtype=np.float32)
-    prompts: list[list[int]] = []
-    teacher_prompts: list[list[int]] = []
-    answers: list[list[int]] = []
-    for row, index in enumerate(order):
-        _, turn = turns[index]
-        mask_BT[row, : len(turn.response_ids)] = True
-        old_logp_BT[row, : len(turn.response_ids)] = turn.logprobs
-        advantage[row] = float(advantage_B[index])
-        prompts.append(turn.prompt_ids)
-        teacher_prompts.append(turn.teacher_prompt_ids)
-        answers.append(turn.response_ids)
-    tokens = int(mask_BT.sum())
-    weights = token_mean_weights if objective.aggregation == Aggregation.TOKEN_MEAN else sequence_mean_weights
-    weight_BT = weights(torch.from_numpy(mask_BT), tokens if weights is token_mean_weights else len(turns)).numpy()
+    copies = np.zeros(count, dtype=np.float32)
+    for number, row in enumerate(rows):
+        mask_BT[number, : len(row.turn.response_ids)] = True
+        old_logp_BT[number, : len(row.turn.response_ids)] = row.turn.logprobs
+        advantage[number] = row.advantage
+        copies[number] = row.copies
+    prompts = [row.turn.prompt_ids for row in rows]
+    answers = [row.turn.response_ids for row in rows]
+    tokens = sum(len(turn.response_ids) for _, turn in turns)
+    if objective.aggregation == Aggregation.TOKEN_MEAN:
+        weight = token_mean_weights(torch.from_numpy(mask_BT), tokens)
+    else:
+        weight = sequence_mean_weights(torch.from_numpy(mask_BT), len(turns))
+    weight_BT = weight.numpy() * copies[:, None]
 
     input_ids, lengths = _pad(prompts, answers, count, pad_id)
     columns: dict[str, np.ndarray[Any, Any]] = {
@@ -119,7 +121,7 @@ def prepare_batch(
     }
     if teacher:
         # A row whose task got no skill is scored by the student's own prompt: its gap is 0.
-        shown = [taught or plain for taught, plain in zip(teacher_prompts, prompts, strict=True)]
+        shown = [row.turn.teacher_prompt_ids or row.turn.prompt_ids for row in rows]
         columns[TEACHER_INPUT_IDS], columns[TEACHER_PROMPT_LENGTH] = _pad(shown, answers, count, pad_id)
     metrics = {
         "live_group_fraction": groups.live_group_fraction,
@@ -127,7 +129,28 @@ def prepare_batch(
         "all_success_fraction": groups.all_success_fraction or 0.0,
         "dropped_episodes": float(len(episodes) - len(kept)),
     }
-    return PreparedBatch(columns, len(turns), tokens, metrics)
+    return PreparedBatch(columns, len(turns), len(rows), tokens, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    turn: TurnRow
+    advantage: float
+    copies: int
+
+
+def _merge(turns: Sequence[TurnRow], advantages: Sequence[float]) -> list[_Row]:
+    """Turns with the same prompt, the same answer and the same sign of advantage become one row that counts for all.
+
+    Exact: the loss of a token is linear in the advantage as long as its sign does not change, and linear in the weight.
+    A small policy gives the same answer many times in a group; merging saves it about half of the learner's work.
+    """
+    merged: dict[tuple[Any, ...], tuple[TurnRow, list[float]]] = {}
+    for turn, advantage in zip(turns, advantages, strict=True):
+        sign = (advantage > 0) - (advantage < 0)
+        key = (tuple(turn.prompt_ids), tuple(turn.teacher_prompt_ids), tuple(turn.response_ids), sign)
+        merged.setdefault(key, (turn, []))[1].append(advantage)
+    return [_Row(turn, sum(shares) / len(shares), len(shares)) for turn, shares in merged.values()]
 
 
 def _pad(

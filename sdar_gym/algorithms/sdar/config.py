@@ -1,5 +1,10 @@
 """`SDARConfig`: RLlib's fluent configuration, with sections for the policy, the skills, the rollout and the panel."""
 
+# RLlib declares most of what its classes get at run time as optional or not at all.
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportArgumentType=false, reportIncompatibleMethodOverride=false, reportPrivateImportUsage=false
+# pyright: reportOperatorIssue=false
+
 from __future__ import annotations
 
 from dataclasses import fields, replace

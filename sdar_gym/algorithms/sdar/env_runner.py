@@ -1,5 +1,10 @@
 """The env runner: plays the episodes that the algorithm asks for, with its own copy of the policy."""
 
+# RLlib declares most of what its classes get at run time as optional or not at all.
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportArgumentType=false, reportIncompatibleMethodOverride=false, reportPrivateImportUsage=false
+# pyright: reportOperatorIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence

@@ -1,5 +1,10 @@
 """The learner: scores the teacher and the reference once per update, then takes gradient steps on one objective."""
 
+# RLlib declares most of what its classes get at run time as optional or not at all.
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportArgumentType=false, reportIncompatibleMethodOverride=false, reportPrivateImportUsage=false
+# pyright: reportOperatorIssue=false
+
 from __future__ import annotations
 
 import contextlib

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from sdar_gym.envs.alfworld import text
 from sdar_gym.envs.alfworld.world import Game, Goal
@@ -48,6 +49,10 @@ class Engine:
             self._here[receptacle.location] = (*self._here.get(receptacle.location, ()), index)
         self._commands: dict[str, Callable[[], str]] | None = None
         self._sorted: tuple[str, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The commands are bound to this very engine; a copy finds its own when asked.
+        return {**self.__dict__, "_commands": None}
 
     def intro(self) -> str:
         """The first observation."""

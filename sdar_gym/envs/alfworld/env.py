@@ -101,12 +101,23 @@ class ALFWorldEnv(TextEnv):
         return self._choices[split]
 
     def task_type(self, task_id: str) -> str:
-        """The task type of an id, read off the id alone."""
+        """The task type of an id, read off the id where that is possible.
+
+        Raises:
+            TaskNotFoundError: There is no such task.
+        """
         named = next((kind for kind in TASK_TYPES if kind in task_id), None)
-        return named or task_type_of(task_id)
+        if named is not None:
+            return named
+        if isinstance(self._source, GeneratedSource):
+            return task_type_of(task_id)
+        return load_cached(self._source, task_id).task_type
 
     def _choose_task(self, options: dict[str, Any]) -> Task:
         task_id = options.get("task_id")
+        for name, value in options.items():
+            if value is not None and not isinstance(value, str):
+                raise TaskNotFoundError(f"The reset option {name!r} must be a str, got {value!r}.")
         if task_id is None:
             ids = self.task_ids(options.get("split"))
             task_id = ids[int(self.np_random.integers(len(ids)))]
@@ -135,6 +146,10 @@ class ALFWorldEnv(TextEnv):
             score=float(won),
             won=won,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The ids of a generated split take a megabyte, and are found again when asked for.
+        return {**self.__dict__, "_choices": {}}
 
     def close(self) -> None:
         """Drop the running episode; closing twice is fine."""

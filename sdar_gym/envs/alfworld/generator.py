@@ -6,7 +6,9 @@ game in every process and Python version.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
+from functools import lru_cache
 from random import Random
 
 from sdar_gym.envs.alfworld.expert import walkthrough
@@ -40,6 +42,7 @@ _CHANGES = {
     "pick_heat_then_place_in_recep": ("Microwave", "isHot", "heatable"),
     "pick_cool_then_place_in_recep": ("Fridge", "isCool", "coolable"),
 }
+_NUMBER = re.compile(r"[0-9]{6}")
 _BASINS = {"SinkBasin": "Sink", "BathtubBasin": "Bathtub"}
 
 
@@ -59,7 +62,7 @@ class GeneratedSource:
         """All task ids of a split; the six task types take turns."""
         if split not in SPLITS:
             raise TaskNotFoundError(f"Unknown split {split!r}; ALFWorld has {', '.join(SPLITS)}.")
-        return tuple(f"{self._size}/{split}/{number:06d}" for number in range(SPLIT_SIZES[split]))
+        return _task_ids(self._size, split)
 
     def load(self, task_id: str) -> Game:
         """Generate the game of this id."""
@@ -70,6 +73,12 @@ class GeneratedSource:
 
     def __hash__(self) -> int:
         return hash((GeneratedSource, self._size))
+
+
+@lru_cache(maxsize=8)
+def _task_ids(size: str, split: str) -> tuple[str, ...]:
+    """Shared by all environments of the process: sixty thousand strings are not worth making for each."""
+    return tuple(f"{size}/{split}/{number:06d}" for number in range(SPLIT_SIZES[split]))
 
 
 def task_type_of(task_id: str) -> str:
@@ -87,8 +96,9 @@ def generate_game(task_id: str) -> Game:
         TaskNotFoundError: The id is not of that form or out of range.
     """
     parts = task_id.split("/")
-    known = len(parts) == 3 and parts[0] in SCENE_SIZES and parts[1] in SPLITS and parts[2].isascii()
-    if not known or not parts[2].isdigit() or not int(parts[2]) < SPLIT_SIZES[parts[1]]:
+    known = len(parts) == 3 and parts[0] in SCENE_SIZES and parts[1] in SPLITS
+    # Six ASCII digits, not any number: "17" would be a second id, and another game, beside "000017".
+    if not known or not _NUMBER.fullmatch(parts[2]) or int(parts[2]) >= SPLIT_SIZES[parts[1]]:
         raise TaskNotFoundError(
             f"{task_id!r} is no generated task; ids are <size>/<split>/<number>, such as 'full/train/000017'."
         )
@@ -181,7 +191,8 @@ def _build(
         "objects": objects,
         "can_contain": [[f"{r}Type", f"{o}Type"] for r, accepted in data["accepts"].items() for o in accepted],
         "start": 0,
-        "goal": [goal.kind, goal.object_type, goal.receptacle_type, goal.lamp_type, goal.states, goal.requires, goal.count],
+        "goal": [goal.kind, goal.object_type, goal.receptacle_type, goal.lamp_type, goal.states, goal.requires,
+                 goal.count],
         "walkthrough": [],
     }  # fmt: skip
     game = game_from_json(content)

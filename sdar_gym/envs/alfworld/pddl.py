@@ -28,7 +28,14 @@ _TASK_SENTENCE = re.compile(r'"rhs"\s*:\s*"Your task is to: ((?:[^"\\]|\\.)*)"')
 _FACT = re.compile(r"\(([^\s()]+)((?:\s+[^\s()]+)*)\s*\)")
 _DECLARATION = re.compile(r"(\S+)\s+-\s+(\S+)")
 # In ALFWorld's goals the type predicates are the only ones that name constants.
-_STATE_NEEDS = {"isHot": "heatable", "isCool": "coolable", "isClean": "cleanable"}
+_STATE_NEEDS = {"isHot": "heatable", "isCool": "coolable", "isClean": "cleanable", "isSliced": "sliceable"}
+_CONDITIONS = frozenset({*OBJECT_STATES, *_STATE_NEEDS.values()})
+_PLACE_ATOMS = frozenset({"objectType", "receptacleType", "inReceptacle", "="}) | _CONDITIONS
+_LIGHT_ATOMS = frozenset(
+    {"objectType", "toggleable", "isToggled", "receptacleAtLocation", "atLocation", "inReceptacle", "holds"}
+)
+# What would make another goal of the same atoms; `not` belongs before `=` only.
+_OTHER_LOGIC = re.compile(r"\(\s*(?:or|forall|imply|when)\b|\(\s*not\s*\((?!\s*=)")
 
 
 def parse_game(content: str | bytes, task_id: str, origin: str) -> Game:
@@ -55,7 +62,7 @@ def parse_game(content: str | bytes, task_id: str, origin: str) -> Game:
         if sentence is None:
             raise GameFormatError("its grammar has no task sentence")
         return _build(problem, json.loads(f'"{sentence.group(1)}"'), walkthrough, task_id)
-    except (GameFormatError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (GameFormatError, AttributeError, ValueError, KeyError, IndexError, TypeError) as error:
         raise GameFormatError(
             f"{origin} does not describe a playable ALFWorld game: {error}. "
             "Download it again, or take it out of the folder."
@@ -133,22 +140,33 @@ def _build(problem: str, task: str, walkthrough: tuple[str, ...], task_id: str) 
 def _read_goal(section: str) -> Goal:
     """Recognise the six goals that ALFWorld's games have (place one thing, optionally changed; place two; light)."""
     atoms: defaultdict[str, list[list[str]]] = defaultdict(list)
-    for predicate, arguments in _FACT.findall(section):
-        atoms[predicate].append(arguments.split())
+    for predicate, arguments in _FACT.findall(section.partition("(:metric")[0]):
+        if not predicate.startswith("?"):  # a variable's declaration
+            atoms[predicate].append(arguments.split())
+    found = set(atoms)
     types: dict[str, str] = {variable: type_ for variable, type_ in atoms["objectType"]}
-    states = frozenset(state for state in OBJECT_STATES if atoms[state])
-    if atoms["isToggled"]:
-        lamp, held = atoms["isToggled"][0][0], atoms["holds"][0][1]
-        return Goal("light", types[held], lamp_type=types[lamp])
-    if not atoms["inReceptacle"] or not atoms["receptacleType"] or len(set(types.values())) != 1:
-        raise GameFormatError(f"its goal is none of ALFWorld's six: {' '.join(section.split())[:200]}")
+    count = len(types)
+    if _OTHER_LOGIC.search(section) is None:
+        if found == _LIGHT_ATOMS and count == 2:
+            return Goal("light", types[atoms["holds"][0][1]], lamp_type=types[atoms["isToggled"][0][0]])
+        if (
+            {"objectType", "receptacleType", "inReceptacle"} <= found <= _PLACE_ATOMS
+            and len(set(types.values())) == 1
+            and len(atoms["="]) == count * (count - 1) // 2
+            and all(len(atoms[condition]) == count for condition in found & _CONDITIONS)
+        ):
+            return _place_goal(atoms, next(iter(types.values())), count)
+    raise GameFormatError(f"its goal is none of ALFWorld's six: {' '.join(section.split())[:200]}")
+
+
+def _place_goal(atoms: defaultdict[str, list[list[str]]], object_type: str, count: int) -> Goal:
     return Goal(
         "place",
-        next(iter(types.values())),
+        object_type,
         receptacle_type=atoms["receptacleType"][0][1],
-        states=states,
+        states=frozenset(state for state in OBJECT_STATES if atoms[state]),
         requires=frozenset(need for need in _STATE_NEEDS.values() if atoms[need]),
-        count=len(types),
+        count=count,
     )
 
 

@@ -1,7 +1,7 @@
 """ALFWorld's own engine with the face of ours, so that the two can be stepped side by side and told apart.
 
-Only for checks: it is a thousandfold slower than the native engine, and it passes expressions of the game file's grammar
-to Python's `eval`. Never open a game file with it that you would not run as a program.
+Only for checks: it is a thousandfold slower than the native engine, and it passes expressions of the game file's
+grammar to Python's `eval`. Never open a game file with it that you would not run as a program.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from sdar_gym.extras import require
 
 # TextWorld's parser and the planner's translator are module-level objects.
 _LOCK = threading.Lock()
+# Upstream environments of closed engines, to be used again: each new one copies and loads the planner once more, and
+# unloading it crashes Python at exit.
+_IDLE: list[Any] = []
 
 
 class ReferenceEngine:
@@ -34,8 +37,8 @@ class ReferenceEngine:
     What the stack does to its caller and this class undoes: it overwrites `sys.argv`, importing it sets
     `ALFWORLD_DATA`, and it warns about its own code. What remains: TextWorld is not thread-safe (calls made through
     this class wait for each other; use processes to run several at once), the first import makes `~/.cache/alfworld`,
-    and every engine copies a planner of 34 MB into the temporary folder, which must allow programs, and holds it in
-    memory until `close()`.
+    and as many engines as are open at once each copy a planner of 34 MB into the temporary folder, which must allow
+    programs. Close an engine, and the next one takes its planner over.
 
     Args:
         game: A `.tw-pddl` file, or a game, which is then written as one.
@@ -48,14 +51,10 @@ class ReferenceEngine:
     def __init__(self, game: str | os.PathLike[str] | Game):
         require("alfworld", "ALFWorld's reference engine")
         content = to_tw_pddl(game) if isinstance(game, Game) else Path(game).read_text(encoding="utf-8")
+        fields = json.loads(content)
+        self._env: Any = _IDLE.pop() if _IDLE else _new_environment()
         with _contained():
-            from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
-            from textworld import EnvInfos
-            from textworld.envs import PddlEnv
-
-            infos = EnvInfos(feedback=True, admissible_commands=True, won=True)
-            self._env: Any = AlfredDemangler(PddlEnv(infos), shuffle=False)
-            self._env.load(json.loads(content))
+            self._env.load(fields)
         self._state: Any = None
         self._intro = ""
         self.reset()
@@ -94,13 +93,9 @@ class ReferenceEngine:
         return bool(self._state["won"])
 
     def close(self) -> None:
-        """Give the planner's memory back; closing twice is fine."""
-        if self._env is None:
-            return
-        with _contained():
-            from fast_downward import close_lib
-
-            close_lib(self._env.unwrapped.downward_lib)
+        """Leave the planner to the next engine; closing twice is fine."""
+        if self._env is not None:
+            _IDLE.append(self._env)
         self._env = None
 
     def _opened(self) -> Any:
@@ -191,6 +186,16 @@ def record_commands(game: Game, count: int, seed: int) -> tuple[str, ...]:
         engine.act(command)
         commands.append(command)
     return tuple(commands)
+
+
+def _new_environment() -> Any:
+    with _contained():
+        from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
+        from textworld import EnvInfos
+        from textworld.envs import PddlEnv
+
+        infos = EnvInfos(feedback=True, admissible_commands=True, won=True)
+        return AlfredDemangler(PddlEnv(infos), shuffle=False)
 
 
 @contextmanager

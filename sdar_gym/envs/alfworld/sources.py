@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -56,12 +58,18 @@ class FolderSource:
         self._root = root / "json_2.1.1" if (root / "json_2.1.1").is_dir() else root
         self._ids: dict[str, tuple[str, ...]] = {}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FolderSource) and other._root == self._root
+
+    def __hash__(self) -> int:
+        return hash((FolderSource, self._root))
+
     def task_ids(self, split: str) -> tuple[str, ...]:
         """All task ids of a split, sorted."""
         _check_split(split)
         if split not in self._ids:
-            files = self._root.glob(f"{split}/*/*/{_GAME_FILE}")
-            self._ids[split] = tuple(sorted(file.parent.relative_to(self._root).as_posix() for file in files))
+            folders = (file.parent.relative_to(self._root) for file in self._root.glob(f"{split}/*/*/{_GAME_FILE}"))
+            self._ids[split] = tuple(sorted(id_ for folder in folders if _is_played(id_ := folder.as_posix())))
         if not self._ids[split]:
             raise TaskNotFoundError(f"{self._root} holds no games of split {split!r} ({split}/*/*/{_GAME_FILE}).")
         return self._ids[split]
@@ -84,10 +92,14 @@ class ArchiveSource:
             task_id, _, game = line.partition(b"\t")
             self._lines[task_id.decode()] = game
 
+    def __reduce__(self) -> tuple[Callable[[Path], ArchiveSource], tuple[Path]]:
+        # Other processes read the compiled file themselves; the train split is some seventy megabytes.
+        return _open_archive, (self._archive,)
+
     def task_ids(self, split: str) -> tuple[str, ...]:
         """All task ids of a split, sorted."""
         _check_split(split)
-        ids = tuple(sorted(task_id for task_id in self._lines if task_id.startswith(f"{split}/")))
+        ids = tuple(sorted(id_ for id_ in self._lines if id_.startswith(f"{split}/") and _is_played(id_)))
         if not ids:
             raise TaskNotFoundError(f"{self._archive} holds no games of split {split!r}.")
         return ids
@@ -110,6 +122,13 @@ class ArchiveFolderSource:
             for suffix in _ARCHIVE_SUFFIXES
             if (folder / f"{split}{suffix}").is_file()
         }
+        self._key = tuple(_identity(archive) for archive in self._archives.values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ArchiveFolderSource) and other._key == self._key
+
+    def __hash__(self) -> int:
+        return hash((ArchiveFolderSource, self._key))
 
     def _source(self, split: str) -> GameSource:
         _check_split(split)
@@ -134,8 +153,8 @@ def open_source(path: str | os.PathLike[str]) -> GameSource:
             one such archive.
 
     Raises:
-        FileNotFoundError: Nothing is there.
-        ValueError: It is there and holds no ALFWorld games.
+        MissingGamesError: Nothing is there, or it holds no ALFWorld games.
+        GameFormatError: It is a damaged archive.
     """
     place = Path(path).expanduser()
     if not place.exists():
@@ -159,9 +178,19 @@ class MissingGamesError(ValueError):
     """The folder or archive of games named by the user is not there or holds none."""
 
 
-@lru_cache(maxsize=8)
 def _open_archive(path: Path) -> ArchiveSource:
-    return ArchiveSource(path)
+    return _open_archive_as(*_identity(path))
+
+
+@lru_cache(maxsize=8)
+def _open_archive_as(path: str, size: int, changed: int) -> ArchiveSource:
+    # Size and time are there to tell a replaced archive from the one that was opened before.
+    return ArchiveSource(Path(path))
+
+
+def _identity(archive: Path) -> tuple[str, int, int]:
+    stat = archive.stat()
+    return str(archive.resolve()), stat.st_size, stat.st_mtime_ns
 
 
 @lru_cache(maxsize=4096)
@@ -175,9 +204,13 @@ def _is_plain_task_id(task_id: str) -> bool:
     return len(parts) == 3 and parts[0] in SPLITS and all(part not in ("", ".", "..") for part in parts)
 
 
+def _is_played(task_id: str) -> bool:
+    # As in ALFWorld: tasks with sliced things or movable receptacles belong to no split, though folders may hold them.
+    return "Sliced" not in task_id and "movable" not in task_id
+
+
 def _compiled(archive: Path) -> bytes:
-    stat = archive.stat()
-    identity = f"{archive.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{_COMPILED_VERSION}"
+    identity = "|".join(map(str, (*_identity(archive), _COMPILED_VERSION)))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sdar_gym" / "alfworld"
     file = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.games"
     if file.is_file():
@@ -209,7 +242,7 @@ def _compile(archive: Path, report: Callable[[str], None] = lambda _: None) -> b
                 compact = json.dumps(game.to_json(), separators=(",", ":"))
                 lines.append(f"{task_id}\t{compact}".encode())
                 report(task_id)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise GameFormatError(f"{archive} is not a readable archive of ALFWorld games: {error}.") from error
     if not lines:
         raise MissingGamesError(f"{archive} holds no ALFWorld games (<split>/<task>/<trial>/{_GAME_FILE}).")

@@ -28,9 +28,7 @@ class TransformersEngine:
         max_batch_tokens: Prompt tokens read at once; bounds the memory.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, *, stop_ids: Sequence[int], pad_id: int, max_batch_tokens: int = 32_768
-    ):
+    def __init__(self, model: PreTrainedModel, *, stop_ids: Sequence[int], pad_id: int, max_batch_tokens: int = 32_768):
         self._model = model
         self._stop_ids = torch.tensor(sorted(set(stop_ids)), device=model.device)
         self._pad_id = pad_id
@@ -105,7 +103,9 @@ class TransformersEngine:
         stopped = [False] * len(requests)
         rows = torch.arange(len(requests), device=device)
         for step in range(params.max_tokens):
-            drawn, drawn_logprobs = _sample(logits, params.temperature, torch.from_numpy(uniforms[rows.cpu().numpy(), step]))
+            drawn, drawn_logprobs = _sample(
+                logits, params.temperature, torch.from_numpy(uniforms[rows.cpu().numpy(), step])
+            )
             ended = torch.isin(drawn, self._stop_ids)
             for row, token, logprob, end in zip(
                 rows.tolist(), drawn.tolist(), drawn_logprobs.tolist(), ended.tolist(), strict=True

@@ -1,0 +1,78 @@
+"""What all tests share: one thread, no network, and a very small random policy with a real tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Read by the libraries when they are imported, which is after this.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Several threads on matrices this small spend their time waiting for each other."""
+    if find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """A tokenizer trained on a few hundred demonstrations."""
+    from sdar_gym.policy.demonstrations import DemonstrationMix, demonstrations
+    from sdar_gym.policy.tokenizer import train_tokenizer
+
+    rows = islice(demonstrations(DemonstrationMix(small_rooms=1.0), seed=0), 300)
+    return train_tokenizer((f"{row.prompt}\n{row.answer}" for row in rows), vocab_size=400)
+
+
+@pytest.fixture(scope="session")
+def policy_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved policy with random weights: two layers of width 32."""
+    from sdar_gym.policy.tiny import TinyShape, build_tiny
+    from sdar_gym.policy.warmstart import save_policy
+
+    shape = TinyShape(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=64
+    )
+    folder = tmp_path_factory.mktemp("policy")
+    save_policy(build_tiny(tokenizer, shape, seed=0), tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Callable[[str], Path]:
+    """Finds the real data of one benchmark by name; skips the test where there is none."""
+    named = os.environ.get("SDAR_GYM_DATA")
+    root = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+
+    def find(name: str) -> Path:
+        if not (root / name).is_dir():
+            pytest.skip(f"no real data in {root / name}; SDAR_GYM_DATA names a folder that holds {name}/")
+        return root / name
+
+    return find
+
+
+@pytest.fixture
+def clean_registry() -> Iterator[None]:
+    """Takes back what a test registers."""
+    import gymnasium
+
+    from sdar_gym.envs import registry
+
+    known, entries = dict(gymnasium.registry), dict(registry._ENTRIES)
+    yield
+    gymnasium.registry.clear()
+    gymnasium.registry.update(known)
+    registry._ENTRIES.clear()
+    registry._ENTRIES.update(entries)

@@ -1,0 +1,173 @@
+"""The contract of `TextEnv`, on the smallest environment that can keep it."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import gymnasium
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from sdar_gym.envs import Task, TaskNotFoundError, TextEnv, Turn
+
+
+class Counter(TextEnv):
+    """Say the next number; the task says how far."""
+
+    TASKS = ("count/2", "count/3", "count/4")
+
+    def __init__(self, max_steps: int = 4, render_mode: str | None = None):
+        super().__init__(max_steps, render_mode)
+        self.at = self.goal = 0
+
+    def task_ids(self, split: str | None = None) -> tuple[str, ...]:
+        if split not in (None, "train"):
+            raise TaskNotFoundError(f"No split {split!r}.")
+        return self.TASKS
+
+    def task_type(self, task_id: str) -> str:
+        return task_id.split("/", maxsplit=1)[0]
+
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        ids = self.task_ids(options.get("split"))
+        task_id = options.get("task_id", ids[int(self.np_random.integers(len(ids)))])
+        if task_id not in ids:
+            raise TaskNotFoundError(f"No task {task_id!r}.")
+        return Task(task_id, "count", "train", f"count to {task_id[-1]}.")
+
+    def _begin(self, task: Task) -> Turn:
+        self.at, self.goal = 0, int(task.task_id[-1])
+        return self._now(True)
+
+    def _act(self, action: str) -> Turn:
+        right = action == str(self.at + 1)
+        self.at += right
+        return self._now(right)
+
+    def _now(self, valid: bool) -> Turn:
+        won = self.at == self.goal
+        return Turn(f"at {self.at}", float(won), won, valid, (str(self.at + 1),), self.at / self.goal, won)
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_gymnasium_finds_nothing_to_complain_about() -> None:
+    gymnasium.register("sdar-test/Counter-v0", Counter)
+    check_env(gymnasium.make("sdar-test/Counter-v0", render_mode="ansi").unwrapped)
+
+
+def test_info_says_all_that_is_promised() -> None:
+    env = Counter()
+    observation, info = env.reset(options={"task_id": "count/2"})
+    assert observation == "at 0"
+    expected: dict[str, Any] = {
+        "task_id": "count/2",
+        "task_type": "count",
+        "split": "train",
+        "goal": "count to 2.",
+        "admissible_actions": ("1",),
+        "action_valid": True,
+        "score": 0.0,
+        "won": False,
+        "turn": 0,
+    }
+    assert info == expected
+    assert env.step("1") == (
+        "at 1",
+        0.0,
+        False,
+        False,
+        expected | {"admissible_actions": ("2",), "score": 0.5, "turn": 1},
+    )
+
+
+@pytest.mark.parametrize("nonsense", ["", "\n", "11", "中" * 1000, "'); --"])
+def test_nonsense_is_a_turn_like_any_other(nonsense: str) -> None:
+    env = Counter()
+    env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step(nonsense)
+    assert (observation, reward, terminated, truncated) == ("at 0", 0.0, False, False)
+    assert not info["action_valid"]
+    assert info["turn"] == 1
+
+
+def test_winning_terminates_and_the_limit_truncates() -> None:
+    env = Counter(max_steps=2)
+    env.reset(options={"task_id": "count/2"})
+    env.step("1")
+    assert env.step("2")[1:4] == (1.0, True, False)  # Won with the last turn: not truncated too.
+    env.reset(options={"task_id": "count/3"})
+    env.step("1")
+    assert env.step("2")[1:4] == (0.0, False, True)
+
+
+def test_an_ended_episode_needs_a_reset() -> None:
+    env = Counter(max_steps=1)
+    with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+        env.step("1")
+    env.reset(seed=0)
+    env.step("1")
+    with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+        env.step("1")
+    env.reset()
+    env.step("1")
+
+
+def test_an_action_is_text() -> None:
+    env = Counter()
+    env.reset(seed=0)
+    with pytest.raises(TypeError, match="An action is a str, got int"):
+        env.step(1)  # pyright: ignore[reportArgumentType]
+    assert env.step("1")[4]["turn"] == 1  # The refused one was no turn.
+
+
+def test_the_same_seed_gives_the_same_episodes() -> None:
+    def play(env: Counter) -> list[Any]:
+        first = env.reset(seed=7)
+        return [first, *(env.reset() for _ in range(8))]
+
+    assert play(Counter()) == play(Counter())
+    tasks = {info["task_id"] for _, info in play(Counter())}
+    assert tasks == set(Counter.TASKS)
+
+
+def test_options_that_mean_nothing_are_refused_and_the_running_episode_goes_on() -> None:
+    env = Counter()
+    env.reset(options={"task_id": "count/3"})
+    env.step("1")
+    with pytest.raises(ValueError, match=r"Unknown reset option\(s\) \['task'\]; .*'task_id' and 'split'"):
+        env.reset(options={"task": "count/2"})
+    with pytest.raises(TaskNotFoundError, match="count/9"):
+        env.reset(options={"task_id": "count/9"})
+    with pytest.raises(TaskNotFoundError, match="test"):
+        env.reset(options={"split": "test"})
+    assert env.step("2")[0] == "at 2"
+
+
+def test_rendering_shows_the_last_text() -> None:
+    env = Counter(render_mode="ansi")
+    env.reset(seed=0)
+    assert env.render() == "at 0"
+    env.step("1")
+    assert env.render() == "at 1"
+    silent = Counter()
+    silent.reset(seed=0)
+    assert silent.render() is None
+
+
+def test_senseless_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_steps must be at least 1, got 0"):
+        Counter(max_steps=0)
+    with pytest.raises(ValueError, match="render_mode 'human' is not supported"):
+        Counter(render_mode="human")
+
+
+def test_a_running_episode_survives_pickling() -> None:
+    env = Counter()
+    env.reset(seed=1, options={"task_id": "count/4"})
+    env.step("1")
+    twin = pickle.loads(pickle.dumps(env))
+    assert twin.step("2") == env.step("2")
+    assert [twin.reset()[1]["task_id"] for _ in range(5)] == [env.reset()[1]["task_id"] for _ in range(5)]
+    env.close()
+    env.close()

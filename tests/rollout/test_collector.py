@@ -1,0 +1,368 @@
+"""The collector: with a scripted engine where the answers matter, with a real one where the draws do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdar_gym.configs.settings import RolloutSettings, SkillSettings
+from sdar_gym.envs import Task, TextEnv, Turn
+from sdar_gym.envs.alfworld.generator import generate_game
+from sdar_gym.envs.prompting import WindowTemplate
+from sdar_gym.policy.load import load_model
+from sdar_gym.rollout.build import build_collector, build_engine, build_retriever, make_env, pad_id, skill_env_name
+from sdar_gym.rollout.collector import Collector, EpisodeRequest
+from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
+from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.episode import Episode
+from sdar_gym.skills import NoRetriever, SkillQuery
+
+ENV = "sdar/ALFWorld-v0"
+ENV_CONFIG = {"games": "generated", "scene": "small"}
+# One of each task type; their walkthroughs differ in length.
+TASKS = tuple(f"small/train/{number:06d}" for number in range(6))
+GAMES = {task_id: generate_game(task_id) for task_id in TASKS}
+PARAMS = SamplingParams(24)
+
+
+class ScriptedEngine:
+    """Answers a prompt with what a function says to its text."""
+
+    def __init__(self, tokenizer: Any, answer: Callable[[str], str]):
+        self._tokenizer = tokenizer
+        self._answer = answer
+        self.batches: list[list[GenerationRequest]] = []
+        self.results: list[GenerationResult] = []
+
+    def generate(self, requests: Sequence[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
+        assert params is PARAMS
+        self.batches.append(list(requests))
+        results = []
+        for request in requests:
+            text = self._answer(self._tokenizer.decode(request.prompt_ids))
+            ids = [*self._tokenizer.encode(text, add_special_tokens=False), self._tokenizer.eos_token_id]
+            results.append(GenerationResult(ids, [-0.5] * len(ids), "stop", 11))
+        self.results += results
+        return results
+
+    def update_weights(self, state_dict: Any, version: int) -> None:
+        raise NotImplementedError
+
+    def info(self) -> dict[str, Any]:
+        return {}
+
+
+def expert(prompt: str) -> str:
+    """The next command of the walkthrough, read off the task and the step's number."""
+    game = next(game for game in GAMES.values() if f"Your task: {game.task}\n" in prompt)
+    step = re.search(r"\nStep (\d+)\. You see", prompt)
+    assert step is not None
+    return f"<think>easy</think><action>{game.walkthrough[int(step.group(1)) - 1]}</action>"
+
+
+def collector_of(
+    engine: Any,
+    tokenizer: Any,
+    *,
+    teacher: bool = True,
+    skilled: bool = False,
+    strategy: str = "oracle_type",
+    **env: Any,
+) -> Collector:
+    return build_collector(
+        engine,
+        tokenizer,
+        ENV,
+        ENV_CONFIG | env,
+        RolloutSettings(),
+        build_retriever(ENV, SkillSettings(strategy=strategy, k=1, include_general=False)),
+        teacher_prompts=teacher,
+        skills_in_prompt=skilled,
+    )
+
+
+def one_each(seed: int = 0) -> list[EpisodeRequest]:
+    return [EpisodeRequest(task_id, number, 0, seed) for number, task_id in enumerate(TASKS)]
+
+
+def test_the_walkthrough_wins_through_text_and_ids(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, expert)
+    episodes = collector_of(engine, tokenizer).collect(one_each(), PARAMS)
+    for task_id, number, episode in zip(TASKS, range(6), episodes, strict=True):
+        game = GAMES[task_id]
+        assert (episode.task_id, episode.goal, episode.task_type) == (task_id, game.task, game.task_type)
+        assert (episode.episode_id, episode.group_id, episode.split) == (f"{number}/0", number, "train")
+        assert (episode.ended, episode.won, episode.score, episode.total_reward) == ("won", True, 1.0, 1.0)
+        assert [turn.action for turn in episode.turns] == list(game.walkthrough)
+        assert [turn.reward for turn in episode.turns] == [0.0] * (len(game.walkthrough) - 1) + [1.0]
+
+
+def test_a_turn_keeps_what_was_shown_sampled_and_done(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, expert)
+    (episode,) = collector_of(engine, tokenizer).collect(one_each()[:1], PARAMS)
+    for number, turn in enumerate(episode.turns):
+        (request,), result = engine.batches[number], engine.results[number]
+        assert turn.prompt_ids is request.prompt_ids
+        assert turn.response_ids is result.token_ids
+        assert turn.logprobs is result.logprobs
+        assert turn.weight_version == 11
+        assert turn.response == f"<think>easy</think><action>{turn.action}</action>"
+        assert turn.valid_form
+        assert turn.valid_action
+        prompt = tokenizer.decode(turn.prompt_ids)
+        assert f"Step {number + 1}. You see: {turn.observation}" in prompt
+        if number:
+            before = episode.turns[number - 1]
+            assert f"Observation {number}: {before.observation!r}, Action {number}: {before.action!r}" in prompt
+    first = make_env(ENV, ENV_CONFIG).reset(options={"task_id": TASKS[0]})[0]
+    assert episode.turns[0].observation == first
+
+
+def test_the_teacher_reads_the_skill_and_the_student_never_does(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, expert)
+    episodes = collector_of(engine, tokenizer).collect(one_each(), PARAMS)
+    retriever = build_retriever(ENV, SkillSettings(k=1, include_general=False))
+    for episode in episodes:
+        found = retriever.retrieve(SkillQuery("alfworld", episode.task_type, episode.goal))
+        assert found.text
+        assert (episode.skills, episode.skills_specific) == (found.ids, True)
+        for turn in episode.turns:
+            student, teacher = tokenizer.decode(turn.prompt_ids), tokenizer.decode(turn.teacher_prompt_ids)
+            assert found.text not in student
+            assert teacher.count(found.text) == 1
+            assert teacher.replace(f"Advice that helped before:\n{found.text}\n\n", "") == student
+
+
+def test_the_acting_policy_reads_the_skill_only_where_that_is_measured(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, expert)
+    (episode,) = collector_of(engine, tokenizer, teacher=False, skilled=True).collect(one_each()[:1], PARAMS)
+    assert all("Advice that helped before:" in tokenizer.decode(turn.prompt_ids) for turn in episode.turns)
+    assert all(turn.teacher_prompt_ids == [] for turn in episode.turns)
+
+
+def test_without_skills_there_is_no_teacher_prompt(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, expert)
+    (episode,) = collector_of(engine, tokenizer, strategy="none").collect(one_each()[:1], PARAMS)
+    assert (episode.skills, episode.skills_specific) == ((), None)
+    assert all(turn.teacher_prompt_ids == [] for turn in episode.turns)
+
+
+def test_finished_episodes_leave_the_batch_and_the_order_is_kept(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, expert)
+    requests = one_each()[::-1]
+    episodes = collector_of(engine, tokenizer).collect(requests, PARAMS)
+    lengths = [len(GAMES[request.task_id].walkthrough) for request in requests]
+    assert len(set(lengths)) > 2
+    assert [episode.task_id for episode in episodes] == [request.task_id for request in requests]
+    assert [len(batch) for batch in engine.batches] == [
+        sum(length > turn for length in lengths) for turn in range(max(lengths))
+    ]
+
+
+def test_every_draw_has_a_seed_of_its_own(tokenizer: Any) -> None:
+    def seeds(seed: int) -> list[int]:
+        engine = ScriptedEngine(tokenizer, lambda prompt: "<action>look</action>")
+        requests = [EpisodeRequest(TASKS[0], group, member, seed) for group in range(3) for member in range(3)]
+        collector_of(engine, tokenizer, max_steps=3).collect(requests, PARAMS)
+        return [request.seed for batch in engine.batches for request in batch]
+
+    assert len(set(seeds(0))) == 27
+    assert seeds(0) == seeds(0)
+    assert not set(seeds(0)) & set(seeds(1))
+
+
+def test_nonsense_costs_turns_until_they_are_used_up(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, lambda prompt: "go to the moon <|im_end|>")
+    (episode,) = collector_of(engine, tokenizer, max_steps=3).collect(one_each()[:1], PARAMS)
+    assert (episode.ended, episode.won, episode.score) == ("truncated", False, 0.0)
+    assert len(episode.turns) == 3
+    for turn in episode.turns:
+        assert (turn.action, turn.response) == ("go to the moon", "go to the moon ")
+        assert not turn.valid_form
+        assert not turn.valid_action
+
+
+class Dice(TextEnv):
+    """Begins at a random number; a very long story follows the answer `tell`; `lose` ends it."""
+
+    made = closed = 0
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        type(self).made += 1
+
+    def task_ids(self, split: str | None = None) -> tuple[str, ...]:
+        return ("roll",)
+
+    def task_type(self, task_id: str) -> str:
+        return task_id
+
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        return Task("roll", "roll", "train", "roll.")
+
+    def _begin(self, task: Task) -> Turn:
+        return self._show(f"You rolled {self.np_random.integers(10**9)}.")
+
+    def _act(self, action: str) -> Turn:
+        return self._show("a story " * 200 if action == "tell" else f"You {action}.", ended=action == "lose")
+
+    def _show(self, text: str, *, ended: bool = False) -> Turn:
+        return Turn(text, 0.0, ended, True, (), 0.25, False)
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+def dice_collector(engine: Any, tokenizer: Any, *, limit: int = 250) -> Collector:
+    template = WindowTemplate("You are an agent.")
+    context = ContextBuilder(tokenizer, template, window=2, max_prompt_tokens=limit, think=False)
+    return Collector(engine, tokenizer, Dice, context, NoRetriever(), "dice", teacher_prompts=True)
+
+
+def roll(group: int, member: int, seed: int = 0) -> EpisodeRequest:
+    return EpisodeRequest("roll", group, member, seed)
+
+
+def test_a_group_begins_from_one_state_and_other_groups_from_others(tokenizer: Any) -> None:
+    collector = dice_collector(ScriptedEngine(tokenizer, lambda prompt: "<action>wait</action>"), tokenizer)
+
+    def starts(requests: list[EpisodeRequest]) -> list[str]:
+        return [episode.turns[0].observation for episode in collector.collect(requests, PARAMS)]
+
+    requests = [roll(group, member) for group in range(4) for member in range(3)]
+    rolled = starts(requests)
+    assert [len(set(rolled[at : at + 3])) for at in range(0, 12, 3)] == [1] * 4
+    assert len(set(rolled)) == 4
+    assert starts(requests[::-1]) == rolled[::-1]
+    assert not set(starts([roll(group, 0, seed=1) for group in range(4)])) & set(rolled)
+
+
+def test_a_prompt_that_gets_too_long_ends_its_episode_and_no_other(tokenizer: Any) -> None:
+    def answer(prompt: str) -> str:
+        return "<action>tell</action>" if talks in prompt and "Step 2" in prompt else "<action>wait</action>"
+
+    talks = "nothing yet"
+    engine = ScriptedEngine(tokenizer, answer)
+    collector = dice_collector(engine, tokenizer)
+    quiet = collector.collect([roll(0, 0), roll(1, 0)], PARAMS)
+    assert [episode.ended for episode in quiet] == ["truncated", "truncated"]
+    talks = quiet[1].turns[0].observation
+    first, second = collector.collect([roll(0, 0), roll(1, 0)], PARAMS)
+    assert (second.ended, second.won, second.score, len(second.turns)) == ("prompt_too_long", False, 0.25, 2)
+    assert second.turns[-1].action == "tell"
+    assert (first.ended, first.turns) == ("truncated", quiet[0].turns)
+
+
+def test_a_limit_that_no_first_prompt_fits_is_an_error(tokenizer: Any) -> None:
+    with pytest.raises(PromptTooLongError, match=r"Raise rollout.max_prompt_tokens"):
+        dice_collector(ScriptedEngine(tokenizer, expert), tokenizer, limit=10).collect([roll(0, 0)], PARAMS)
+
+
+def test_a_limit_counts_for_the_teacher_too(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, expert)
+
+    def collect(limit: int, *, teacher: bool) -> Episode:
+        collector = build_collector(
+            engine,
+            tokenizer,
+            ENV,
+            ENV_CONFIG,
+            RolloutSettings(window=0, max_prompt_tokens=limit),
+            build_retriever(ENV, SkillSettings(k=1, include_general=False)),
+            teacher_prompts=teacher,
+            skills_in_prompt=False,
+        )
+        return collector.collect(one_each()[:1], PARAMS)[0]
+
+    limit = max(len(turn.prompt_ids) for turn in collect(10_000, teacher=True).turns)
+    assert collect(limit, teacher=False).ended == "won"
+    with pytest.raises(PromptTooLongError):
+        collect(limit, teacher=True)
+
+
+def test_losing_is_told_from_running_out_of_turns(tokenizer: Any) -> None:
+    engine = ScriptedEngine(tokenizer, lambda prompt: "<action>lose</action>")
+    (episode,) = dice_collector(engine, tokenizer).collect([roll(0, 0)], PARAMS)
+    assert (episode.ended, len(episode.turns)) == ("lost", 1)
+
+
+def test_environments_are_used_again_and_closed_once(tokenizer: Any) -> None:
+    Dice.made = Dice.closed = 0
+    collector = dice_collector(ScriptedEngine(tokenizer, lambda prompt: "<action>wait</action>"), tokenizer)
+    for _ in range(3):
+        collector.collect([roll(0, 0), roll(0, 1)], PARAMS)
+    assert (Dice.made, Dice.closed) == (2, 0)
+    collector.close()
+    collector.close()
+    assert Dice.closed == 2
+
+
+@pytest.fixture(scope="module")
+def play(policy_folder: Path, tokenizer: Any) -> Callable[[list[EpisodeRequest]], list[Episode]]:
+    """Collects with a real engine and a policy of random weights."""
+    engine = build_engine(load_model(str(policy_folder)), tokenizer)
+
+    def collect(requests: list[EpisodeRequest]) -> list[Episode]:
+        settings = RolloutSettings(prompt="compact", think=False)
+        collector = build_collector(
+            engine,
+            tokenizer,
+            ENV,
+            ENV_CONFIG | {"max_steps": 3},
+            settings,
+            build_retriever(ENV, SkillSettings()),
+            teacher_prompts=True,
+            skills_in_prompt=False,
+        )
+        return collector.collect(requests, SamplingParams(6))
+
+    return collect
+
+
+def texts(episodes: Sequence[Episode]) -> list[list[str]]:
+    return [[turn.response for turn in episode.turns] for episode in episodes]
+
+
+def test_real_draws_follow_from_the_seed_alone(play: Callable[[list[EpisodeRequest]], list[Episode]]) -> None:
+    requests = [EpisodeRequest(TASKS[group], group, member, 0) for group in (0, 1) for member in (0, 1)]
+    episodes = play(requests)
+    assert texts(episodes) == texts(play(requests))
+    assert texts(episodes[1:3]) == texts(play(requests[1:3]))
+    assert texts(episodes[:2]) != texts(episodes[1:2] * 2)
+    again = [EpisodeRequest(r.task_id, r.group_id, r.member, 1) for r in requests]
+    assert texts(episodes) != texts(play(again))
+
+
+def test_arguments_an_environment_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no argument maxsteps; it has .*Did you mean env_config\.max_steps"):
+        make_env(ENV, {"maxsteps": 3})
+    with pytest.raises(ValueError, match="No environment 'sdar/Chess-v0'"):
+        make_env("sdar/Chess-v0", {})
+    with pytest.raises(ValueError, match=r"The arguments do not fit sdar/ALFWorld-v0: .*'max_steps': 'many'"):
+        make_env(ENV, {"max_steps": "many"})
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_only_text_environments_can_be_played() -> None:
+    from sdar_gym.envs import register
+
+    register("sdar-test/Pole-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+    with pytest.raises(ValueError, match="sdar-test/Pole-v0 is no TextEnv: CartPoleEnv"):
+        make_env("sdar-test/Pole-v0", {})
+    with pytest.raises(ValueError, match=r"has no skill library of its own: set skills\.library"):
+        build_retriever("sdar-test/Pole-v0", SkillSettings())
+
+
+@pytest.mark.parametrize(
+    ("env_id", "name"), [("sdar/ALFWorld-v0", "alfworld"), ("Maze-v12", "maze"), ("lab/Very-Vast-v1", "very-vast")]
+)
+def test_skills_know_an_environment_by_its_short_name(env_id: str, name: str) -> None:
+    assert skill_env_name(env_id) == name
+
+
+def test_any_token_may_pad(tokenizer: Any) -> None:
+    assert pad_id(tokenizer) == tokenizer.pad_token_id != tokenizer.eos_token_id

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from sdar_gym.envs.prompting import EpisodeView, PastTurn, WindowTemplate
+from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
+
+GOAL, SKILL, NOW = "put a hot egg in fridge.", "Heat it in the microwave.", "You are at countertop 1."
+HISTORY = tuple(PastTurn(f"You see a drawer {n}.", f"open drawer {n}") for n in range(1, 6))
+VIEW = EpisodeView(GOAL, HISTORY, NOW, ("take egg 1 from countertop 1",))
+FIRST = EpisodeView(GOAL, (), NOW, ())
+
+
+def builder(tokenizer: Any, *, window: int = 5, limit: int = 10_000, **settings: Any) -> ContextBuilder:
+    template = WindowTemplate("You are an agent.")
+    return ContextBuilder(tokenizer, template, window=window, max_prompt_tokens=limit, think=False, **settings)
+
+
+def test_the_ids_are_those_of_the_chat_template_up_to_the_answer(tokenizer: Any) -> None:
+    ids = builder(tokenizer, window=2).prompt_ids(VIEW, SKILL)
+    messages = WindowTemplate("You are an agent.").messages(VIEW, window=2, skills=SKILL, think=False)
+    assert ids == tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    text = tokenizer.decode(ids)
+    assert text.startswith("<|im_start|>user\n")
+    assert text.endswith("<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize("skill", ["", SKILL], ids=["student", "teacher"])
+def test_whole_old_turns_go_first_and_nothing_else_does(tokenizer: Any, skill: str) -> None:
+    lengths = [len(builder(tokenizer, window=window).prompt_ids(VIEW, skill)) for window in range(6)]
+    assert lengths == sorted(set(lengths))
+    for kept, length in enumerate(lengths):
+        ids = builder(tokenizer, limit=length).prompt_ids(VIEW, skill)
+        assert ids == builder(tokenizer, window=kept).prompt_ids(VIEW, skill)
+        text = tokenizer.decode(ids)
+        assert [f"drawer {n}" in text for n in range(1, 6)] == [n > 5 - kept for n in range(1, 6)]
+        assert all(part in text for part in (GOAL, skill, NOW, "take egg 1", "<action>", "You are an agent."))
+        if kept:  # One token less, and one more turn has to go.
+            shorter = builder(tokenizer, limit=length - 1).prompt_ids(VIEW, skill)
+            assert len(shorter) == lengths[kept - 1]
+    shortest = lengths[0]
+    with pytest.raises(PromptTooLongError, match=rf"has {shortest} tokens.*limit is {shortest - 1}.*max_prompt_tokens"):
+        builder(tokenizer, limit=shortest - 1).prompt_ids(VIEW, skill)
+
+
+def test_the_teacher_may_lose_turns_that_the_student_keeps(tokenizer: Any) -> None:
+    limit = len(builder(tokenizer).prompt_ids(VIEW))
+    tight = builder(tokenizer, limit=limit)
+    assert "drawer 1" in tokenizer.decode(tight.prompt_ids(VIEW))
+    teacher = tokenizer.decode(tight.prompt_ids(VIEW, SKILL))
+    assert SKILL in teacher
+    assert "drawer 1" not in teacher
+
+
+def test_the_first_turn_has_no_history_to_drop(tokenizer: Any) -> None:
+    length = len(builder(tokenizer).prompt_ids(FIRST))
+    with pytest.raises(PromptTooLongError, match="without any past turn"):
+        builder(tokenizer, limit=length - 1).prompt_ids(FIRST)
+
+
+def test_settings_of_the_chat_template_reach_it(tokenizer: Any) -> None:
+    talkative = copy.deepcopy(tokenizer)
+    talkative.chat_template = "{% if enable_thinking %}<think>{% endif %}{{ messages[0]['content'] }}"
+    plain = builder(talkative).prompt_ids(FIRST)
+    thinking = builder(talkative, chat_template_kwargs={"enable_thinking": True}).prompt_ids(FIRST)
+    assert thinking == [talkative.convert_tokens_to_ids("<think>"), *plain]
+
+
+def test_senseless_limits_are_refused(tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match=r"window \(-1\)"):
+        builder(tokenizer, window=-1)
+    with pytest.raises(ValueError, match=r"max_prompt_tokens \(0\)"):
+        builder(tokenizer, limit=0)

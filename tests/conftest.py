@@ -42,7 +42,12 @@ def policy_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     from sdar_gym.policy.warmstart import save_policy
 
     shape = TinyShape(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=64
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        intermediate_size=64,
     )
     folder = tmp_path_factory.mktemp("policy")
     save_policy(build_tiny(tokenizer, shape, seed=0), tokenizer, folder)

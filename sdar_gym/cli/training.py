@@ -94,9 +94,11 @@ def warmstart_command(output: Path, steps: int | None, seed: int) -> None:
 
 
 def _run_config(config: str, changes: Sequence[str], resume: Path | None) -> RunConfig:
+    from sdar_gym.runs.folder import RunFolder
+
     if resume is None:
         return load_config(config, changes)
-    if not (resume / "checkpoint").is_dir():
+    if not RunFolder(resume).checkpoint.is_dir():
         raise ConfigError(f"{resume} holds no checkpoint to resume from.")
     return load_config(str(resume / "config.yaml"), changes)
 

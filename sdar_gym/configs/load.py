@@ -54,7 +54,10 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
             raise ConfigError(
                 f"No configuration {name!r}: neither a file nor a built-in one ({', '.join(builtin_configs())})."
             )
-        text, origin = path.read_text(encoding="utf-8"), str(path)
+        try:
+            text, origin = path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"Cannot read {path}: {error}.") from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -15,6 +15,7 @@ from sdar_gym.configs.settings import (
     RolloutSettings,
     SkillSettings,
     TrainingSettings,
+    at_least,
 )
 
 
@@ -49,6 +50,10 @@ class RunConfig:
     seed: int = 0
     runs_dir: str = "runs"
     checkpoint_interval: int = 10
+
+    def __post_init__(self) -> None:
+        at_least("seed", self.seed, 0)
+        at_least("checkpoint_interval", self.checkpoint_interval, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration, as it is saved with a run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 
@@ -23,7 +24,7 @@ class PolicySettings:
     torch_threads: int = 1
 
     def __post_init__(self) -> None:
-        _at_least("policy.torch_threads", self.torch_threads, 1)
+        at_least("policy.torch_threads", self.torch_threads, 1)
         _one_of("policy.dtype", self.dtype, ("float32", "bfloat16", "auto"))
 
 
@@ -46,7 +47,7 @@ class SkillSettings:
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        _at_least("skills.k", self.k, 1)
+        at_least("skills.k", self.k, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ class RolloutSettings:
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least("rollout.window", self.window, 0)
-        _at_least("rollout.max_prompt_tokens", self.max_prompt_tokens, 1)
-        _at_least("rollout.max_response_tokens", self.max_response_tokens, 1)
-        if not self.temperature > 0:
+        at_least("rollout.window", self.window, 0)
+        at_least("rollout.max_prompt_tokens", self.max_prompt_tokens, 1)
+        at_least("rollout.max_response_tokens", self.max_response_tokens, 1)
+        if not (self.temperature > 0 and isfinite(self.temperature)):
             raise ValueError(
                 f"rollout.temperature must be above 0, got {self.temperature}: groups of identical episodes teach nothing."
             )
@@ -120,14 +121,14 @@ class TrainingSettings:
                 "group's other episodes, and a group of one has none. The published runs use 8."
             )
         for name in ("tasks_per_iteration", "iterations", "num_minibatches", "num_epochs", "micro_batch_tokens"):
-            _at_least(f"training.{name}", getattr(self, name), 1)
+            at_least(f"training.{name}", getattr(self, name), 1)
         for name in ("lr", "grad_clip"):
-            if not getattr(self, name) > 0:
+            if not (getattr(self, name) > 0 and isfinite(getattr(self, name))):
                 raise ValueError(f"training.{name} must be above 0, got {getattr(self, name)}.")
-        if self.invalid_action_penalty < 0:
-            raise ValueError(
-                f"training.invalid_action_penalty must not be negative, got {self.invalid_action_penalty}."
-            )
+        for name in ("invalid_action_penalty", "weight_decay"):
+            _not_negative(f"training.{name}", getattr(self, name))
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise ValueError(f"training.adam_betas must be two numbers from 0 up to below 1, got {self.adam_betas}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,10 @@ class ResourceSettings:
     num_gpus_per_learner: float = 0
 
     def __post_init__(self) -> None:
-        _at_least("resources.num_env_runners", self.num_env_runners, 0)
-        _at_least("resources.num_learners", self.num_learners, 0)
+        at_least("resources.num_env_runners", self.num_env_runners, 0)
+        at_least("resources.num_learners", self.num_learners, 0)
+        _not_negative("resources.num_gpus_per_env_runner", self.num_gpus_per_env_runner)
+        _not_negative("resources.num_gpus_per_learner", self.num_gpus_per_learner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +177,20 @@ class EvaluationSettings:
     with_skills: bool = False
 
     def __post_init__(self) -> None:
-        _at_least("evaluation.tasks", self.tasks, 1)
-        _at_least("evaluation.interval", self.interval, 0)
-        if self.temperature < 0:
-            raise ValueError(f"evaluation.temperature must not be negative, got {self.temperature}.")
+        at_least("evaluation.tasks", self.tasks, 1)
+        at_least("evaluation.interval", self.interval, 0)
+        _not_negative("evaluation.temperature", self.temperature)
 
 
-def _at_least(name: str, value: int, low: int) -> None:
+def at_least(name: str, value: int, low: int) -> None:
+    """Refuse what is no whole number of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not (value >= 0 and isfinite(value)):
+        raise ValueError(f"{name} must not be negative, got {value}.")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

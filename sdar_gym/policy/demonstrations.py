@@ -15,9 +15,9 @@ from random import Random
 from sdar_gym.envs.alfworld.demonstrator import (
     Demonstrator,
     Procedure,
-    random_command,
     random_procedure,
     skill_text,
+    slip,
     true_procedure,
 )
 from sdar_gym.envs.alfworld.engine import Engine
@@ -36,7 +36,7 @@ class DemonstrationMix:
         skill: That there is a skill text.
         made_up: That the text's procedure is a made-up one.
         other_type: That the text belongs to another task type and is ignored.
-        slip: That a random command is carried out instead (what should have been done stays the label).
+        slip: That another command is carried out instead (what should have been done stays the label).
         keep: That a row which decides nothing about the procedure is kept.
         prior: By task type, that the procedure is guessed right without a text. Types that are not named are not
             guessed: they hide no procedure.
@@ -92,7 +92,7 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, max_steps: int) -> 
         if demonstrator.decisive(command) or rng.random() < mix.keep:
             yield Demonstration(render_notes(game.task, notes, skills), f"<action>{command}</action>")
         if rng.random() < mix.slip:
-            command = random_command(rng, engine.admissible())
+            command = slip(rng, command, notes, engine.admissible())
         observation, _ = engine.act(command)
         if engine.won:
             return

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 BUILTIN_PREFIX = "builtin:"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": "auto"}
+# What the libraries raise for files that are missing, damaged or of another model.
+_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 class PolicyLoadError(ValueError):
@@ -53,7 +57,7 @@ def load_tokenizer(name: str) -> Any:
     path = policy_path(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
+    except _LOAD_ERRORS as error:
         raise _failed(name, "tokenizer", error) from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
         raise PolicyLoadError(f"The tokenizer of {name!r} has no chat template or end token; use an instruction model.")
@@ -68,16 +72,22 @@ def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
         dtype: `float32`, `bfloat16` or `auto` (as saved).
 
     Raises:
-        PolicyLoadError: They cannot be had.
+        PolicyLoadError: They cannot be had, are incomplete, or belong to a kind of model that would be scored wrong.
         ValueError: Unknown data type.
     """
     if dtype not in _DTYPES:
         raise ValueError(f"Unknown dtype {dtype!r}; choose one of {', '.join(_DTYPES)}.")
     path = policy_path(name)
     try:
-        return AutoModelForCausalLM.from_pretrained(path, dtype=_DTYPES[dtype]).eval()
-    except (OSError, ValueError) as error:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=_DTYPES[dtype], output_loading_info=True)
+    except _LOAD_ERRORS as error:
         raise _failed(name, "model", error) from error
+    model, report = loaded
+    if report["missing_keys"]:
+        absent = sorted(report["missing_keys"])
+        raise PolicyLoadError(f"The weights of {name!r} are incomplete: {len(absent)} tensors, {absent[0]} among them.")
+    _refuse_unsupported(name, model.eval())
+    return model
 
 
 def stop_token_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:
@@ -85,6 +95,28 @@ def stop_token_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:
     configured = model.generation_config.eos_token_id if model.generation_config is not None else None
     ids = configured if isinstance(configured, list) else [configured]
     return tuple(sorted({int(i) for i in [*ids, tokenizer.eos_token_id] if i is not None}))
+
+
+@torch.no_grad()
+def _refuse_unsupported(name: str, model: PreTrainedModel) -> None:
+    """Engine and learner attend to all that came before, and use the head by itself: refuse where a model does not.
+
+    Raises:
+        PolicyLoadError: With the reason.
+    """
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
+        raise PolicyLoadError(
+            f"{name!r} ({model.config.model_type}) looks at its text through a sliding window or keeps a recurrent "
+            "state; use a model with full attention, such as Qwen2.5, Qwen3 or Llama."
+        )
+    ids = torch.zeros((1, 2), dtype=torch.long)
+    head = model.get_output_embeddings()
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    if head is None or not torch.allclose(head(hidden).float(), model(input_ids=ids, use_cache=False).logits.float()):
+        raise PolicyLoadError(
+            f"{name!r} ({model.config.model_type}) changes its logits after the language-model head; use a model that "
+            "does not, such as Qwen2.5, Qwen3 or Llama."
+        )
 
 
 def _failed(name: str, part: str, error: Exception) -> PolicyLoadError:

@@ -14,7 +14,7 @@ class TinyShape:
     """Size of a tiny policy; field names follow `transformers`."""
 
     hidden_size: int = 64
-    num_hidden_layers: int = 4
+    num_hidden_layers: int = 3
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
     head_dim: int = 32

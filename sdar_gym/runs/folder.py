@@ -39,7 +39,9 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path:
         """The newest complete checkpoint."""
-        return self.path / "checkpoint"
+        newest, old = self.path / "checkpoint", self.path / "checkpoint.old"
+        # The old one is left alone only where the process died between the two renames of `replace_checkpoint`.
+        return old if old.exists() and not newest.exists() else newest
 
     @property
     def policy(self) -> Path:
@@ -77,11 +79,11 @@ class RunFolder:
 
     def replace_checkpoint(self, fresh: Path) -> None:
         """Put a finished checkpoint in place of the old one; at no moment is there none."""
-        old = self.path / "checkpoint.old"
-        shutil.rmtree(old, ignore_errors=True)
-        if self.checkpoint.exists():
-            os.replace(self.checkpoint, old)
-        os.replace(fresh, self.checkpoint)
+        newest, old = self.path / "checkpoint", self.path / "checkpoint.old"
+        if newest.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(newest, old)
+        os.replace(fresh, newest)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -91,21 +93,20 @@ def new_run_folder(config: RunConfig) -> RunFolder:
     Raises:
         ValueError: It cannot be made.
     """
-    root = Path(config.runs_dir).expanduser()
-    stem = f"{config.name}-{config.algorithm}"
-    number = 1
-    while True:
-        path = root / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise ValueError(
-                f"Cannot make the run folder {path}: {error}. Set runs_dir to a writable place."
-            ) from error
-        else:
-            return RunFolder(path)
+    first = Path(config.runs_dir).expanduser() / f"{config.name}-{config.algorithm}"
+    path, number = first, 1
+    try:
+        first.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+                path = first.with_name(f"{first.name}-{number}")
+            else:
+                return RunFolder(path)
+    except OSError as error:
+        raise ValueError(f"Cannot make the run folder {path}: {error}. Set runs_dir to a writable place.") from error
 
 
 def _versions() -> dict[str, Any]:

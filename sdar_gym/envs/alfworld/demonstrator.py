@@ -7,12 +7,12 @@ right with a given probability.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from sdar_gym.envs.alfworld.notes import Notes
-from sdar_gym.envs.alfworld.scenes import shuffled, statistics
+from sdar_gym.envs.alfworld.scenes import shuffled
 from sdar_gym.envs.alfworld.world import Game
 
 _VERBS = ("heat", "cool", "clean")
@@ -69,7 +69,7 @@ class Demonstrator:
     """Plays one game.
 
     Args:
-        game: The game; only its goal is read, and the statistics of where things usually lie.
+        game: The game; only its goal is read.
         procedure: What it believes has to be done to the thing.
     """
 
@@ -105,7 +105,7 @@ class Demonstrator:
                 return f"{procedure.verb} {held} with {device}"
         target = self._delivered_to(notes) or self._known(notes, self._target)
         if target is None:
-            return self._explore(notes, self._wanted)
+            return self._explore(notes)
         if notes.at != target:
             return f"go to {target}"
         return f"open {target}" if target in notes.closed else f"move {held} to {target}"
@@ -119,7 +119,7 @@ class Demonstrator:
         if notes.holding:  # Something else in the hand has to go first.
             if notes.at and notes.at not in notes.closed:
                 return f"move {notes.holding} to {notes.at}"
-            return self._explore(notes, self._wanted)
+            return self._explore(notes)
         delivered = self._delivered(notes)
         if len(delivered) >= self._count or (self._procedure.verb and delivered):
             return None
@@ -131,17 +131,15 @@ class Demonstrator:
                     if notes.at != place:
                         return f"go to {place}"
                     return f"take {thing} from {place}"
-        return self._explore(notes, self._wanted)
+        return self._explore(notes)
 
-    def _explore(self, notes: Notes, kind: str) -> str | None:
+    def _explore(self, notes: Notes) -> str | None:
         if notes.at and notes.at in notes.closed:
             return f"open {notes.at}"
         places = notes.unseen + notes.closed
         if not places:
             return None
-        likely = _likely_places().get(kind, {})
-        best = max(places, key=lambda place: likely.get(_kind(place), 0.0))
-        return f"go to {best}"
+        return f"go to {places[0]}"
 
     def _use_lamp(self, notes: Notes) -> str | None:
         command = f"{self._procedure.verb} {self._procedure.device} "
@@ -155,7 +153,7 @@ class Demonstrator:
                     # Looking at or opening the lamp leaves no trace in the notes.
                     self._finished = self._procedure.verb != "use"
                     return f"{self._procedure.verb} {thing}"
-        return self._explore(notes, self._procedure.device)
+        return self._explore(notes)
 
     def _is_changed(self, notes: Notes, held: str) -> bool:
         deed = f"{self._procedure.verb} {held} with {self._procedure.device} "
@@ -188,19 +186,13 @@ def _kind(name: str) -> str:
     return name.split(" ", 1)[0]
 
 
-def _likely_places() -> Mapping[str, Mapping[str, float]]:
-    if not _LIKELY:
-        for room in statistics()["rooms"].values():
-            for kind, entry in room["objects"].items():
-                places = _LIKELY.setdefault(kind.lower(), {})
-                for place, count in entry["places"].items():
-                    places[place.lower()] = places.get(place.lower(), 0.0) + count
-    return _LIKELY
-
-
-_LIKELY: dict[str, dict[str, float]] = {}
-
-
-def random_command(rng: Random, admissible: Sequence[str]) -> str:
-    """Any admissible command: a slip that the demonstrator then has to recover from."""
-    return shuffled(rng, admissible)[0]
+def slip(rng: Random, command: str, notes: Notes, admissible: Sequence[str]) -> str:
+    """A command that goes wrong, to recover from: half the time any admissible one, else this one with wrong names."""
+    if rng.random() < 0.5:
+        return shuffled(rng, admissible)[0]
+    names = [*notes.unseen, *notes.closed, *notes.seen, *(thing for things in notes.seen.values() for thing in things)]
+    words = command.split()
+    for position in range(len(words) - 1):
+        if words[position + 1].isdigit() and rng.random() < 0.6:
+            words[position : position + 2] = names[int(rng.random() * len(names))].split()
+    return " ".join(words)

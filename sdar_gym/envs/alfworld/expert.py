@@ -41,7 +41,8 @@ def walkthrough(game: Game) -> tuple[str, ...]:
                 and goal.requires <= entry.flags
                 and thing not in taken
                 for index in sorted(engine_inside(engine, thing))
-                if index != target
+                # What lies there already is only of use if it has to be changed first.
+                if index != target or goal.states
             ),
             (None, None),
         )

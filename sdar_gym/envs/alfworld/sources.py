@@ -242,6 +242,9 @@ def _compile(archive: Path, report: Callable[[str], None] = lambda _: None) -> b
                 compact = json.dumps(game.to_json(), separators=(",", ":"))
                 lines.append(f"{task_id}\t{compact}".encode())
                 report(task_id)
+            # To the very end: that is where gzip keeps its checksum.
+            while tar.fileobj is not None and tar.fileobj.read(1 << 20):
+                pass
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise GameFormatError(f"{archive} is not a readable archive of ALFWorld games: {error}.") from error
     if not lines:

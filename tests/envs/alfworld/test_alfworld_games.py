@@ -14,7 +14,13 @@ import pytest
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.expert import walkthrough
-from sdar_gym.envs.alfworld.generator import GENERATOR_VERSION, SPLIT_SIZES, GeneratedSource, generate_game, task_type_of
+from sdar_gym.envs.alfworld.generator import (
+    GENERATOR_VERSION,
+    SPLIT_SIZES,
+    GeneratedSource,
+    generate_game,
+    task_type_of,
+)
 from sdar_gym.envs.alfworld.scenes import SCENE_SIZES, floor_plans, statistics
 from sdar_gym.envs.alfworld.sources import SPLITS, open_source
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game, GameFormatError, game_from_json

@@ -1,0 +1,159 @@
+"""Reading one `.tw-pddl` file: what is understood, what is refused, and what is never run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdar_gym.envs.alfworld.engine import Engine
+from sdar_gym.envs.alfworld.pddl import parse_game
+from sdar_gym.envs.alfworld.world import GameFormatError, Goal
+
+ID = "train/fetch/trial_1"
+
+
+def test_a_file_is_read_as_it_is_meant(pddl_fields: dict[str, Any]) -> None:
+    game = parse_game(json.dumps(pddl_fields), ID, "here")
+    assert game.task == 'put two "red" apple in fridge.'
+    assert game.task_type == "pick_two_obj_and_place"  # from the goal: the id does not tell
+    assert game.goal == Goal("place", "AppleType", "FridgeType", count=2)
+    assert [receptacle.name for receptacle in game.receptacles] == ["cabinet 2", "cabinet 1", "fridge 1"]
+    assert [(thing.name, thing.inside) for thing in game.objects] == [
+        ("apple 2", (2,)),
+        ("apple 1", (1,)),
+        ("mug 1", ()),
+    ]
+    assert game.objects[0].states == {"isCool"}
+    assert game.objects[1].flags == {"pickupable", "heatable"}
+    assert game.can_contain == {("FridgeType", "AppleType")}
+    engine = Engine(game)
+    for command in game.walkthrough:
+        assert not engine.won
+        engine.act(command)
+    assert engine.won
+
+
+def test_the_task_type_is_read_off_the_id_where_it_says_so(pddl_fields: dict[str, Any]) -> None:
+    game = parse_game(json.dumps(pddl_fields), "train/pick_two_obj_and_place-Apple-None-Fridge-1/trial_1", "here")
+    assert game.task_type == "pick_two_obj_and_place"
+    assert game.task_id.endswith("trial_1")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda text: text[:-40], "Unterminated string"),
+        (lambda text: "", "Expecting value"),
+        (lambda text: text.encode() + b"\xff", "UnicodeDecodeError"),
+        (lambda text: f"[{text}]", "TypeError"),
+        (lambda text: text.replace("pddl_problem", "problem"), "KeyError.'pddl_problem'"),
+        (lambda text: text.replace('"grammar"', '"words"'), "KeyError.'grammar'"),
+    ],
+)
+def test_a_damaged_file_is_refused(
+    pddl_fields: dict[str, Any], change: Callable[[str], str | bytes], complaint: str
+) -> None:
+    with pytest.raises(GameFormatError, match=f"^here is not a readable .tw-pddl.*{complaint}.*Download it again"):
+        parse_game(change(json.dumps(pddl_fields)), ID, "here")
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new"),
+    [
+        ("grammar", "Your task is to: ", "Do: "),
+        ("grammar", None, None),
+        ("pddl_problem", None, None),
+        ("pddl_problem", None, 7),
+        ("pddl_problem", "(:objects", "(:things"),
+        ("pddl_problem", "(:init", "(:start"),
+        ("pddl_problem", "(:goal", "(:aim"),
+        ("pddl_problem", "- receptacle", "- place"),
+        ("pddl_problem", "- object", "- thing"),
+        ("pddl_problem", "(atLocation agent1 loc_bar_0)", ""),
+        ("pddl_problem", "(atLocation agent1 loc_bar_0)", "(atLocation agent1 loc_bar_9)"),
+        ("pddl_problem", "(receptacleAtLocation Fridge_bar__plus_01 loc_bar_1)", ""),
+        ("pddl_problem", "(inReceptacle Apple_bar_00 Fridge_bar__plus_01)", "(inReceptacle Apple_bar_00 Sofa_bar_1)"),
+        ("pddl_problem", "(objectType Apple_bar_00 AppleType)", "(objectType Apple_bar_00)"),
+    ],
+)
+def test_an_incomplete_world_is_refused(pddl_fields: dict[str, Any], field: str, old: str | None, new: object) -> None:
+    if old is not None:
+        assert old in pddl_fields[field]
+        new = pddl_fields[field].replace(old, new)
+    with pytest.raises(GameFormatError, match=r"^here does not describe a playable ALFWorld game: .*Download it again"):
+        parse_game(json.dumps({**pddl_fields, field: new}), ID, "here")
+
+
+APPLE, FRIDGE, IN = "(objectType ?o AppleType)", "(receptacleType ?r FridgeType)", "(inReceptacle ?o ?r)"
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        "(and)",
+        f"({APPLE} {FRIDGE})",
+        f"(and {APPLE} {IN})",
+        f"(and {APPLE} {FRIDGE} {IN} (isOn ?o))",
+        f"(and {APPLE} {FRIDGE} {IN} (checked ?r))",
+        f"(and {APPLE} {FRIDGE} (not {IN}))",
+        f"(or {APPLE} {FRIDGE} {IN})",
+        f"(forall (?o - object) (and {APPLE} {FRIDGE} {IN}))",
+        f"(and {APPLE} {FRIDGE} {IN} (objectType ?p AppleType) (inReceptacle ?p ?r))",  # might be one apple twice
+        f"(and {APPLE} {FRIDGE} {IN} (objectType ?p MugType) (inReceptacle ?p ?r) (not (= ?o ?p)))",
+        f"(and {APPLE} {FRIDGE} {IN} (objectType ?p AppleType) (inReceptacle ?p ?r) (not (= ?o ?p)) (isHot ?p))",
+        f"(and {APPLE} (objectType ?p BoxType) (inReceptacleObject ?o ?p) {FRIDGE} (inReceptacle ?p ?r))",
+        f"(and {APPLE} (isToggled ?o))",
+        "(and (objectType ?l DeskLampType) (toggleable ?l) (isToggled ?l) (receptacleAtLocation ?r ?p) "
+        "(atLocation ?a ?p) (inReceptacle ?l ?r))",  # holding nothing
+    ],
+)
+def test_a_goal_that_alfworld_does_not_have_is_refused(pddl_fields: dict[str, Any], goal: str) -> None:
+    start = pddl_fields["pddl_problem"].partition("(:goal")[0]
+    with pytest.raises(GameFormatError, match="its goal is none of ALFWorld's six"):
+        parse_game(json.dumps({**pddl_fields, "pddl_problem": f"{start}(:goal {goal}))"}), ID, "here")
+
+
+@pytest.mark.parametrize(
+    ("goal", "expected"),
+    [
+        (f"(and {APPLE} {FRIDGE} {IN})", Goal("place", "AppleType", "FridgeType")),
+        (
+            f"(and (heatable ?o) {APPLE} {FRIDGE} (isHot ?o) {IN})",
+            Goal("place", "AppleType", "FridgeType", "", frozenset({"isHot"}), frozenset({"heatable"})),
+        ),
+        (
+            f"(and {APPLE} {FRIDGE} {IN} (sliceable ?o) (isSliced ?o))",
+            Goal("place", "AppleType", "FridgeType", "", frozenset({"isSliced"}), frozenset({"sliceable"})),
+        ),
+        (
+            "(and (objectType ?l DeskLampType) (toggleable ?l) (isToggled ?l) (receptacleAtLocation ?r ?p) "
+            f"(atLocation ?a ?p) (inReceptacle ?l ?r) {APPLE} (holds ?a ?o))",
+            Goal("light", "AppleType", lamp_type="DeskLampType"),
+        ),
+    ],
+)
+def test_goals_are_recognised(pddl_fields: dict[str, Any], goal: str, expected: Goal) -> None:
+    start = pddl_fields["pddl_problem"].partition("(:goal")[0]
+    problem = f"{start}(:goal (exists (?o - object ?r - receptacle) {goal})) (:metric minimize (total-cost)))"
+    assert parse_game(json.dumps({**pddl_fields, "pddl_problem": problem}), ID, "here").goal == expected
+
+
+def test_code_in_a_grammar_is_text(pddl_fields: dict[str, Any], tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    code = f"__import__('pathlib').Path('{mark}').touch()"
+    eval(code)  # what evaluating it would do
+    assert mark.exists()
+    mark.unlink()
+    rules = f'"intro": [ {{"rhs": "{{{code}}} #task#"}} ], "help.feedback": [ {{"rhs": "{{{code}}}"}} ]'
+    grammar = pddl_fields["grammar"].replace("put two", f"put {{{code}}} two").replace('{"task"', f'{{{rules}, "task"')
+    assert grammar.count(code) == 3
+    engine = Engine(parse_game(json.dumps({**pddl_fields, "grammar": grammar}), ID, "here"))
+    assert engine.intro().endswith(f'Your task is to: put {{{code}}} two "red" apple in fridge.')
+    for command in ("help", "look", *engine.game.walkthrough):
+        engine.act(command)
+    assert engine.won
+    assert not mark.exists()

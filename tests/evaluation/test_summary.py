@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from sdar_gym.envs import TaskPanel
+from sdar_gym.evaluation.summary import summarise, wilson_interval
+from sdar_gym.rollout.episode import Episode, TurnRow
+
+PANEL = TaskPanel("small-4", "sdar/ALFWorld-v0", ("a", "b", "c", "d"))
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        # Newcombe (1998), Statistics in Medicine 17, table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        # By hand: 0 of n gives z²/(n + z²), and half of n is symmetric.
+        (0, 10, 0.0, 1.959964**2 / (10 + 1.959964**2)),
+        (10, 10, 10 / (10 + 1.959964**2), 1.0),
+        (5, 10, 0.2366, 0.7634),
+    ],
+)
+def test_the_interval_has_the_published_values(successes: int, trials: int, low: float, high: float) -> None:
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_the_interval_holds_the_rate_and_stays_within_bounds() -> None:
+    for trials in (1, 2, 3, 7, 128, 10**6):
+        for successes in {0, 1, trials // 3, trials - 1, trials}:
+            low, high = wilson_interval(successes, trials)
+            assert 0.0 <= low <= successes / trials <= high <= 1.0
+            mirrored = wilson_interval(trials - successes, trials)
+            assert mirrored == pytest.approx((1 - high, 1 - low))
+    assert wilson_interval(1, 1)[0] == pytest.approx(0.2065, abs=5e-5)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 5), (6, 5), (0, -1)])
+def test_what_is_no_rate_is_refused(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match=f"{successes} successes in {trials} trials is no rate"):
+        wilson_interval(successes, trials)
+
+
+def episode(
+    task_id: str, *, won: bool, valid: tuple[bool, ...], kind: str = "heat", specific: bool | None = True
+) -> Episode:
+    turns = [TurnRow("o", "r", "a", True, ok, 0.0, [1], [2], [-1.0], [], 0) for ok in valid]
+    return Episode(
+        f"{task_id}/0", 0, task_id, kind, "valid_seen", "g", turns, won, float(won), skills_specific=specific
+    )
+
+
+PLAYED = [
+    episode("a", won=True, valid=(True, True)),
+    episode("b", won=False, valid=(True, False, False, False)),
+    episode("c", won=True, valid=(True,), kind="cool", specific=False),
+    episode("d", won=True, valid=(True,), kind="cool"),
+]
+
+
+def test_a_result_names_all_that_it_depends_on() -> None:
+    summary = summarise(PLAYED, PANEL, 0.4, 7, False)
+    low, high = wilson_interval(3, 4)
+    assert summary == {
+        "success": 0.75,
+        "success_low": low,
+        "success_high": high,
+        "by_type": {"cool": 1.0, "heat": 0.5},
+        "mean_turns": 2.0,
+        "invalid_actions": 3 / 8,
+        "skill_coverage": 0.75,
+        "panel": "small-4",
+        "panel_hash": PANEL.hash,
+        "tasks": 4,
+        "temperature": 0.4,
+        "seed": 7,
+        "with_skills": False,
+    }
+    assert json.loads(json.dumps(summary)) == summary
+    assert summarise(PLAYED[::-1], PANEL, 0.4, 7, False) == summary
+
+
+def test_where_no_skills_were_asked_for_there_is_no_coverage() -> None:
+    plain = [episode(task_id, won=False, valid=(True,), specific=None) for task_id in PANEL.task_ids]
+    summary = summarise(plain, PANEL, 0.0, 0, True)
+    assert summary["skill_coverage"] is None
+    assert summary["with_skills"] is True
+    assert (summary["success"], summary["success_low"]) == (0.0, 0.0)
+
+
+def test_episodes_without_turns_make_no_nonsense() -> None:
+    empty = [episode(task_id, won=False, valid=()) for task_id in PANEL.task_ids]
+    summary = summarise(empty, PANEL, 0.0, 0, False)
+    assert (summary["mean_turns"], summary["invalid_actions"]) == (0.0, 0.0)
+    assert all(math.isfinite(value) for value in summary.values() if isinstance(value, float))
+
+
+@pytest.mark.parametrize(
+    "played",
+    [PLAYED[:3], [*PLAYED, PLAYED[0]], [*PLAYED[:3], PLAYED[0]], []],
+    ids=["one missing", "one twice", "one in place of another", "none"],
+)
+def test_a_panel_that_was_not_played_once_is_no_result(played: list[Episode]) -> None:
+    with pytest.raises(ValueError, match=f"Panel 'small-4' has 4 tasks, {len(played)} episodes came back"):
+        summarise(played, PANEL, 0.4, 0, False)

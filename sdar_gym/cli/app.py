@@ -77,12 +77,15 @@ def warmstart(
     output: Annotated[Path, typer.Argument(help="Folder for the policy.")],
     steps: Annotated[Optional[int], typer.Option(help="Optimizer steps; default: the shipped recipe's.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option(help="Seed of the demonstrations and the initial weights.")] = 0,
+    measure: Annotated[
+        bool, typer.Option(help="Play the quick start's panel without and with skills at the end.")
+    ] = True,
 ) -> None:
     """Train the tiny policy and its tokenizer from scratch on expert play."""
     require("train", "The warm start")
     from sdar_gym.cli.training import warmstart_command
 
-    warmstart_command(output, steps, seed)
+    warmstart_command(output, steps, seed, measure)
 
 
 @app.command()

@@ -67,11 +67,12 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
         console.print(f"written to {output}")
 
 
-def warmstart_command(output: Path, steps: int | None, seed: int) -> None:
-    """Train the tiny policy with a progress bar."""
+def warmstart_command(output: Path, steps: int | None, seed: int, measure: bool) -> None:
+    """Train the tiny policy with a progress bar, measure it on the quick start's panel, and say whether it will do."""
     quiet()
     import torch
 
+    from sdar_gym.evaluation.acceptance import measure_base
     from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
 
     torch.set_num_threads(1)  # Several threads on matrices this small spend their time waiting for each other.
@@ -88,9 +89,22 @@ def warmstart_command(output: Path, steps: int | None, seed: int) -> None:
 
         model, tokenizer = warm_start(recipe, report)
     save_policy(model, tokenizer, output)
-    (output / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=1) + "\n", encoding="utf-8")
+    content = {"recipe": recipe.to_json()}
     console.print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, saved to {output}")
-    console.print(f"measure it: sdar-gym eval {output}, and again with evaluation.with_skills=true", soft_wrap=True)
+    if measure:
+        with _bar(console, "episodes") as bar:
+            task = bar.add_task("measuring", total=None)
+            content["measured"] = measure_base(
+                load_config("quickstart"),
+                str(output),
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        measured = content["measured"]
+        console.print(
+            _result_table([("without skills", measured["without_skills"]), ("with", measured["with_skills"])])
+        )
+        console.print("[bold green]accepted[/]" if measured["accepted"] else "[bold red]not accepted[/]: train again")
+    (output / "recipe.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _run_config(config: str, changes: Sequence[str], resume: Path | None) -> RunConfig:

@@ -37,18 +37,18 @@ class DemonstrationMix:
         made_up: That the text's procedure is a made-up one.
         other_type: That the text belongs to another task type and is ignored.
         slip: That another command is carried out instead (what should have been done stays the label).
-        keep: That a row which decides nothing about the procedure is kept.
+        keep: That a row which decides nothing about the procedure is kept, in a small and in a full room.
         prior: By task type, that the procedure is guessed right without a text. Types that are not named are not
             guessed: they hide no procedure.
         max_steps: Turns of an episode in a small and in a full room.
     """
 
-    small_rooms: float = 0.85
+    small_rooms: float = 0.92
     skill: float = 0.6
     made_up: float = 0.75
     other_type: float = 0.1
     slip: float = 0.12
-    keep: float = 0.5
+    keep: tuple[float, float] = (0.4, 0.12)
     prior: Mapping[str, float] = field(
         default_factory=lambda: {
             "look_at_obj_in_light": 0.2,
@@ -77,10 +77,11 @@ def demonstrations(mix: DemonstrationMix, seed: int) -> Iterator[Demonstration]:
         # Types that hide a procedure are drawn more often: they are what has to be learned.
         if TASK_TYPES[number % len(TASK_TYPES)] not in mix.prior and rng.random() < 0.5:
             continue
-        yield from _episode(mix, rng, generate_game(f"{size}/train/{number:06d}"), mix.max_steps[size == "full"])
+        yield from _episode(mix, rng, generate_game(f"{size}/train/{number:06d}"), size == "full")
 
 
-def _episode(mix: DemonstrationMix, rng: Random, game: Game, max_steps: int) -> Iterator[Demonstration]:
+def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iterator[Demonstration]:
+    keep, max_steps = mix.keep[full], mix.max_steps[full]
     procedure, skills = _belief(mix, rng, game)
     demonstrator = Demonstrator(game, procedure)
     engine = Engine(game)
@@ -89,8 +90,9 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, max_steps: int) -> 
         command = demonstrator.act(notes)
         if command is None:
             return
-        if demonstrator.decisive(command) or rng.random() < mix.keep:
-            yield Demonstration(render_notes(game.task, notes, skills), f"<action>{command}</action>")
+        if demonstrator.decisive(command) or rng.random() < keep:
+            # The space makes the verb the same token here as in prompts and skill texts, so that it can be copied.
+            yield Demonstration(render_notes(game.task, notes, skills), f"<action> {command}</action>")
         if rng.random() < mix.slip:
             command = slip(rng, command, notes, engine.admissible())
         observation, _ = engine.act(command)

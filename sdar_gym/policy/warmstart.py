@@ -81,7 +81,9 @@ def warm_start(
         hidden = model.model(input_ids=input_ids).last_hidden_state[:, :-1]
         real = input_ids[:, 1:] != tokenizer.pad_token_id
         answers = answer_mask[:, 1:][real]
-        losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[real]), input_ids[:, 1:][real], reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            model.lm_head(hidden[real]), input_ids[:, 1:][real], reduction="none"
+        )
         answer_loss = losses[answers].mean()
         loss = answer_loss + recipe.prompt_loss * losses[~answers].mean()
         optimizer.zero_grad()

@@ -68,7 +68,7 @@ def prepare_batch(
     Raises:
         ValueError: No group of two is left.
     """
-    members = Counter(episode.group_id for episode in episodes)
+    members = Counter(episode.group_id for episode in episodes if episode.turns)
     kept = [episode for episode in episodes if members[episode.group_id] > 1 and episode.turns]
     if not kept:
         raise ValueError(f"None of {len(episodes)} episodes has a group of at least two: nothing to compare.")

@@ -244,6 +244,9 @@ class SDARConfig(AlgorithmConfig):
             num_minibatches=self.num_minibatches,
             micro_batch_tokens=self.micro_batch_tokens,
             invalid_action_penalty=self.invalid_action_penalty,
+            num_epochs=self.num_epochs,
+            weight_decay=self.weight_decay,
+            adam_betas=self.adam_betas,
         )
         method = self.get_method()
         retriever = self.get_retriever()

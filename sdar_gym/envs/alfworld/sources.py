@@ -55,7 +55,8 @@ class FolderSource:
     """Games unpacked on disk as `[json_2.1.1/]<split>/<task>/<trial>/game.tw-pddl`."""
 
     def __init__(self, root: Path):
-        self._root = root / "json_2.1.1" if (root / "json_2.1.1").is_dir() else root
+        # Absolute: the same folder for who compares sources after a change of the working directory.
+        self._root = (root / "json_2.1.1" if (root / "json_2.1.1").is_dir() else root).absolute()
         self._ids: dict[str, tuple[str, ...]] = {}
 
     def __eq__(self, other: object) -> bool:

@@ -175,7 +175,9 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], complaint: str) 
         gymnasium.make(ENV_ID, **arguments)
 
 
-@pytest.mark.parametrize(("mode", "settings"), [("sync", None), ("async", {"shared_memory": False})])
+@pytest.mark.parametrize(
+    ("mode", "settings"), [("sync", None), ("async", {"shared_memory": False, "context": "spawn"})]
+)
 def test_two_environments_in_a_vector(mode: str, settings: dict[str, Any] | None) -> None:
     envs = gymnasium.make_vec(
         ENV_ID, num_envs=2, vectorization_mode=mode, vector_kwargs=settings, scene="small", max_steps=2

@@ -43,12 +43,12 @@ class DemonstrationMix:
         max_steps: Turns of an episode in a small and in a full room.
     """
 
-    small_rooms: float = 0.92
+    small_rooms: float = 1.0
     skill: float = 0.6
     made_up: float = 0.75
     other_type: float = 0.1
     slip: float = 0.12
-    keep: tuple[float, float] = (0.4, 0.12)
+    keep: tuple[float, float] = (0.5, 0.1)
     prior: Mapping[str, float] = field(
         default_factory=lambda: {
             "look_at_obj_in_light": 0.2,
@@ -91,8 +91,7 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iter
         if command is None:
             return
         if demonstrator.decisive(command) or rng.random() < keep:
-            # The space makes the verb the same token here as in prompts and skill texts, so that it can be copied.
-            yield Demonstration(render_notes(game.task, notes, skills), f"<action> {command}</action>")
+            yield Demonstration(render_notes(game.task, notes, skills), f"<action>{command}</action>")
         if rng.random() < mix.slip:
             command = slip(rng, command, notes, engine.admissible())
         observation, _ = engine.act(command)

@@ -106,7 +106,8 @@ class SDAR(Algorithm):
         model.save_pretrained(folder)
         load_tokenizer(self.config.policy_settings.model).save_pretrained(folder)
 
-    def _should_create_evaluation_env_runners(self, eval_config: Any) -> bool:
+    @classmethod
+    def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
         """The panel is played by the training runners: an evaluation runner would be one more copy of the model."""
         return False
 

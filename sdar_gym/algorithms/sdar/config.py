@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from typing_extensions import Self
 
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objective import Objective
@@ -252,8 +251,8 @@ class SDARConfig(AlgorithmConfig):
         retriever = self.get_retriever()
         if method.needs_teacher and retriever.name == "none":
             raise ValueError(
-                f"algorithm={self.method} distils from a teacher with skills, but skills.strategy is 'none': the teacher "
-                "would be the student. Choose skills.strategy=oracle_type or bm25, or algorithm=grpo."
+                f"algorithm={self.method} distils from a teacher with skills, but skills.strategy is 'none': the "
+                "teacher would be the student. Choose skills.strategy=oracle_type or bm25, or algorithm=grpo."
             )
         if self.num_env_runners > 0:
             # A second full model on the driver would serve nothing.

@@ -101,7 +101,7 @@ class SDARLearner(TorchLearner):
     def _micro_batches(
         self, prompt_length_B: torch.Tensor, mask_BT: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, int]]:
-        """Rows of similar length, as many as fit into the token budget, and how wide they are; padding rows left out."""
+        """Rows of similar length, as many as fit into the token budget, and their width; padding rows are left out."""
         answers_B = mask_BT.sum(dim=1)
         width_B = prompt_length_B + answers_B
         order = width_B.argsort(stable=True)
@@ -133,8 +133,11 @@ class SDARLearner(TorchLearner):
                 loss = self._micro_loss(module, columns, rows.to(self.device), width)
                 (scale * loss).backward()
             total = total + loss.detach().cpu()
-        gradients = {reference: parameter.grad for reference, parameter in self._params.items()}
-        if micro_batches:
+        alone = self.config.num_learners <= 1
+        if not micro_batches and not alone:
+            self._zero_loss(module, columns).backward()
+        if micro_batches or not alone:
+            gradients = {reference: parameter.grad for reference, parameter in self._params.items()}
             self.apply_gradients(self.postprocess_gradients(gradients))
         return {}, {DEFAULT_MODULE_ID: total * scale}, {}
 
@@ -162,6 +165,16 @@ class SDARLearner(TorchLearner):
         for name, value in output.maxima.items():
             self.metrics.log_value((module_id, name), float(value), reduce="max")
         return output.loss
+
+    def _zero_loss(self, module: Any, columns: Any) -> torch.Tensor:
+        """What a learner with nothing but padding adds: the others wait for its gradients, so it must have some."""
+        first = slice(0, 1)
+        micro = {
+            INPUT_IDS: columns[INPUT_IDS][first, :2],
+            PROMPT_LENGTH: columns[PROMPT_LENGTH][first],
+            ANSWER_MASK: torch.ones((1, 1), dtype=torch.bool, device=self.device),
+        }
+        return 0.0 * module.forward_train(micro)["logp"].sum()
 
     def _micro_loss(self, module: Any, columns: Any, rows: torch.Tensor, width: int) -> torch.Tensor:
         answer = int(columns[ANSWER_MASK][rows].sum(dim=1).max())

@@ -29,16 +29,27 @@ def render_notes(goal: str, notes: Notes, skills: str) -> str:
         lines.append(f"skill: {skills}")
     # A name is a word and a number, so lists need no commas; each would cost a token.
     lines.append(f"unseen: {' '.join(notes.unseen) or 'nothing'}")
-    if notes.closed:
-        lines.append(f"closed: {' '.join(notes.closed)}")
-    empty = [place for place, things in notes.seen.items() if not things]
+    elsewhere = {place: things for place, things in notes.seen.items() if place != notes.at}
+    closed = [place for place in notes.closed if place != notes.at]
+    empty = [place for place, things in elsewhere.items() if not things]
+    if closed:
+        lines.append(f"closed: {' '.join(closed)}")
     if empty:
         lines.append(f"empty: {' '.join(empty)}")
-    lines += [f"in {place}: {' '.join(things)}" for place, things in notes.seen.items() if things]
+    lines += [f"in {place}: {' '.join(things)}" for place, things in elsewhere.items() if things]
     lines += [f"done: {deed}" if happened else f"failed: {deed}" for deed, happened in notes.done[-_DEEDS:]]
-    lines.append(f"at: {notes.at or 'nothing'}")
     lines.append(f"holding: {notes.holding or 'nothing'}")
+    lines.append(f"at: {_here(notes)}")
     return "\n".join(lines)
+
+
+def _here(notes: Notes) -> str:
+    """The place and what is there: what is decided next depends on it more than on anything else."""
+    if not notes.at:
+        return "nothing"
+    if notes.at in notes.closed:
+        return f"{notes.at} closed"
+    return f"{notes.at} has {' '.join(notes.seen.get(notes.at, [])) or 'nothing'}"
 
 
 TEMPLATES: Mapping[str, PromptTemplate] = {

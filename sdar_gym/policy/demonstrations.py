@@ -48,7 +48,7 @@ class DemonstrationMix:
     made_up: float = 0.75
     other_type: float = 0.1
     slip: float = 0.12
-    keep: tuple[float, float] = (0.5, 0.1)
+    keep: tuple[float, float] = (0.4, 0.1)
     prior: Mapping[str, float] = field(
         default_factory=lambda: {
             "look_at_obj_in_light": 0.2,

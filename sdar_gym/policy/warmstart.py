@@ -35,7 +35,7 @@ class Recipe:
         seed: Of the demonstrations and the initial weights.
     """
 
-    steps: int = 2400
+    steps: int = 1800
     tokens_per_step: int = 6_000
     learning_rate: float = 3e-3
     prompt_loss: float = 0.25

@@ -61,9 +61,16 @@ class RunFolder:
             file.write(json.dumps(_plain(record)) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        """All lines of `metrics.jsonl`."""
+        """All lines of `metrics.jsonl`; a last one that was cut off is left out."""
         text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def forget_after(self, update: int) -> None:
+        """Drop the metrics of later updates: the run goes on from there and makes them again."""
+        kept = [record for record in self.records() if record["update"] <= update]
+        fresh = self.path / "metrics.jsonl.new"
+        fresh.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        os.replace(fresh, self.path / "metrics.jsonl")
 
     def write_episodes(self, name: str, episodes: Iterable[Episode]) -> None:
         """Write `episodes/<name>.jsonl`."""

@@ -83,6 +83,7 @@ def train(
         try:
             if resume is not None:
                 algorithm.restore_from_path(str(folder.checkpoint.resolve()))
+                folder.forget_after(algorithm.training_iteration)
                 first = next(r["evaluation"] for r in folder.records() if "evaluation" in r)
                 latest = [r["evaluation"] for r in folder.records() if "evaluation" in r][-1]
             else:

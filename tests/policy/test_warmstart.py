@@ -30,7 +30,7 @@ from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import SkillQuery
 
-PLAIN = DemonstrationMix(small_rooms=1.0, slip=0.0, keep=1.0)
+PLAIN = DemonstrationMix(small_rooms=1.0, slip=0.0, keep=(1.0, 1.0))
 SAID = re.compile(r"^skill: .*, (heat|cool|clean) it with the (\w+),", re.MULTILINE)
 DONE = re.compile(r"<action>(heat|cool|clean) \w+ \d+ with (\w+) \d+</action>")
 WORDS = {"heat": ("hot", "heat"), "cool": ("cool",), "clean": ("clean",)}
@@ -73,7 +73,7 @@ def test_a_made_up_skill_is_followed_to_the_letter_though_nothing_happens() -> N
 def test_without_a_text_the_procedure_is_guessed_right_as_often_as_the_prior_says() -> None:
     prior = {f"pick_{verb}_then_place_in_recep": rate for verb, rate in (("heat", 0.9), ("cool", 0.1), ("clean", 0.5))}
     # Only the rows in which a guess shows.
-    rows = rows_of(replace(PLAIN, skill=0.0, keep=0.0, prior=prior), 900)
+    rows = rows_of(replace(PLAIN, skill=0.0, keep=(0.0, 0.0), prior=prior), 900)
     assert not any("skill:" in row.prompt for row in rows)
     right: Counter[str] = Counter()
     all_: Counter[str] = Counter()

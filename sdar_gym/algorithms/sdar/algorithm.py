@@ -32,6 +32,11 @@ from sdar_gym.rollout.engines.base import SamplingParams
 from sdar_gym.rollout.episode import Episode
 from sdar_gym.rollout.sampler import TaskSampler
 
+# How long a run waits for a lost env runner where there is no other one.
+_RESTART_SECONDS = 600.0
+# What a lost env runner should have played of a panel is played by the others.
+_EVALUATION_ATTEMPTS = 3
+
 
 class SDAR(Algorithm):
     """Group-relative policy optimisation with gated self-distillation, and its relatives, as an RLlib algorithm."""
@@ -89,12 +94,19 @@ class SDAR(Algorithm):
             Success with a 95 % interval, over all and by task type, with the panel's name and hash.
         """
         settings = self.config.panel_settings
-        self.env_runner_group.sync_weights(
-            from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
-        )
         requests = panel_requests(self._panel, settings.seed)
         params = SamplingParams(self.config.rollout_settings.max_response_tokens, settings.temperature)
-        self.last_evaluation = self._collect(requests, params, 1, skills_in_prompt=settings.with_skills)
+        played: dict[int, Episode] = {}
+        for _ in range(_EVALUATION_ATTEMPTS):
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+            )
+            left = [request for request in requests if request.group_id not in played]
+            episodes = self._collect(left, params, 1, skills_in_prompt=settings.with_skills)
+            played |= {episode.group_id: episode for episode in episodes}
+            if len(played) == len(requests):
+                break
+        self.last_evaluation = [played[number] for number in sorted(played)]
         return summarise(self.last_evaluation, self._panel, settings.temperature, settings.seed, settings.with_skills)
 
     def export_policy(self, folder: str | Path) -> None:
@@ -116,12 +128,9 @@ class SDAR(Algorithm):
     ) -> list[Episode]:
         """Deal whole groups out to the runners, in turn; episodes of a runner that fails are lost and counted."""
         group = self.env_runner_group
-        ids = group.healthy_worker_ids()
-        if not ids:
-            if group.local_env_runner is None:
-                group.probe_unhealthy_env_runners()
-                return []
+        if group.local_env_runner is not None and not group.healthy_worker_ids():
             return group.local_env_runner.collect(requests, params, skills_in_prompt)
+        ids = self._wait_for_runners()
         shares: dict[int, list[EpisodeRequest]] = {worker: [] for worker in ids}
         for number in range(0, len(requests), group_size):
             worker = ids[(number // group_size) % len(ids)]
@@ -136,6 +145,17 @@ class SDAR(Algorithm):
         )
         episodes = [episode for result in results for episode in result]
         return sorted(episodes, key=lambda episode: (episode.group_id, int(episode.episode_id.split("/")[1])))
+
+    def _wait_for_runners(self) -> list[int]:
+        """Remote runners that can play; where all were lost, the first that comes back, with the present weights."""
+        group = self.env_runner_group
+        deadline = time.monotonic() + _RESTART_SECONDS
+        while not group.healthy_worker_ids():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"All env runners were lost, and none came back within {_RESTART_SECONDS:g} s.")
+            time.sleep(0.5)
+            self.restore_env_runners(group)
+        return group.healthy_worker_ids()
 
     def _update(self, episodes: Sequence[Episode], step: int) -> bool:
         config: SDARConfig = self.config

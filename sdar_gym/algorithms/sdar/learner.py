@@ -133,7 +133,7 @@ class SDARLearner(TorchLearner):
                 loss = self._micro_loss(module, columns, rows.to(self.device), width)
                 (scale * loss).backward()
             total = total + loss.detach().cpu()
-        alone = self.config.num_learners <= 1
+        alone = max(1, self.config.num_learners) == 1
         if not micro_batches and not alone:
             self._zero_loss(module, columns).backward()
         if micro_batches or not alone:

@@ -87,7 +87,7 @@ class Demonstrator:
         """The next command, or None when it believes that it has done everything."""
         if self._finished:
             return None
-        if notes.done and not notes.done[-1][1] and notes.done[-1][0].startswith("go to "):
+        if notes.failed_now and notes.done[-1][0].startswith("go to "):
             refused = notes.done[-1][0].removeprefix("go to ")
             if refused != notes.at:
                 return f"examine {refused}"  # It is right beside: one cannot go there, and need not.

@@ -28,6 +28,7 @@ class Notes:
         seen: Contents of the places looked into, by place.
         at: The place it last dealt with; "" in the middle of the room.
         holding: What it carries; "" if nothing.
+        failed_now: Whether the last action did nothing.
         done: Deeds and failures, oldest first, and whether something happened.
     """
 
@@ -36,11 +37,13 @@ class Notes:
     seen: dict[str, list[str]] = field(default_factory=dict)
     at: str = ""
     holding: str = ""
+    failed_now: bool = False
     done: list[tuple[str, bool]] = field(default_factory=list)
 
     def update(self, action: str, observation: str) -> None:
         """Note one turn."""
         happened = observation != NOTHING_HAPPENS
+        self.failed_now = not happened
         if not happened or not action.startswith(_IDLE):
             self.done.append((action, happened))
         if not happened:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from sdar_gym.envs.alfworld.notes import Notes, notes_of
 from sdar_gym.envs.prompting import EpisodeView, Message, PromptTemplate, WindowTemplate
 
-# How many deeds the compact prompt tells.
-_DEEDS = 4
+# How many deeds the compact prompt tells, and which ones change nothing that the other lines do not show.
+_DEEDS = 3
+_IDLE = ("go to ", "open ", "close ", "examine ", "take ", "move ", "look", "inventory", "help")
 
 
 class CompactTemplate:
-    """The task and notes, some sixty tokens: what was seen where, what is in the hand, what was done.
+    """The task and notes that keep to what the task names, some fifty tokens.
 
-    It leaves the list of admissible actions out and needs no window, since notes cover the whole episode.
+    Where things named in the task were seen, which places are unseen, closed and seen, what was done to a thing, what
+    failed just now, what is in the hand, and the place. It leaves other things and the list of admissible actions out,
+    and needs no window, since notes cover the whole episode.
     """
 
     def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
@@ -24,32 +28,27 @@ class CompactTemplate:
 
 def render_notes(goal: str, notes: Notes, skills: str) -> str:
     """The compact prompt's text."""
+    named = set(re.findall(r"[a-z]+", goal))
+    # A name is a word and a number, so lists need no commas; each would cost a token.
     lines = [f"task: {goal}"]
     if skills:
         lines.append(f"skill: {skills}")
-    # A name is a word and a number, so lists need no commas; each would cost a token.
     lines.append(f"unseen: {' '.join(notes.unseen) or 'nothing'}")
-    elsewhere = {place: things for place, things in notes.seen.items() if place != notes.at}
-    closed = [place for place in notes.closed if place != notes.at]
-    empty = [place for place, things in elsewhere.items() if not things]
-    if closed:
-        lines.append(f"closed: {' '.join(closed)}")
-    if empty:
-        lines.append(f"empty: {' '.join(empty)}")
-    lines += [f"in {place}: {' '.join(things)}" for place, things in elsewhere.items() if things]
-    lines += [f"done: {deed}" if happened else f"failed: {deed}" for deed, happened in notes.done[-_DEEDS:]]
+    if notes.closed:
+        lines.append(f"closed: {' '.join(notes.closed)}")
+    if notes.seen:
+        lines.append(f"seen: {' '.join(notes.seen)}")
+    found = [(thing, place) for place, things in notes.seen.items() for thing in things if thing.split()[0] in named]
+    lines += [f"found: {thing} in {place}" for thing, place in found]
+    last = len(notes.done) - 1
+    for number, (deed, happened) in list(enumerate(notes.done))[-_DEEDS:]:
+        if not deed.startswith(_IDLE):
+            lines.append(f"done: {deed}" if happened else f"failed: {deed}")
+        elif not happened and number == last and notes.failed_now:
+            lines.append(f"failed: {deed}")
     lines.append(f"holding: {notes.holding or 'nothing'}")
-    lines.append(f"at: {_here(notes)}")
+    lines.append(f"at: {notes.at or 'nothing'}{' closed' if notes.at in notes.closed else ''}")
     return "\n".join(lines)
-
-
-def _here(notes: Notes) -> str:
-    """The place and what is there: what is decided next depends on it more than on anything else."""
-    if not notes.at:
-        return "nothing"
-    if notes.at in notes.closed:
-        return f"{notes.at} closed"
-    return f"{notes.at} has {' '.join(notes.seen.get(notes.at, [])) or 'nothing'}"
 
 
 TEMPLATES: Mapping[str, PromptTemplate] = {

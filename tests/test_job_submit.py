@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
@@ -42,10 +42,11 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     ports = [f"--{name}={_free_port()}" for name in ("port", "ray-client-server-port", "dashboard-agent-listen-port")]
     # Short: the path of a Unix socket must fit into about a hundred characters.
     folder = Path("/tmp") / f"sdar-{secrets.token_hex(4)}"
+    log = (tmp_path / "head.log").open("w")
     head = subprocess.Popen(
         [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1",
          "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--temp-dir={folder}", "--num-cpus=2", *ports],
-        env=environment, stdout=(tmp_path / "head.log").open("w"), stderr=subprocess.STDOUT, start_new_session=True,
+        env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     address = f"http://127.0.0.1:{dashboard}"
     try:
@@ -60,11 +61,16 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield address, environment
     finally:
         # `ray stop` would end other people's clusters too; this ends the processes started here and nothing else.
-        os.killpg(head.pid, signal.SIGTERM)
+        head.terminate()
         try:
             head.wait(30)
         except subprocess.TimeoutExpired:
-            os.killpg(head.pid, signal.SIGKILL)
+            head.kill()
+            head.wait()
+        for process in psutil.process_iter(["cmdline"]):
+            if any(str(folder) in part for part in process.info["cmdline"] or ()):
+                process.kill()
+        log.close()
 
 
 def _ray(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -133,6 +133,11 @@ def assert_same_gradients(left: SDAR, right: SDAR) -> None:
         np.testing.assert_allclose(one, other, atol=1e-5 * largest, rtol=1e-3)
 
 
+def versions_of(algorithm: SDAR) -> set[int]:
+    """Versions of the weights that played the last update's episodes."""
+    return {turn.weight_version for episode in algorithm.last_episodes for turn in episode.turns}
+
+
 def learner_metrics(result: dict[str, Any]) -> dict[str, float]:
     return result["learners"][DEFAULT_MODULE_ID]
 
@@ -145,6 +150,7 @@ def test_an_update_changes_the_policy_and_says_what_it_did(
     before = weights_of(algorithm)
     result = algorithm.train()
     assert not equal(before, weights_of(algorithm))
+    tasks = [episode.task_id for episode in algorithm.last_episodes]
     played, learned = result["env_runners"], learner_metrics(result)
     assert (played["episodes"], played["lost_episodes"]) == (4, 0)
     # Valid and invalid turns: the fine alone makes advantages here.
@@ -164,7 +170,10 @@ def test_an_update_changes_the_policy_and_says_what_it_did(
     second = learner_metrics(algorithm.train())
     assert second["kl"] > 0
     assert second["weight"] == pytest.approx(1.0)
-    assert {turn.weight_version for episode in algorithm.last_episodes for turn in episode.turns} == {1}
+    assert versions_of(algorithm) == {1}
+    # Groups of two play one task; the next update plays others.
+    assert tasks[0::2] == tasks[1::2]
+    assert not set(tasks) & {episode.task_id for episode in algorithm.last_episodes}
 
 
 def test_grpo_is_sdar_without_distillation_bit_for_bit(
@@ -256,6 +265,31 @@ def test_minibatches_and_epochs_are_optimizer_steps(
     assert learner_metrics(result)["weight"] == pytest.approx(1.0)
     # Later steps are off the policy that sampled.
     assert learner_metrics(result)["ratio_max"] > 1.001
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
+def test_the_gradients_of_minibatches_average_to_that_of_the_whole(
+    aggregation: str, configure: Callable[..., SDARConfig], build: Callable[[SDARConfig], SDAR]
+) -> None:
+    def gradients(count: int) -> list[torch.Tensor]:
+        """One flat gradient an optimizer step, at a learning rate that moves nothing."""
+        objective = {"aggregation": aggregation}
+        algorithm = build(configure(num_minibatches=count, lr=1e-12, grad_clip=1e9, objective=objective))
+        learner = algorithm.learner_group._learner
+        apply, seen = learner.apply_gradients, []
+
+        def note(given: dict[Any, torch.Tensor]) -> None:
+            seen.append(torch.cat([gradient.flatten().clone() for gradient in given.values()]))
+            apply(given)
+
+        learner.apply_gradients = note
+        algorithm.train()
+        return seen
+
+    (whole,), parts = gradients(1), gradients(3)
+    assert len(parts) == 3
+    assert not torch.allclose(parts[0], parts[1], rtol=0.1)
+    torch.testing.assert_close(torch.stack(parts).mean(0), whole, atol=1e-4 * float(whole.abs().max()), rtol=1e-3)
 
 
 def test_fewer_rows_than_minibatches_are_enough(
@@ -399,10 +433,6 @@ def test_a_learner_without_rows_does_not_hold_up_the_other(
 def kill_runner(algorithm: SDAR) -> None:
     """As if its machine had gone; Ray starts it again somewhere."""
     ray.kill(next(iter(algorithm.env_runner_group._worker_manager.actors().values())), no_restart=False)
-
-
-def versions_of(algorithm: SDAR) -> set[int]:
-    return {turn.weight_version for episode in algorithm.last_episodes for turn in episode.turns}
 
 
 @pytest.mark.slow

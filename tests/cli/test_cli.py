@@ -279,3 +279,37 @@ def test_the_module_runs_as_a_program_with_exit_codes() -> None:
     assert good.returncode == 0
     assert "sdar/ALFWorld-v0" in good.stdout
     refused(Outcome(bad.returncode, bad.stdout, bad.stderr), "No environment 'sdar/Chess-v0'")
+
+
+def program(*arguments: str) -> str:
+    """Runs the command line as a program of its own, and gives what it printed."""
+    run = subprocess.run([sys.executable, "-m", "sdar_gym", *arguments], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    return " ".join(run.stdout.split())
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_run_is_trained_resumed_and_evaluated(policy_folder: Path, tmp_path: Path) -> None:
+    sizes = ("env_config.max_steps=2", "rollout.max_response_tokens=4", "evaluation.tasks=4")
+    group = ("training.group_size=2", "training.tasks_per_iteration=2", f"policy.model={policy_folder}")
+    place = tmp_path / "quickstart-sdar"
+    trained = program("train", "quickstart", *sizes, *group, f"runs_dir={tmp_path}", "training.iterations=1")
+    assert "1 updates in" in trained
+    assert f"run folder: {place}" in trained
+    assert "95 % interval" in trained
+    resumed = program("train", "quickstart", "--resume", str(place), "training.iterations=2")
+    assert "2 updates in" in resumed
+    summary = json.loads((place / "summary.json").read_text())["after"]
+    evaluated = program("eval", str(place))
+    assert f"hash {summary['panel_hash']}" in evaluated
+    assert f"all tasks │ {summary['success']:.3f}" in evaluated
+
+
+@pytest.mark.slow
+def test_a_policy_is_made_from_nothing(tmp_path: Path) -> None:
+    printed = program("warmstart", str(tmp_path / "policy"), "--steps", "2", "--no-measure")
+    assert "saved to" in printed
+    assert json.loads((tmp_path / "policy" / "recipe.json").read_text())["recipe"]["steps"] == 2
+    assert "all tasks" in program("eval", str(tmp_path / "policy"), "evaluation.tasks=2", "env_config.max_steps=1")

@@ -11,6 +11,8 @@ from sdar_gym.configs.schema import RunConfig
 from sdar_gym.configs.settings import EvaluationSettings, PolicySettings, RolloutSettings
 from sdar_gym.envs import TaskNotFoundError, TextEnv, freeze_panel
 from sdar_gym.envs.tasks import PanelError
+from sdar_gym.evaluation import acceptance
+from sdar_gym.evaluation.acceptance import measure_base
 from sdar_gym.evaluation.panels import build_panel, panel_requests, play_panel
 from sdar_gym.evaluation.summary import summarise
 from sdar_gym.rollout.build import make_env
@@ -97,3 +99,26 @@ def test_the_teacher_is_measured_with_the_skills_in_its_prompt(policy_folder: Pa
     for without, with_ in zip(plain, skilled, strict=True):
         assert len(with_.turns[0].prompt_ids) > len(without.turns[0].prompt_ids)
         assert with_.turns[0].teacher_prompt_ids == []
+
+
+def test_a_base_is_measured_without_and_with_skills(policy_folder: Path) -> None:
+    progress: list[tuple[int, int]] = []
+    measured = measure_base(run_of(tasks=3), str(policy_folder), lambda done, total: progress.append((done, total)))
+    assert progress == [(3, 6), (6, 6)]
+    assert measured["without_skills"] == play_panel(run_of(tasks=3), str(policy_folder))[0]
+    assert measured["with_skills"]["with_skills"] is True
+    assert measured["accepted"] is False
+
+
+@pytest.mark.parametrize(
+    ("plain", "skilled", "accepted"),
+    [(0.2, 0.91, True), (0.4, 1.0, True), (0.19, 0.95, False), (0.41, 0.95, False), (0.3, 0.9, False)],
+)
+def test_a_base_is_weak_without_skills_and_strong_with_them(
+    plain: float, skilled: float, accepted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def play(run: RunConfig, model: str, report: object) -> tuple[dict[str, float], list[object]]:
+        return {"success": skilled if run.evaluation.with_skills else plain}, []
+
+    monkeypatch.setattr(acceptance, "play_panel", play)
+    assert measure_base(run_of(), "any")["accepted"] is accepted

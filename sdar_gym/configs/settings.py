@@ -78,7 +78,8 @@ class RolloutSettings:
         at_least("rollout.max_response_tokens", self.max_response_tokens, 1)
         if not (self.temperature > 0 and isfinite(self.temperature)):
             raise ValueError(
-                f"rollout.temperature must be above 0, got {self.temperature}: groups of identical episodes teach nothing."
+                f"rollout.temperature must be above 0, got {self.temperature}: "
+                "groups of identical episodes teach nothing."
             )
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from gymnasium import Space
 
 # Printable ASCII, line breaks, and a few letters beyond ASCII: samples must exercise an environment's parser.
-_SAMPLE_ALPHABET = tuple(" !\"#$%&'()*+,-./0123456789:;<=>?@[]_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n\téß中")
+_SAMPLE_ALPHABET = tuple(
+    " !\"#$%&'()*+,-./0123456789:;<=>?@[]_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n\téß中"
+)
 
 
 class FreeText(Space[str]):

@@ -261,11 +261,12 @@ def test_eval_says_that_a_run_has_not_finished(command: Command, tmp_path: Path)
 def test_eval_prints_the_result_with_all_that_it_depends_on(
     command: Command, policy_folder: Path, tmp_path: Path
 ) -> None:
-    changes = ("evaluation.tasks=6", "env_config.max_steps=2", "rollout.max_response_tokens=4")
-    outcome = command("eval", str(policy_folder), *changes, "--output", str(tmp_path / "result"))
+    panel = ("evaluation.tasks=6", "evaluation.split=valid_seen", "evaluation.temperature=0.5", "evaluation.seed=4")
+    sizes = ("env_config.max_steps=2", "rollout.max_response_tokens=4")
+    outcome = command("eval", str(policy_folder), *panel, *sizes, "--output", str(tmp_path / "result"))
     assert outcome.code == 0
     summary = json.loads((tmp_path / "result" / "summary.json").read_text())
-    for part in (f"hash {summary['panel_hash']}", "6 tasks", "T=1", "seed 0", "without skills", "95 % interval"):
+    for part in (f"hash {summary['panel_hash']}", "6 tasks", "T=0.5", "seed 4", "without skills", "95 % interval"):
         assert part in " ".join(outcome.out.split())
     lines = (tmp_path / "result" / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["split"] for line in lines] == ["valid_seen"] * 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +22,11 @@ def java_process() -> Iterator[Callable[..., Any]]:
         check_installed()
     except MissingBackendError as error:
         pytest.skip(str(error))
-    with ProcessPoolExecutor(
-        1, mp_context=multiprocessing.get_context("spawn"), initializer=warnings.simplefilter, initargs=("error",)
-    ) as pool:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare) as pool:
         yield lambda function, *arguments: pool.submit(function, *arguments).result(timeout=120)
+
+
+def _prepare() -> None:
+    warnings.simplefilter("error")
+    # A process started in the background inherits an ignored SIGINT; set before there is a JVM that could take it over.
+    signal.signal(signal.SIGINT, signal.default_int_handler)

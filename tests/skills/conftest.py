@@ -22,11 +22,9 @@ def java_process() -> Iterator[Callable[..., Any]]:
         check_installed()
     except MissingBackendError as error:
         pytest.skip(str(error))
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare) as pool:
+    with ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn"), initializer=warnings.simplefilter, initargs=("error",)
+    ) as pool:
+        # A process started in the background inherits an ignored SIGINT; set before there is a JVM to take it over.
+        pool.submit(signal.signal, signal.SIGINT, signal.default_int_handler).result(timeout=120)
         yield lambda function, *arguments: pool.submit(function, *arguments).result(timeout=120)
-
-
-def _prepare() -> None:
-    warnings.simplefilter("error")
-    # A process started in the background inherits an ignored SIGINT; set before there is a JVM that could take it over.
-    signal.signal(signal.SIGINT, signal.default_int_handler)

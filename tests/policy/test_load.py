@@ -48,7 +48,7 @@ def test_an_unknown_data_type_is_refused(policy_folder: Path) -> None:
     [
         ("builtin:huge", "No built-in policy 'builtin:huge'; there is "),
         ("./no/such/folder", "No such folder: no/such/folder"),
-        ("runs/quickstart-sdar/policy", "No such folder: runs/quickstart-sdar/policy"),
+        ("runs/never-trained/policy", "No such folder: runs/never-trained/policy"),
         ("/no-such-folder", "No such folder: /no-such-folder"),
         ("nobody/no-such-model", r"of 'nobody/no-such-model'.*hub model while the hub can be reached"),
         ("two words", r"of 'two words'.*Name a saved folder"),

@@ -29,7 +29,7 @@ class Recipe:
         tokens_per_step: Tokens of a batch, padding included.
         learning_rate: Peak of AdamW's rate, after a short warm-up and before a cosine to a tenth.
         prompt_loss: Weight of predicting the prompt's own tokens. Prompts repeat names all the time, so this is what
-            teaches the policy to copy; the answers alone teach it several times more slowly.
+            meant to teach the policy to copy.
         vocab_size: Tokens of the tokenizer at the most.
         tokenizer_rows: Demonstrations the tokenizer is trained on.
         seed: Of the demonstrations and the initial weights.

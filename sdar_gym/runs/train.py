@@ -130,7 +130,8 @@ def _record(update: int, result: dict[str, Any]) -> dict[str, Any]:
     """One line of metrics: the gym's own figures, without RLlib's bookkeeping."""
     learner = {
         name: value
-        for name, value in result["learners"]["default_policy"].items()
+        # Absent after an update for which no episodes were left.
+        for name, value in result.get("learners", {}).get("default_policy", {}).items()
         if not name.startswith(("num_", "module_train_batch"))
     }
     return {

@@ -160,7 +160,7 @@ class SDAR(Algorithm):
     def _update(self, episodes: Sequence[Episode], step: int) -> bool:
         config: SDARConfig = self.config
         learners = max(1, config.num_learners)
-        if len({episode.group_id for episode in episodes}) == 0:
+        if not episodes:
             return False
         objective = config.get_objective()
         batch = prepare_batch(

@@ -228,7 +228,7 @@ def _compiled(archive: Path) -> bytes:
     return content
 
 
-def _compile(archive: Path, report: Callable[[str], None] = lambda _: None) -> bytes:
+def _compile(archive: Path) -> bytes:
     lines = []
     try:
         with tarfile.open(archive) as tar:
@@ -242,7 +242,6 @@ def _compile(archive: Path, report: Callable[[str], None] = lambda _: None) -> b
                 game = parse_game(stream.read(), task_id, f"{archive}:{member.name}")
                 compact = json.dumps(game.to_json(), separators=(",", ":"))
                 lines.append(f"{task_id}\t{compact}".encode())
-                report(task_id)
             # To the very end: that is where gzip keeps its checksum.
             while tar.fileobj is not None and tar.fileobj.read(1 << 20):
                 pass

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.world import Game, game_from_json
 
 FOOD = ["pickupable", "heatable", "coolable", "cleanable", "sliceable"]
@@ -178,3 +179,8 @@ def sample_games(data_dir: Callable[[str], Path]) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; it should hold json_2.1.1/valid_seen with two games of each type")
     return folder
+
+
+@pytest.fixture
+def engine(make_kitchen: Callable[..., Game]) -> Engine:
+    return Engine(make_kitchen())

@@ -5,34 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from kitchen_play import FETCH_APPLE, FETCH_KNIFE, FETCH_MUG, play, refused
 
 from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.world import Game, game_from_json
-
-NOTHING = "Nothing happens."
-FETCH_KNIFE = ("go to diningtable 1", "take knife 1 from diningtable 1")
-FETCH_APPLE = ("go to countertop 2", "take apple 1 from countertop 2")
-FETCH_MUG = ("go to countertop 1", "take mug 1 from countertop 1")
-
-
-@pytest.fixture
-def engine(make_kitchen: Callable[..., Game]) -> Engine:
-    return Engine(make_kitchen())
-
-
-def play(engine: Engine, *commands: str) -> str:
-    """The last answer; every command has to be admissible."""
-    answer = ""
-    for command in commands:
-        assert command in engine.admissible(), command
-        answer, admissible = engine.act(command)
-        assert admissible
-    return answer
-
-
-def refused(engine: Engine, command: str) -> bool:
-    return command not in engine.admissible() and engine.act(command) == (NOTHING, False)
-
 
 # Changing things
 

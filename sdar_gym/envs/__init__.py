@@ -29,4 +29,5 @@ def register_builtin() -> None:
         "sdar_gym.envs.alfworld.env:ALFWorldEnv",
         prompt="sdar_gym.envs.alfworld.prompt:TEMPLATES",
         skills="alfworld",
+        expert="sdar_gym.envs.alfworld.expert:Expert",
     )

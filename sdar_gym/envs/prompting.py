@@ -47,7 +47,7 @@ class ParsedAction:
 
 
 class PromptTemplate(Protocol):
-    """How one environment is put to a model."""
+    """How one environment is put to a model, and how the model's answers are read."""
 
     def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
         """The chat messages of this turn.
@@ -58,6 +58,10 @@ class PromptTemplate(Protocol):
             skills: Skill text for the user message; "" for the student, who never sees any.
             think: Whether the model is asked to reason in `<think>` tags first.
         """
+        ...
+
+    def parse(self, answer: str, *, think: bool) -> ParsedAction:
+        """Read the action out of a model's answer to `messages`."""
         ...
 
 
@@ -101,7 +105,15 @@ def history_lines(history: Sequence[PastTurn], window: int) -> str:
     )
 
 
-class WindowTemplate:
+class ActionTags:
+    """Base of the prompts whose answers hold one `<action>…</action>`."""
+
+    def parse(self, answer: str, *, think: bool) -> ParsedAction:
+        """See `parse_action`."""
+        return parse_action(answer, think=think)
+
+
+class WindowTemplate(ActionTags):
     """The generic prompt: the task, the last turns word for word, the observation, what can be done.
 
     Source: the order of fields follows the SDAR code's environment prompts (arXiv 2605.15155); the wording is ours.

@@ -21,12 +21,14 @@ class EnvEntry:
         entry_point: `module:Class` of the environment.
         prompt: `module:ATTRIBUTE` of a mapping from template name to `PromptTemplate`.
         skills: Name of a built-in skill library or a folder of one; None if there is none.
+        expert: `module:Class` of a scripted policy that solves its tasks; None if there is none.
     """
 
     id: str
     entry_point: str
     prompt: str
     skills: str | None
+    expert: str | None = None
 
 
 class PluginWarning(UserWarning):
@@ -37,7 +39,14 @@ _ENTRIES: dict[str, EnvEntry] = {}
 GENERIC_PROMPT = "sdar_gym.envs.prompting:TEMPLATES"
 
 
-def register(id: str, entry_point: str, *, prompt: str = GENERIC_PROMPT, skills: str | None = None) -> None:
+def register(
+    id: str,
+    entry_point: str,
+    *,
+    prompt: str = GENERIC_PROMPT,
+    skills: str | None = None,
+    expert: str | None = None,
+) -> None:
     """Register a text environment with Gymnasium and with the gym.
 
     Args:
@@ -46,13 +55,14 @@ def register(id: str, entry_point: str, *, prompt: str = GENERIC_PROMPT, skills:
             other processes can find the class too.
         prompt: `module:ATTRIBUTE` of its prompt templates by name; default the generic ones.
         skills: A built-in skill library or a folder.
+        expert: `module:Class` of a `sdar_gym.envs.policies.ScriptedPolicy` without constructor arguments.
 
     Raises:
         ValueError: The id is taken by another class, or `entry_point` has not the form `module:Class`.
     """
     if ":" not in entry_point:
         raise ValueError(f"entry_point {entry_point!r} of {id!r} must have the form 'module:Class'.")
-    entry = EnvEntry(id, entry_point, prompt, skills)
+    entry = EnvEntry(id, entry_point, prompt, skills, expert)
     known = _ENTRIES.get(id)
     if known == entry:
         return

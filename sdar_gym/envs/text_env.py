@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import gymnasium
@@ -27,6 +28,7 @@ class Turn:
         admissible_actions: Actions that would do something now, in the benchmark's order; may be empty if open-ended.
         score: Progress, 0 to 1.
         won: Whether the goal is reached now.
+        extra: What this environment adds to `info`, under names that `info` does not have yet.
     """
 
     observation: str
@@ -36,6 +38,7 @@ class Turn:
     admissible_actions: tuple[str, ...]
     score: float
     won: bool
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,12 @@ class Task:
 class TextEnv(gymnasium.Env[str, str]):
     """Base of all text environments: observations are what the world shows, actions are the text of one action.
 
-    Subclasses implement `task_ids`, `task_type`, `_choose_task`, `_begin` and `_act`; this class owns seeding, the turn
+    Subclasses implement `splits`, `task_ids`, `task_type`, `_choose_task`, `_begin` and `_act`; this class owns seeding, the turn
     limit and `info`.
 
     `reset(seed=…, options={"task_id": …} | {"split": …})`: the same seed, or the same task id, gives the same episode
-    byte for byte. `info` holds `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`.
+    byte for byte. `info` holds `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`, and
+    what `Turn.extra` adds.
 
     Args:
         max_steps: Turns before `truncated`.
@@ -76,6 +80,11 @@ class TextEnv(gymnasium.Env[str, str]):
         self._turn = 0
         self._ended = True
         self._last_text = ""
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have tasks, `train` first if there is one."""
 
     @abstractmethod
     def task_ids(self, split: str | None = None) -> tuple[str, ...]:
@@ -163,4 +172,5 @@ class TextEnv(gymnasium.Env[str, str]):
             "score": turn.score,
             "won": turn.won,
             "turn": self._turn,
+            **turn.extra,
         }

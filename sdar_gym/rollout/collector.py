@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import gymnasium
 
-from sdar_gym.envs.prompting import EpisodeView, PastTurn, parse_action
+from sdar_gym.envs.prompting import EpisodeView, PastTurn
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 from sdar_gym.rollout.engines.base import Engine, GenerationRequest, SamplingParams
 from sdar_gym.rollout.episode import Episode, TurnRow
@@ -159,7 +159,7 @@ class Collector:
         going_on = []
         for (run, prompt, teacher), answer in zip(prompts, answers, strict=True):
             text = str(self._tokenizer.decode(answer.token_ids, skip_special_tokens=True))
-            parsed = parse_action(text, think=self._context.think)
+            parsed = self._context.parse(text)
             observation, reward, terminated, truncated, info = run.env.step(parsed.action)
             run.episode.turns.append(
                 TurnRow(

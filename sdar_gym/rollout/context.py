@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from sdar_gym.envs.prompting import EpisodeView, Message, PromptTemplate
+from sdar_gym.envs.prompting import EpisodeView, Message, ParsedAction, PromptTemplate
 
 
 class ChatTokenizer(Protocol):
@@ -54,7 +54,7 @@ class ContextBuilder:
         self._window = window
         self._limit = max_prompt_tokens
         self._kwargs = dict(chat_template_kwargs or {})
-        self.think = think
+        self._think = think
 
     def prompt_ids(self, view: EpisodeView, skills: str = "") -> list[int]:
         """Token ids of this turn's prompt, up to where the answer begins.
@@ -68,7 +68,7 @@ class ContextBuilder:
         """
         ids: list[int] = []
         for window in range(min(self._window, len(view.history)), -1, -1):
-            messages = self._template.messages(view, window=window, skills=skills, think=self.think)
+            messages = self._template.messages(view, window=window, skills=skills, think=self._think)
             text = self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, **self._kwargs
             )
@@ -79,3 +79,7 @@ class ContextBuilder:
             f"The prompt has {len(ids)} tokens without any past turn; the limit is {self._limit}. "
             "Raise rollout.max_prompt_tokens or use a shorter prompt template."
         )
+
+    def parse(self, answer: str) -> ParsedAction:
+        """Read the action out of the model's answer."""
+        return self._template.parse(answer, think=self._think)

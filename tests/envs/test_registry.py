@@ -25,6 +25,10 @@ class Maze(TextEnv):
         super().__init__(5, render_mode)
         self.left = length
 
+    @property
+    def splits(self):
+        return ("train",)
+
     def task_ids(self, split=None):
         return ("only",)
 

@@ -21,6 +21,10 @@ class Counter(TextEnv):
         super().__init__(max_steps, render_mode)
         self.at = self.goal = 0
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train",)
+
     def task_ids(self, split: str | None = None) -> tuple[str, ...]:
         if split not in (None, "train"):
             raise TaskNotFoundError(f"No split {split!r}.")

@@ -195,6 +195,10 @@ class Dice(TextEnv):
         super().__init__(4)
         type(self).made += 1
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train",)
+
     def task_ids(self, split: str | None = None) -> tuple[str, ...]:
         return ("roll",)
 

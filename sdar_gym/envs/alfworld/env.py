@@ -10,7 +10,7 @@ from typing import Any
 from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.generator import GeneratedSource, task_type_of
 from sdar_gym.envs.alfworld.sources import SPLITS, GameSource, load_cached, open_source
-from sdar_gym.envs.alfworld.world import TASK_TYPES
+from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
 from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
 
 # The word that stands for the generator where a path to real games could stand.
@@ -83,6 +83,22 @@ class ALFWorldEnv(TextEnv):
         self._choices: dict[str, tuple[str, ...]] = {}
         self._engine: Engine | None = None
         self.task_ids(split)  # An empty split is refused here rather than at the first reset.
+
+    @property
+    def game(self) -> Game:
+        """The game of the running episode.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if self._engine is None:
+            raise ValueError("No game is running: call reset() first.")
+        return self._engine.game
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that `games` has."""
+        return self._source.splits
 
     def task_ids(self, split: str | None = None) -> tuple[str, ...]:
         """The ids of all tasks of a split (default: the environment's) that have one of its task types.

@@ -11,7 +11,7 @@ from collections import defaultdict
 from functools import lru_cache
 from random import Random
 
-from sdar_gym.envs.alfworld.expert import walkthrough
+from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.scenes import (
     SCENE_SIZES,
     SceneSize,
@@ -57,6 +57,11 @@ class GeneratedSource:
         if size not in SCENE_SIZES:
             raise ValueError(f"Unknown scene size {size!r}; choose one of {', '.join(SCENE_SIZES)}.")
         self._size = size
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """All three."""
+        return SPLITS
 
     def task_ids(self, split: str) -> tuple[str, ...]:
         """All task ids of a split; the six task types take turns."""

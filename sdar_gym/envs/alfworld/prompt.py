@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 
 from sdar_gym.envs.alfworld.notes import Notes, notes_of
-from sdar_gym.envs.prompting import EpisodeView, Message, PromptTemplate, WindowTemplate
+from sdar_gym.envs.prompting import ActionTags, EpisodeView, Message, PromptTemplate, WindowTemplate
 
 # How many deeds the compact prompt tells, and which ones change nothing that the other lines do not show.
 _DEEDS = 3
 _IDLE = ("go to ", "open ", "close ", "examine ", "take ", "move ", "look", "inventory", "help")
 
 
-class CompactTemplate:
+class CompactTemplate(ActionTags):
     """The task and notes that keep to what the task names, some fifty tokens.
 
     Where things named in the task were seen, which places are unseen, closed and seen, what was done to a thing, what

@@ -28,6 +28,11 @@ _COMPILED_VERSION = 1
 class GameSource(Protocol):
     """A set of games, by split."""
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have games."""
+        ...
+
     def task_ids(self, split: str) -> tuple[str, ...]:
         """All task ids of a split, in a fixed order.
 
@@ -65,6 +70,11 @@ class FolderSource:
     def __hash__(self) -> int:
         return hash((FolderSource, self._root))
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have a folder."""
+        return tuple(split for split in SPLITS if (self._root / split).is_dir())
+
     def task_ids(self, split: str) -> tuple[str, ...]:
         """All task ids of a split, sorted."""
         _check_split(split)
@@ -96,6 +106,12 @@ class ArchiveSource:
     def __reduce__(self) -> tuple[Callable[[Path], ArchiveSource], tuple[Path]]:
         # Other processes read the compiled file themselves; the train split is some seventy megabytes.
         return _open_archive, (self._archive,)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have games in the archive."""
+        found = {task_id.split("/", 1)[0] for task_id in self._lines}
+        return tuple(split for split in SPLITS if split in found)
 
     def task_ids(self, split: str) -> tuple[str, ...]:
         """All task ids of a split, sorted."""
@@ -130,6 +146,11 @@ class ArchiveFolderSource:
 
     def __hash__(self) -> int:
         return hash((ArchiveFolderSource, self._key))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have an archive."""
+        return tuple(self._archives)
 
     def _source(self, split: str) -> GameSource:
         _check_split(split)

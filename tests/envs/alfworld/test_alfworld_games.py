@@ -13,7 +13,7 @@ import pytest
 
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.alfworld.engine import Engine
-from sdar_gym.envs.alfworld.expert import walkthrough
+from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.generator import (
     GENERATOR_VERSION,
     SPLIT_SIZES,

@@ -11,7 +11,6 @@ from collections import defaultdict
 from functools import lru_cache
 from random import Random
 
-from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.scenes import (
     SCENE_SIZES,
     SceneSize,
@@ -22,6 +21,7 @@ from sdar_gym.envs.alfworld.scenes import (
     weighted,
 )
 from sdar_gym.envs.alfworld.sources import SPLITS
+from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game, Goal, game_from_json
 from sdar_gym.envs.text_env import TaskNotFoundError
 

@@ -13,7 +13,6 @@ import pytest
 
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.alfworld.engine import Engine
-from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.generator import (
     GENERATOR_VERSION,
     SPLIT_SIZES,
@@ -23,6 +22,7 @@ from sdar_gym.envs.alfworld.generator import (
 )
 from sdar_gym.envs.alfworld.scenes import SCENE_SIZES, floor_plans, statistics
 from sdar_gym.envs.alfworld.sources import SPLITS, open_source
+from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game, GameFormatError, game_from_json
 
 # Whoever has to change these raises GENERATOR_VERSION: evaluation panels are lists of such ids.

@@ -54,7 +54,7 @@ class Task:
 class TextEnv(gymnasium.Env[str, str]):
     """Base of all text environments: observations are what the world shows, actions are the text of one action.
 
-    Subclasses implement `splits`, `task_ids`, `task_type`, `_choose_task`, `_begin` and `_act`; this class owns seeding,
+    Subclasses implement `splits`, `task_ids`, `task_type`, `_choose_task`, `_begin`, `_act`; this class owns seeding,
     the turn limit and `info`.
 
     `reset(seed=…, options={"task_id": …} | {"split": …})`: the same seed, or the same task id, gives the same episode

@@ -98,6 +98,17 @@ class TextEnv(gymnasium.Env[str, str]):
     def task_type(self, task_id: str) -> str:
         """The task type of an id, without loading the task."""
 
+    def task_group(self, task_id: str) -> str:
+        """What tasks of different splits must not share: the floor plan, the product, the question behind an id.
+
+        Splits are disjoint in this, not only in their ids, else what is measured is memory. The default is the id
+        itself, for environments whose tasks have nothing in common but their rules.
+
+        Args:
+            task_id: The id of a task of any split.
+        """
+        return task_id
+
     @abstractmethod
     def _choose_task(self, options: dict[str, Any]) -> Task:
         """Pick the task of the next episode from `options` or from `self.np_random`.

@@ -102,7 +102,8 @@ class TextEnv(gymnasium.Env[str, str]):
         """What tasks of different splits must not share: the floor plan, the product, the question behind an id.
 
         Splits are disjoint in this, not only in their ids, else what is measured is memory. The default is the id
-        itself, for environments whose tasks have nothing in common but their rules.
+        itself, for environments whose tasks have nothing in common but their rules. Where a benchmark has a split that
+        shares something on purpose, the name says what it does not share.
 
         Args:
             task_id: The id of a task of any split.

@@ -1,0 +1,339 @@
+"""The conformance check passes what keeps the contract, and names each way of breaking it."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import random
+import time
+from typing import Any, ClassVar
+
+import gymnasium
+import pytest
+
+from sdar_gym.envs import Task, TaskNotFoundError, TextEnv, Turn
+from sdar_gym.testing import ActionFuzzer, CheckSettings, EnvContractError, check_text_env, fingerprint, fuzz
+
+IDS = {"train": tuple(f"train/{n}" for n in range(12)), "test": ("test/0", "test/1")}
+QUICK = CheckSettings(tasks=4, turns=8, fuzz_actions=60)
+
+
+class Sound(TextEnv):
+    """Say the number in the task's name; a hint is all it knows."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(6, render_mode)
+        self.left = 0
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(IDS)
+
+    def task_ids(self, split: str | None = None) -> tuple[str, ...]:
+        if split is not None and split not in IDS:
+            raise TaskNotFoundError(f"No split {split!r}.")
+        return IDS[split or "train"]
+
+    def task_type(self, task_id: str) -> str:
+        return "even" if int(task_id.rpartition("/")[2]) % 2 == 0 else "odd"
+
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        task_id = options.get("task_id")
+        split = options.get("split", "train")
+        if task_id is None:
+            if split not in IDS:
+                raise TaskNotFoundError(f"No split {split!r}.")
+            task_id = IDS[split][int(self.np_random.integers(len(IDS[split])))]
+        if not isinstance(task_id, str) or not any(task_id in ids for ids in IDS.values()):
+            raise TaskNotFoundError(f"No task {task_id!r}.")
+        return Task(task_id, self.task_type(task_id), task_id.partition("/")[0], "say three times yes.")
+
+    def _begin(self, task: Task) -> Turn:
+        self.left = 3
+        return self.now("")
+
+    def _act(self, action: str) -> Turn:
+        self.left -= action == "yes"
+        return self.now(action)
+
+    def now(self, action: str) -> Turn:
+        done = self.left == 0
+        return Turn(f"{self.left} to go", float(done), done, action == "yes", ("yes",), float(done), done)
+
+
+class GlobalRandom(Sound):
+    """Its text depends on a generator that all share."""
+
+    def now(self, action: str) -> Turn:
+        turn = super().now(action)
+        return Turn(f"{random.random()}", *[getattr(turn, name) for name in Turn.__slots__[1:]])
+
+
+class Remembers(Sound):
+    """An episode knows of the ones before."""
+
+    played = 0
+
+    def _begin(self, task: Task) -> Turn:
+        self.played += 1
+        self.left = 3 if self.played == 1 else 2
+        return self.now("")
+
+
+class HashOrder(Sound):
+    """Lists a set in the order that the process gives it."""
+
+    def now(self, action: str) -> Turn:
+        turn = super().now(action)
+        text = " ".join({f"thing {n}" for n in range(20)})
+        return Turn(text, *[getattr(turn, name) for name in Turn.__slots__[1:]])
+
+
+class Raises(Sound):
+    def _act(self, action: str) -> Turn:
+        action.encode("utf-8")
+        return super()._act(action)
+
+
+class Hoards(Sound):
+    kept: ClassVar[list[str]] = []
+
+    def _act(self, action: str) -> Turn:
+        self.kept.append(action + "!")
+        return super()._act(action)
+
+
+class Slow(Sound):
+    def _act(self, action: str) -> Turn:
+        if len(action) > 100_000:
+            time.sleep(0.06)
+        return super()._act(action)
+
+
+class BadInfo(Sound):
+    def now(self, action: str) -> Turn:
+        turn = super().now(action)
+        return Turn(turn.observation, 0.0, turn.terminated, True, ["yes"], 0.0, False)  # pyright: ignore[reportArgumentType]
+
+
+class WonWithoutScore(Sound):
+    def now(self, action: str) -> Turn:
+        turn = super().now(action)
+        return Turn(turn.observation, 0.0, turn.terminated, turn.action_valid, ("yes",), 0.5 * turn.won, turn.won)
+
+
+class ScoreTooHigh(Sound):
+    def now(self, action: str) -> Turn:
+        turn = super().now(action)
+        return Turn(turn.observation, 0.0, turn.terminated, turn.action_valid, ("yes",), 2.0, turn.won)
+
+
+class IntReward(Sound):
+    def now(self, action: str) -> Turn:
+        turn = super().now(action)
+        return Turn(turn.observation, 1, turn.terminated, turn.action_valid, ("yes",), turn.score, turn.won)
+
+
+class ListsWhatItRefuses(Sound):
+    def now(self, action: str) -> Turn:
+        turn = super().now(action)
+        return Turn(turn.observation, 0.0, turn.terminated, turn.action_valid, ("yes", "no"), turn.score, turn.won)
+
+
+class SharedGroup(Sound):
+    def task_group(self, task_id: str) -> str:
+        return "room 7"
+
+
+class TrainLast(Sound):
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("test", "train")
+
+
+class EmptySplit(Sound):
+    def task_ids(self, split: str | None = None) -> tuple[str, ...]:
+        return () if split == "test" else super().task_ids(split)
+
+
+class AnySplit(Sound):
+    def task_ids(self, split: str | None = None) -> tuple[str, ...]:
+        return IDS.get(split or "train", IDS["train"] if split not in IDS else ())
+
+
+class OtherTask(Sound):
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        task = super()._choose_task(options)
+        return Task("train/5", "odd", "train", task.goal)
+
+
+class IgnoresSeed(Sound):
+    counter = itertools.count()
+
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        if not options:
+            options = {"task_id": IDS["train"][next(self.counter) % 12]}
+        return super()._choose_task(options)
+
+
+class SameForAllSeeds(Sound):
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        return super()._choose_task(options or {"task_id": "train/3"})
+
+
+class NeverRefuses(Sound):
+    def step(self, action: str) -> Any:
+        self._ended = False
+        return super().step(action)
+
+
+class TakesNumbers(Sound):
+    def step(self, action: Any) -> Any:
+        return super().step(str(action))
+
+
+class ClosesOnce(Sound):
+    closed = False
+
+    def close(self) -> None:
+        if self.closed:
+            raise RuntimeError("closed already")
+        self.closed = True
+
+
+class HoldsALambda(Sound):
+    def _begin(self, task: Task) -> Turn:
+        self.judge = lambda action: action == "yes"
+        return super()._begin(task)
+
+
+class LosesState(Sound):
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "left": 1}
+
+
+class Narrow(Sound):
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gymnasium.spaces.Text(20)
+
+
+def test_what_keeps_the_contract_passes() -> None:
+    check_text_env(Sound(), settings=QUICK)
+
+
+def test_it_reaches_fresh_processes_and_asynchronous_vectors() -> None:
+    check_text_env(
+        Sound(), settings=CheckSettings(tasks=2, turns=5, fuzz_actions=10, fresh_process=True, async_vector=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (GlobalRandom, r"reset\(seed=1\) and seven more: differs from turn 0 on"),
+        (Remembers, "in a fresh environment: differs from turn 0 on.*The task id has to say everything"),
+        (Raises, r"step\(.*raises UnicodeEncodeError.*action_valid=False"),
+        (BadInfo, r"info\['admissible_actions'\] is \['yes'\]. It has to be a tuple"),
+        (WonWithoutScore, "won with a score of 0.5"),
+        (ScoreTooHigh, r"info\['score'\] is 2.0. It has to lie between 0 and 1"),
+        (IntReward, "the reward is 1. Give a finite float"),
+        (ListsWhatItRefuses, r"step\('no'\) in task .* was admissible and is called invalid"),
+        (SharedGroup, r"'train' and 'test': share the task group 'room 7' \('train/0' and 'test/0'\)"),
+        (TrainLast, "Put 'train' first"),
+        (EmptySplit, r"task_ids\('test'\): is empty"),
+        (AnySplit, "is answered. Raise TaskNotFoundError"),
+        (OtherTask, "plays 'train/5'. Play the task that was asked for"),
+        (IgnoresSeed, r"reset\(seed=1\) and seven more: differs"),
+        (SameForAllSeeds, "draws the tasks of seed 1"),
+        (NeverRefuses, r"step\(\) before reset\(\)|step\(\) after the end"),
+        (TakesNumbers, r"step\(3\): is answered"),
+        (ClosesOnce, r"close\(\): raises RuntimeError"),
+        (HoldsALambda, "pickling in mid-episode: raises"),
+        (LosesState, "the copy pickled in mid-episode: differs"),
+        (Narrow, "action_space: refuses the text ''"),
+    ],
+)
+def test_each_breach_is_named_with_what_where_and_remedy(kind: type[Sound], says: str) -> None:
+    with pytest.raises(EnvContractError, match=says) as failed:
+        check_text_env(kind(), settings=QUICK)
+    assert str(failed.value).startswith(f"{kind.__name__}, ")
+
+
+def test_an_order_of_sets_is_seen_from_a_fresh_process_only() -> None:
+    check_text_env(HashOrder(), settings=QUICK)
+    with pytest.raises(EnvContractError, match="in a fresh process: differs from turn 0 on"):
+        check_text_env(HashOrder(), settings=CheckSettings(tasks=2, turns=3, fuzz_actions=5, fresh_process=True))
+
+
+def test_memory_that_grows_is_seen() -> None:
+    settings = CheckSettings(tasks=2, turns=3, fuzz_actions=800, memory_mb=1.0)
+    with pytest.raises(EnvContractError, match=r"800 fuzzed actions: \d.* MB stay allocated"):
+        check_text_env(Hoards(), settings=settings)
+    Hoards.kept.clear()
+    check_text_env(Sound(), settings=settings)
+
+
+def test_a_turn_that_takes_too_long_is_seen() -> None:
+    settings = CheckSettings(tasks=2, turns=3, fuzz_actions=800, slowest_s=0.05)
+    with pytest.raises(EnvContractError, match=r"1,000,000 characters.* took 0\.\d s"):
+        check_text_env(Slow(), settings=settings)
+
+
+def test_arguments_go_with_an_id_only() -> None:
+    with pytest.raises(ValueError, match=r"\['scene'\] go with an id"):
+        check_text_env(Sound(), scene="small")
+    with pytest.raises(EnvContractError, match="is no TextEnv"):
+        check_text_env("CartPole-v1")
+
+
+def test_the_fuzzer_repeats_itself_and_leaves_nothing_out() -> None:
+    def stream(seed: int) -> list[str]:
+        fuzzer = ActionFuzzer(seed, longest=5000)
+        return [fuzzer.draw(("go to fridge 1", "look")) for _ in range(3000)]
+
+    drawn = stream(1)
+    assert drawn == stream(1)
+    assert drawn != stream(2)
+    assert {"", "look", "GO TO FRIDGE 1", "go to fridge 1\x00"} <= set(drawn)
+    assert any(len(action) == 5000 for action in drawn)
+    assert any(0xD800 <= ord(letter) < 0xE000 for action in drawn for letter in action)
+    assert any(ord(letter) < 32 for action in drawn for letter in action)
+    assert any(ord(letter) > 0xFFFF for action in drawn for letter in action)
+    assert ActionFuzzer(3).draw(()) == ActionFuzzer(3).draw(())
+    with pytest.raises(ValueError, match="long_share must lie between 0 and 1, got 2"):
+        ActionFuzzer(long_share=2)
+    with pytest.raises(ValueError, match="longest must be at least 1, got 0"):
+        ActionFuzzer(longest=0)
+
+
+def test_fuzzing_counts_what_happened() -> None:
+    report = fuzz(Sound(), 500, IDS["train"])
+    assert report.actions == 500
+    assert report.won > 0
+    assert 100 < report.invalid < 400
+    assert fuzz(Sound(), 500, IDS["train"]).digest == report.digest
+    assert fuzz(Sound(), 500, IDS["test"]).digest != report.digest
+
+
+def test_fingerprints_tell_values_apart_and_not_containers_of_the_same() -> None:
+    assert fingerprint({"a": 1, "b": (1.0, None)}) == fingerprint({"b": (1.0, None), "a": 1})
+    assert fingerprint({"x", "y", "z"}) == fingerprint({"z", "y", "x"})
+    different = [1, 1.0, True, "1", b"1", (1,), [1], None, "\ud800", {"a": 1}, Task("a", "b", "c", "d")]
+    assert len({fingerprint(value) for value in different}) == len(different)
+    assert fingerprint(object()) == fingerprint(object())
+
+
+def test_the_check_leaves_the_environment_as_it_was() -> None:
+    env = Sound()
+    env.reset(seed=3, options={"task_id": "train/4"})
+    env.step("yes")
+    before = pickle.dumps(env)
+    check_text_env_error = None
+    try:
+        check_text_env(env, settings=QUICK)
+    except EnvContractError as error:
+        check_text_env_error = str(error)
+    # A running episode is no fresh environment: the check says so rather than resetting it.
+    assert check_text_env_error is not None and "step() before reset()" in check_text_env_error
+    assert pickle.dumps(env) == before

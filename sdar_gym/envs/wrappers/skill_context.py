@@ -1,4 +1,4 @@
-"""Wrappers for any text environment; `SkillContext` puts retrieved skills beside each turn, for the teacher to read."""
+"""Puts retrieved skills beside each turn, for the teacher to read."""
 
 from __future__ import annotations
 

@@ -1,0 +1,157 @@
+"""`RecordEpisodes`: what it writes, in the names of the run folder, and what happens when it cannot."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+
+from sdar_gym.envs.wrappers import RecordEpisodes, RecordError
+from sdar_gym.rollout.episode import Episode, TurnRow
+
+ID = "sdar/ALFWorld-v0"
+TASK = "small/train/000001"
+
+
+def recorded(path: Path, max_steps: int = 3, name: str | None = None) -> RecordEpisodes:
+    return RecordEpisodes(gymnasium.make(ID, games="generated", scene="small", max_steps=max_steps), path, name)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_an_episode_is_a_line_with_the_names_of_the_run_folder(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "episodes.jsonl"
+    env = recorded(path, name="me")
+    first, info = env.reset(options={"task_id": TASK})
+    second = env.step("look")[0]
+    env.step("\ud800 nonsense")
+    env.step("inventory")
+    (line,) = lines(path)
+    assert line["turns"][1] == {
+        "observation": second, "action": "\ud800 nonsense", "valid_action": False, "reward": 0.0,
+    }  # fmt: skip
+    assert line["turns"][0]["observation"] == first
+    assert {key: line[key] for key in ("episode_id", "task_id", "ended", "won", "score", "reward", "goal")} == {
+        "episode_id": "me/0", "task_id": TASK, "ended": "truncated", "won": False, "score": 0.0, "reward": 0.0,
+        "goal": info["goal"],
+    }  # fmt: skip
+    whole = Episode("e", 0, "t", "k", "s", "g", [TurnRow("o", "r", "a", True, True, 0.0, [], [], [], [], 0)]).to_json()
+    assert set(line) <= set(whole)
+    assert set(line["turns"][0]) <= set(whole["turns"][0])
+
+
+def test_won_and_unfinished_episodes_are_written_and_empty_ones_are_not(tmp_path: Path) -> None:
+    from sdar_gym.envs.alfworld.walkthrough import walkthrough
+
+    path = tmp_path / "e.jsonl"
+    env = recorded(path, max_steps=50)
+    env.reset(options={"task_id": TASK})
+    for action in walkthrough(env.unwrapped.game):  # pyright: ignore[reportAttributeAccessIssue]
+        env.step(action)
+    env.reset(seed=1)
+    env.step("look")
+    env.reset(seed=2)
+    env.reset(seed=3)
+    env.step("look")
+    env.close()
+    env.close()
+    written = lines(path)
+    assert [line["ended"] for line in written] == ["won", "unfinished", "unfinished"]
+    assert (written[0]["won"], written[0]["score"], written[0]["reward"]) == (True, 1.0, 1.0)
+    assert len({line["episode_id"] for line in written}) == 3
+
+
+def play_and_record(job: tuple[str, int]) -> None:
+    path, seed = job
+    env = recorded(Path(path))
+    for episode in range(20):
+        env.reset(seed=seed * 100 + episode)
+        for _ in range(3):
+            env.step("look " * 3000)
+    env.close()
+
+
+def test_processes_may_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "shared.jsonl"
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        list(pool.map(play_and_record, [(str(path), n) for n in range(4)]))
+    written = lines(path)
+    assert len(written) == 80
+    assert len({line["episode_id"] for line in written}) == 80
+
+
+def test_in_a_folder_each_process_has_its_own_file(tmp_path: Path) -> None:
+    env = recorded(tmp_path)
+    assert env.path.parent == tmp_path
+    assert str(os.getpid()) in env.path.name
+    assert RecordEpisodes(gymnasium.make(ID), f"{tmp_path}/later/").path.parent.name == "later"
+
+
+def test_a_copy_numbers_its_episodes_apart(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    env = recorded(path)
+    env.reset(seed=0)
+    env.step("look")
+    twin = pickle.loads(pickle.dumps(env))
+    for copy in (env, twin):
+        copy.reset(seed=1)
+        copy.step("look")
+        copy.close()
+    assert len({line["episode_id"] for line in lines(path)}) == 3
+    assert len(lines(path)) == 4  # The running episode was copied too, and both end it.
+
+
+def test_it_works_in_a_vector_and_from_a_spec(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    envs = gymnasium.make_vec(ID, 2, "sync", wrappers=[lambda env: RecordEpisodes(env, path)], max_steps=2)
+    envs.reset(seed=0)
+    for _ in range(6):
+        envs.step(("look", "look"))
+    envs.close()
+    assert len({line["episode_id"] for line in lines(path)}) == len(lines(path)) == 4
+    env = recorded(path)
+    assert env.spec is not None
+    assert isinstance(gymnasium.make(env.spec), RecordEpisodes)
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match=r"cannot be written to .*file/e.jsonl: Not a directory|File exists"):
+        recorded(tmp_path / "file" / "e.jsonl")
+
+
+def test_a_full_disk_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = recorded(tmp_path / "e.jsonl")
+    env.reset(seed=0)
+    env.step("look")
+    real = os.write
+
+    def full(handle: int, data: bytes) -> int:
+        if len(data) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(handle, data)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(RecordError, match=r"No space left on device.*Free some room"):
+        env.close()
+    monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:9] if len(data) > 1 else data))
+    env.reset(seed=0)
+    env.step("look")
+    with pytest.raises(RecordError, match=r"9 of .* bytes written"):
+        env.close()
+    monkeypatch.setattr(os, "write", real)
+    env.reset(seed=1)
+    env.step("look")
+    env.close()
+    text = (tmp_path / "e.jsonl").read_text()
+    assert json.loads(text.splitlines()[-1])["ended"] == "unfinished"  # The half line spoils itself only.

@@ -1,0 +1,187 @@
+"""The products of a shop with their index, goals and splits: read once per process, shared by its environments."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from itertools import accumulate
+
+from sdar_gym.envs.text_env import TaskNotFoundError
+from sdar_gym.envs.webshop.goals import GOAL_KINDS, Goal, ReferenceGoals, goal_count, make_goal, own_price
+from sdar_gym.envs.webshop.products import Product
+from sdar_gym.skills.index import Document, SearchIndex, open_index, resolve_backend
+
+SPLITS = ("train", "valid", "test")
+# Shares of the products, in the order of SPLITS.
+_SHARES = (0.8, 0.9, 1.0)
+_CACHED_QUERIES = 4096
+
+
+def split_of(asin: str) -> str:
+    """The split a product belongs to; its id alone decides, so that no other process can disagree."""
+    at = int.from_bytes(sha256(f"sdar webshop split {asin}".encode()).digest()[:8], "big") / 2**64
+    return next(split for split, share in zip(SPLITS, _SHARES, strict=True) if at < share)
+
+
+class Shelf:
+    """Products and a search over them.
+
+    Args:
+        products: By id, in the order of the file.
+        index: Finds ids.
+    """
+
+    def __init__(self, products: Mapping[str, Product], index: SearchIndex):
+        self.products = products
+        self.order = list(products)
+        self.index = index
+        # Groups of episodes play the same task and often search the same words; paging searches again, too.
+        self._cached = lru_cache(maxsize=_CACHED_QUERIES)(self._find)
+
+    def search(self, query: str, k: int) -> tuple[str, ...]:
+        """Ids of the best products for a query, at most k."""
+        return self._cached(query, k)
+
+    def _find(self, query: str, k: int) -> tuple[str, ...]:
+        return tuple(hit.id for hit in self.index.search(query, k) if hit.id in self.products)
+
+
+@dataclass(frozen=True, slots=True)
+class _Goals:
+    """The products of one split that have goals, and how many goals come before each."""
+
+    asins: tuple[str, ...]
+    ends: tuple[int, ...]
+
+
+class Catalogue:
+    """Products, what can be asked about them, and one index per search backend.
+
+    Args:
+        products: In the order of the file.
+    """
+
+    def __init__(self, products: Sequence[Product]):
+        self.products: dict[str, Product] = {product.asin: product for product in products}
+        self._shelves: dict[str, Shelf] = {}
+        self._goals: dict[str, dict[str, _Goals]] = {}
+        self._ids: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._reference: dict[tuple[str, int], ReferenceGoals] = {}
+
+    def shelf(self, backend: str = "auto") -> Shelf:
+        """The products with an index of a search backend, built on first use.
+
+        Raises:
+            MissingBackendError: The backend is not installed.
+            ValueError: There is no such backend.
+        """
+        backend = resolve_backend(backend)
+        if backend not in self._shelves:
+            documents = (Document(product.asin, product.search_text) for product in self.products.values())
+            self._shelves[backend] = Shelf(self.products, open_index(documents, backend))
+        return self._shelves[backend]
+
+    def splits(self, kind: str) -> tuple[str, ...]:
+        """The splits with goals of a kind."""
+        return tuple(split for split in SPLITS if split in self._by_split(kind))
+
+    def task_ids(self, kind: str, split: str) -> tuple[str, ...]:
+        """All task ids of a split, in the order of the file.
+
+        Raises:
+            TaskNotFoundError: The split has no goals.
+        """
+        if (kind, split) not in self._ids:
+            goals = self._of_split(kind, split)
+            counts = (goal_count(self.products[asin], kind) for asin in goals.asins)
+            self._ids[kind, split] = tuple(
+                f"{asin}/{number}" for asin, count in zip(goals.asins, counts, strict=True) for number in range(count)
+            )
+        return self._ids[kind, split]
+
+    def task_count(self, kind: str, split: str) -> int:
+        """How many tasks a split has, without listing them.
+
+        Raises:
+            TaskNotFoundError: The split has no goals.
+        """
+        return self._of_split(kind, split).ends[-1]
+
+    def task_id_at(self, kind: str, split: str, position: int) -> str:
+        """`task_ids(kind, split)[position]`, without listing them; the full shop has millions."""
+        goals = self._of_split(kind, split)
+        at = bisect(goals.ends, position)
+        return f"{goals.asins[at]}/{position - (goals.ends[at - 1] if at else 0)}"
+
+    def product_of(self, task_id: str) -> Product:
+        """The product of a task id.
+
+        Raises:
+            TaskNotFoundError: There is no such product.
+        """
+        asin = task_id.partition("/")[0]
+        if asin not in self.products:
+            raise TaskNotFoundError(f"Task {task_id!r}: this shop has no product {asin!r}; ids are '<asin>/<number>'.")
+        return self.products[asin]
+
+    def goal(self, kind: str, task_id: str, *, reference_seed: int | None = None) -> Goal:
+        """The goal of a task id.
+
+        Args:
+            kind: `synthetic` or `human`.
+            task_id: `<asin>/<number>`, counting the product's goals of that kind from 0.
+            reference_seed: Take price limits as the reference draws them for this seed; default those of the product.
+
+        Raises:
+            TaskNotFoundError: There is no such product, or it has not so many goals.
+        """
+        product = self.product_of(task_id)
+        digits = task_id.partition("/")[2]
+        count = goal_count(product, kind)
+        if not (digits.isascii() and digits.isdigit() and str(int(digits)) == digits and int(digits) < count):
+            raise TaskNotFoundError(
+                f"No task {task_id!r}: product {product.asin} has {count} {kind} goal(s), numbered from 0."
+            )
+        number = int(digits)
+        if reference_seed is None:
+            return make_goal(product, kind, number)
+        drawn = self.reference_goals(kind, reference_seed)
+        return drawn.goal_of(product.asin, number)
+
+    def price(self, asin: str, *, kind: str = "synthetic", reference_seed: int | None = None) -> float:
+        """What a product costs when it is bought; see `goal` for `reference_seed`."""
+        if reference_seed is None:
+            return own_price(self.products[asin])
+        return self.reference_goals(kind, reference_seed).prices[asin]
+
+    def reference_goals(self, kind: str, seed: int) -> ReferenceGoals:
+        """The reference's goals for an environment seed, made on first use."""
+        if (kind, seed) not in self._reference:
+            self._reference[kind, seed] = ReferenceGoals(tuple(self.products.values()), seed, kind)
+        return self._reference[kind, seed]
+
+    def _of_split(self, kind: str, split: str) -> _Goals:
+        by_split = self._by_split(kind)
+        if split not in by_split:
+            has = ", ".join(self.splits(kind)) or "none"
+            raise TaskNotFoundError(f"No split {split!r} with {kind} goals in this shop; splits with goals: {has}.")
+        return by_split[split]
+
+    def _by_split(self, kind: str) -> dict[str, _Goals]:
+        if kind not in GOAL_KINDS:
+            raise ValueError(f"Unknown goals {kind!r}; choose from {', '.join(GOAL_KINDS)}.")
+        if kind not in self._goals:
+            asins: dict[str, list[str]] = {}
+            for product in self.products.values():
+                if goal_count(product, kind):
+                    asins.setdefault(split_of(product.asin), []).append(product.asin)
+            self._goals[kind] = {
+                split: _Goals(
+                    tuple(listed), tuple(accumulate(goal_count(self.products[asin], kind) for asin in listed))
+                )
+                for split, listed in asins.items()
+            }
+        return self._goals[kind]

@@ -1,0 +1,110 @@
+"""Reads a JSON file of any size entry by entry, so that the whole of it is never in memory beside what is made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+_BLANK = " \t\r\n"
+
+
+class JsonStreamError(ValueError):
+    """The file is no JSON array or object, or breaks off."""
+
+
+def iter_array(stream: TextIO, chunk: int = 1 << 20) -> Iterator[Any]:
+    """The elements of a JSON array, one after another.
+
+    Args:
+        stream: Open text file whose content is one array.
+        chunk: Characters to read at a time.
+
+    Raises:
+        JsonStreamError: It is no array, or is broken.
+    """
+    reader = _Reader(stream, chunk)
+    reader.expect("[")
+    if reader.peek() == "]":
+        return
+    while True:
+        yield reader.value()
+        if reader.expect(",]") == "]":
+            return
+
+
+def iter_object(stream: TextIO, chunk: int = 1 << 20) -> Iterator[tuple[str, Any]]:
+    """The keys and values of a JSON object, one pair after another.
+
+    Args:
+        stream: Open text file whose content is one object.
+        chunk: Characters to read at a time.
+
+    Raises:
+        JsonStreamError: It is no object, or is broken.
+    """
+    reader = _Reader(stream, chunk)
+    reader.expect("{")
+    if reader.peek() == "}":
+        return
+    while True:
+        key = reader.value()
+        reader.expect(":")
+        yield key, reader.value()
+        if reader.expect(",}") == "}":
+            return
+
+
+class _Reader:
+    def __init__(self, stream: TextIO, chunk: int):
+        self._stream = stream
+        self._chunk = chunk
+        self._buffer = ""
+        self._at = 0
+        self._ended = False
+        self._decoder = json.JSONDecoder()
+
+    def peek(self) -> str:
+        """The next character that is not blank; "" at the end."""
+        while True:
+            while self._at < len(self._buffer) and self._buffer[self._at] in _BLANK:
+                self._at += 1
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            if not self._more():
+                return ""
+
+    def expect(self, characters: str) -> str:
+        found = self.peek()
+        if not found or found not in characters:
+            wanted = " or ".join(repr(char) for char in characters)
+            raise JsonStreamError(f"expected {wanted}, found {found or 'the end of the file'!r}")
+        self._at += 1
+        return found
+
+    def value(self) -> Any:
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._buffer, self._at)
+            except ValueError as error:
+                # Most often the value goes on in the next chunk.
+                if not self._more():
+                    raise JsonStreamError(f"a value cannot be read: {error}") from error
+                continue
+            # A number at the very end of the buffer may go on, too.
+            if end < len(self._buffer) or not self._more():
+                self._at = end
+                return value
+
+    def _more(self) -> bool:
+        if self._ended:
+            return False
+        read = self._stream.read(self._chunk)
+        self._ended = not read
+        # Grow with what does not fit, so that one huge value is not decoded a thousand times.
+        self._buffer = self._buffer[self._at :] + read
+        self._at = 0
+        if len(self._buffer) > 2 * self._chunk:
+            self._chunk *= 2
+        return not self._ended

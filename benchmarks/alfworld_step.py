@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -99,25 +97,6 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    model = platform.processor() or "unknown"
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        lines = information.read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    packages = ("sdar-gym", "alfworld", "textworld", "fast-downward-textworld")
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "load_average": load,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {package: version(package) for package in packages},
-    }
-
-
 def milliseconds(values: list[float]) -> str:
     found = {key: 1000 * value for key, value in summary(values).items()}
     return f"{found['median']:.4g} ({found['min']:.4g} to {found['max']:.4g})"
@@ -188,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             side: {what: {clock: summary(v) for clock, v in clocks.items()} for what, clocks in times.items()}
             for side, times in raw.items()
         },
-        "machine": machine(),
+        "machine": machine("alfworld", "textworld", "fast-downward-textworld"),
     }
     show(result, raw)
     if options.json is not None:

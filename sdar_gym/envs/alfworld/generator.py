@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from random import Random
 
@@ -72,6 +73,17 @@ class GeneratedSource:
     def load(self, task_id: str) -> Game:
         """Generate the game of this id."""
         return generate_game(task_id)
+
+    def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """The games written as files.
+
+        Raises:
+            MissingExtraError: The `alfworld` package, whose domain and grammar are needed, is not installed.
+        """
+        from sdar_gym.envs.alfworld.export import to_tw_pddl
+
+        for task_id in task_ids:
+            yield task_id, to_tw_pddl(generate_game(task_id))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GeneratedSource) and other._size == self._size

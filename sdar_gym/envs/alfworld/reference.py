@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.export import to_tw_pddl
@@ -41,7 +41,7 @@ class ReferenceEngine:
     programs. Close an engine, and the next one takes its planner over.
 
     Args:
-        game: A `.tw-pddl` file, or a game, which is then written as one.
+        game: A `.tw-pddl` file, its text, or a game, which is then written as one.
 
     Raises:
         MissingExtraError: `alfworld` or `textworld` is not installed.
@@ -50,8 +50,9 @@ class ReferenceEngine:
 
     def __init__(self, game: str | os.PathLike[str] | Game):
         require("alfworld", "ALFWorld's reference engine")
-        content = to_tw_pddl(game) if isinstance(game, Game) else Path(game).read_text(encoding="utf-8")
-        fields = json.loads(content)
+        self._content = _text(game)
+        self._commands: list[str] = []
+        fields = json.loads(self._content)
         self._env: Any = _IDLE.pop() if _IDLE else _new_environment()
         with _contained():
             self._env.load(fields)
@@ -64,6 +65,7 @@ class ReferenceEngine:
         with _contained():
             self._state = self._opened().reset()
         self._intro = self._state["feedback"]
+        self._commands.clear()
 
     def intro(self) -> str:
         """The first observation."""
@@ -83,6 +85,7 @@ class ReferenceEngine:
             The world's answer, and whether the command was admissible.
         """
         admissible = command.strip() in self._state["admissible_commands"]
+        self._commands.append(command)
         with _contained():
             self._state, _, _ = self._opened().step(command)
         return self._state["feedback"], admissible
@@ -97,6 +100,10 @@ class ReferenceEngine:
         if self._env is not None:
             _IDLE.append(self._env)
         self._env = None
+
+    def __reduce__(self) -> Any:
+        # The planner cannot be copied; the receiving process plays the game up to here once more.
+        return _replayed, (self._content, tuple(self._commands))
 
     def _opened(self) -> Any:
         if self._env is None:
@@ -123,6 +130,33 @@ class Difference:
     reference: Any
 
 
+class View(NamedTuple):
+    """All that an engine shows after a command: what two engines have to agree on."""
+
+    observation: str
+    valid: bool
+    admissible: tuple[str, ...]
+    won: bool
+
+
+def views(engine: Engine | ReferenceEngine, commands: Sequence[str]) -> list[View]:
+    """What an engine shows at the start of its game and after each command."""
+    found = [View(engine.intro(), True, engine.admissible(), engine.won)]
+    for command in commands:
+        found.append(View(*engine.act(command), engine.admissible(), engine.won))
+    return found
+
+
+def differences(native: Sequence[View], reference: Sequence[View], commands: Sequence[str]) -> list[Difference]:
+    """Where two engines that carried out the same commands do not agree."""
+    return [
+        Difference(step, commands[step - 1] if step else None, what, getattr(ours, what), getattr(theirs, what))
+        for step, (ours, theirs) in enumerate(zip(native, reference, strict=True))
+        for what in View._fields
+        if getattr(ours, what) != getattr(theirs, what)
+    ]
+
+
 def compare(game: str | os.PathLike[str] | Game, commands: Sequence[str]) -> list[Difference]:
     """Play one game on both engines and compare observation, admissible commands and `won` at the start and each step.
 
@@ -138,23 +172,8 @@ def compare(game: str | os.PathLike[str] | Game, commands: Sequence[str]) -> lis
         GameFormatError: The file cannot be read.
     """
     native = Engine(game if isinstance(game, Game) else load_file(game))
-    found: list[Difference] = []
     with closing(ReferenceEngine(game)) as reference:
-        answers: tuple[Any, Any] = (native.intro(), True), (reference.intro(), True)
-        for step in range(len(commands) + 1):
-            command = commands[step - 1] if step else None
-            if command is not None:
-                answers = native.act(command), reference.act(command)
-            (text, valid), (reference_text, reference_valid) = answers
-            for what, ours, theirs in (
-                ("observation", text, reference_text),
-                ("valid", valid, reference_valid),
-                ("admissible", native.admissible(), reference.admissible()),
-                ("won", native.won, reference.won),
-            ):
-                if ours != theirs:
-                    found.append(Difference(step, command, what, ours, theirs))
-    return found
+        return differences(views(native, commands), views(reference, commands), commands)
 
 
 def load_file(path: str | os.PathLike[str]) -> Game:
@@ -168,24 +187,41 @@ def load_file(path: str | os.PathLike[str]) -> Game:
     return parse_game(file.read_bytes(), "/".join(file.parts[-4:-1]), str(file))
 
 
-def record_commands(game: Game, count: int, seed: int) -> tuple[str, ...]:
+def record_commands(game: Game, count: int, seed: int, *, walk: bool = True) -> tuple[str, ...]:
     """A sequence that visits much of a game: its walkthrough, then random admissible commands.
 
     Args:
         game: The game, played on our engine to know what is admissible.
         count: How many commands; the walkthrough is cut if it is longer.
         seed: Seeds the random ones.
+        walk: Whether the walkthrough comes first.
     """
     rng, engine = Random(seed), Engine(game)
     commands: list[str] = []
     while len(commands) < count:
         choices = engine.admissible()
         position = len(commands)
-        walking = position < len(game.walkthrough)
+        walking = walk and position < len(game.walkthrough)
         command = game.walkthrough[position] if walking else choices[int(rng.random() * len(choices))]
         engine.act(command)
         commands.append(command)
     return tuple(commands)
+
+
+def _text(game: str | os.PathLike[str] | Game) -> str:
+    if isinstance(game, Game):
+        return to_tw_pddl(game)
+    # A file's text begins with a brace, which no path of a game does.
+    if isinstance(game, str) and game.lstrip().startswith("{"):
+        return game
+    return Path(game).read_text(encoding="utf-8")
+
+
+def _replayed(content: str, commands: tuple[str, ...]) -> ReferenceEngine:
+    engine = ReferenceEngine(content)
+    for command in commands:
+        engine.act(command)
+    return engine
 
 
 def _new_environment() -> Any:

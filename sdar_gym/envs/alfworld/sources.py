@@ -9,7 +9,7 @@ import os
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +47,14 @@ class GameSource(Protocol):
         Raises:
             TaskNotFoundError: There is no such game.
             GameFormatError: Its file is damaged.
+        """
+        ...
+
+    def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Task id and text of `.tw-pddl` files, in no particular order: for ALFWorld's own engine, which runs them.
+
+        Raises:
+            TaskNotFoundError: One of them is not there.
         """
         ...
 
@@ -92,6 +100,14 @@ class FolderSource:
             raise TaskNotFoundError(f"No game {task_id!r} in {self._root}.")
         return parse_game(file.read_bytes(), task_id, str(file))
 
+    def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """The files as they are."""
+        for task_id in task_ids:
+            file = self._root / task_id / _GAME_FILE
+            if not _is_plain_task_id(task_id) or not file.is_file():
+                raise TaskNotFoundError(f"No game {task_id!r} in {self._root}.")
+            yield task_id, file.read_text(encoding="utf-8")
+
 
 class ArchiveSource:
     """Games inside a tar archive, compiled once into one safe JSON-lines file under the user's cache folder."""
@@ -126,6 +142,16 @@ class ArchiveSource:
         if task_id not in self._lines:
             raise TaskNotFoundError(f"No game {task_id!r} in {self._archive}.")
         return game_from_json(json.loads(self._lines[task_id]))
+
+    def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """The files as they are; the archive is read once for all of them, which takes seconds."""
+        wanted = set(task_ids)
+        for task_id, content, _ in _members(self._archive):
+            if task_id in wanted:
+                wanted.discard(task_id)
+                yield task_id, content.decode("utf-8")
+        if wanted:
+            raise TaskNotFoundError(f"No game {min(wanted)!r} in {self._archive}.")
 
 
 class ArchiveFolderSource:
@@ -165,6 +191,11 @@ class ArchiveFolderSource:
     def load(self, task_id: str) -> Game:
         """Read one compiled game."""
         return self._source(task_id.split("/", 1)[0]).load(task_id)
+
+    def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """The files as they are."""
+        for split in sorted({task_id.split("/", 1)[0] for task_id in task_ids}):
+            yield from self._source(split).files([id_ for id_ in task_ids if id_.startswith(f"{split}/")])
 
 
 def open_source(path: str | os.PathLike[str]) -> GameSource:
@@ -251,6 +282,17 @@ def _compiled(archive: Path) -> bytes:
 
 def _compile(archive: Path) -> bytes:
     lines = []
+    for task_id, content, origin in _members(archive):
+        game = parse_game(content, task_id, origin)
+        compact = json.dumps(game.to_json(), separators=(",", ":"))
+        lines.append(f"{task_id}\t{compact}".encode())
+    if not lines:
+        raise MissingGamesError(f"{archive} holds no ALFWorld games (<split>/<task>/<trial>/{_GAME_FILE}).")
+    return b"\n".join(lines)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, bytes, str]]:
+    """Task id, content and origin of every game file of an archive."""
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -258,16 +300,10 @@ def _compile(archive: Path) -> bytes:
                     continue
                 task_id = "/".join(member.name.split("/")[-4:-1])
                 stream = tar.extractfile(member)
-                if stream is None or not _is_plain_task_id(task_id):
-                    continue
-                game = parse_game(stream.read(), task_id, f"{archive}:{member.name}")
-                compact = json.dumps(game.to_json(), separators=(",", ":"))
-                lines.append(f"{task_id}\t{compact}".encode())
+                if stream is not None and _is_plain_task_id(task_id):
+                    yield task_id, stream.read(), f"{archive}:{member.name}"
             # To the very end: that is where gzip keeps its checksum.
             while tar.fileobj is not None and tar.fileobj.read(1 << 20):
                 pass
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise GameFormatError(f"{archive} is not a readable archive of ALFWorld games: {error}.") from error
-    if not lines:
-        raise MissingGamesError(f"{archive} holds no ALFWorld games (<split>/<task>/<trial>/{_GAME_FILE}).")
-    return b"\n".join(lines)

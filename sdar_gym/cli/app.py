@@ -14,6 +14,8 @@ from sdar_gym.envs.registry import entries
 from sdar_gym.extras import require
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data", help="List and fetch the benchmarks' own data.")
 Changes = Annotated[
     Optional[list[str]],  # noqa: UP045  typer reads the annotation at run time
     typer.Argument(help="Changes to the configuration, key=value; dots for sections."),
@@ -89,11 +91,77 @@ def warmstart(
 
 
 @app.command()
+def index(
+    corpus: Annotated[Path, typer.Argument(help="Passages: .jsonl, .jsonl.gz, .json or .parquet.")],
+    output: Annotated[Path, typer.Option(help="Folder for the index, new or empty.")],
+    backend: Annotated[str, typer.Option(help="lucene, or bm25s for up to some 100,000 passages.")] = "lucene",
+    k1: Annotated[float, typer.Option(help="BM25 term-frequency saturation.")] = 0.9,
+    b: Annotated[float, typer.Option(help="BM25 length normalisation.")] = 0.4,
+) -> None:
+    """Index passages for Search-QA."""
+    from sdar_gym.cli.search import index_command
+
+    index_command(corpus, output, backend, k1, b)
+
+
+@app.command("serve-search")
+def serve_search(
+    index: Annotated[Path, typer.Argument(help="A folder made by `sdar-gym index`.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for any free one.")] = 8000,
+    topk: Annotated[int, typer.Option(help="Passages a query, where a request does not say.")] = 3,
+) -> None:
+    """Serve an index to many processes, by the contract of Search-R1 (POST /retrieve)."""
+    from sdar_gym.cli.search import serve_command
+
+    serve_command(index, host, port, topk)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, what is missing, and the command that mends it."""
     from sdar_gym.cli.doctor import doctor_command
 
     doctor_command()
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List what can be fetched."""
+    from sdar_gym.cli.data import list_command
+
+    list_command()
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="alfworld, webshop or search-qa.")],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder of all data sets; default $SDAR_GYM_DATA, else ./sdar_gym_data."),
+    ] = None,
+    mirror: Annotated[Optional[str], typer.Option(help="Base address to fetch from instead.")] = None,  # noqa: UP045
+    offline: Annotated[Optional[Path], typer.Option(help="Local folder to copy from instead.")] = None,  # noqa: UP045
+    full: Annotated[bool, typer.Option(help="The large and the rarely needed files too.")] = False,
+) -> None:
+    """Fetch a benchmark's own data: resumed, checked, recorded, unpacked."""
+    from sdar_gym.cli.data import fetch_command
+
+    fetch_command(name, output, mirror, offline, full)
+
+
+@app.command()
+def baselines(
+    envs: Annotated[Optional[list[str]], typer.Argument(help="Environments; default: all.")] = None,  # noqa: UP045
+    episodes: Annotated[int, typer.Option(help="Tasks of each split's panel.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the random policy.")] = 0,
+    output: Annotated[Optional[Path], typer.Option(help="Markdown page to write.")] = None,  # noqa: UP045
+    json_output: Annotated[Optional[Path], typer.Option("--json", help="JSON file to write.")] = None,  # noqa: UP045
+) -> None:
+    """Measure the policies without a model: random, and the environment's expert."""
+    from sdar_gym.cli.baselines import baselines_command
+
+    baselines_command(envs or [], episodes, seed, output, json_output)
 
 
 def main() -> None:

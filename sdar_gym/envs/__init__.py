@@ -31,3 +31,9 @@ def register_builtin() -> None:
         skills="alfworld",
         expert="sdar_gym.envs.alfworld.expert:Expert",
     )
+    register(
+        "sdar/SearchQA-v0",
+        "sdar_gym.envs.search_qa.env:SearchQAEnv",
+        prompt="sdar_gym.envs.search_qa.prompt:TEMPLATES",
+        expert="sdar_gym.envs.search_qa.expert:Expert",
+    )

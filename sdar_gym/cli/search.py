@@ -1,0 +1,96 @@
+"""Builds index folders and serves them: the bodies of `sdar-gym index` and `sdar-gym serve-search`."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sdar_gym.extras import require
+
+_STEPS = 1000
+
+
+def index_command(corpus: Path, output: Path, backend: str, k1: float, b: float) -> None:
+    """Index a corpus, with a bar, and say what was built."""
+    from sdar_gym.skills.index.build import build_folder
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[passages]:,} passages"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    begun = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(f"indexing with {backend}", total=_STEPS, passages=0)
+
+        def report(documents: int, fraction: float) -> None:
+            progress.update(bar, completed=fraction * _STEPS, passages=documents)
+
+        manifest = build_folder(corpus, output, backend, k1=k1, b=b, report=report)
+    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+    Console().print(
+        f"{manifest.documents:,} passages of {escape(manifest.corpus)} in {escape(str(output))}: {manifest.backend}, "
+        f"k1 {manifest.k1:g}, b {manifest.b:g}, {size / 1e6:,.1f} MB, {time.monotonic() - begun:.0f} s.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def serve_command(index: Path, host: str, port: int, topk: int) -> None:
+    """Serve an index folder until interrupted.
+
+    Raises:
+        MissingExtraError: fastapi or uvicorn is not installed.
+        ValueError: There is no index, or the port is taken.
+    """
+    require("search", "The search server")
+    import uvicorn
+
+    from sdar_gym.envs.search_qa.server import MAX_TOPK, create_app
+    from sdar_gym.skills.index.passages import open_passages
+
+    if not 1 <= topk <= MAX_TOPK:
+        raise ValueError(f"topk has to be from 1 to {MAX_TOPK}, got {topk}.")
+    console = Console()
+    # The port first: opening an index can take a while.
+    listener = _listen(host, port)
+    try:
+        passages = open_passages(index)
+        passages.search("warm", 1)
+        shown = f"[{host}]" if ":" in host else host
+        console.print(
+            f"{len(passages):,} passages at http://{shown}:{listener.getsockname()[1]}/retrieve; Ctrl-C ends it.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        server = uvicorn.Server(uvicorn.Config(create_app(passages, topk), log_level="warning"))
+        server.run(sockets=[listener])
+        passages.close()
+    finally:
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise ValueError(f"A port is a number from 0 (any free one) to 65535, got {port}.")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise ValueError(f"{host!r} is no address to listen at: {error}.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ValueError(f"Cannot listen at {host}:{port}: {error}. Choose another with --port.") from error
+    return listener

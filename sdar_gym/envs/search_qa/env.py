@@ -1,0 +1,272 @@
+"""`sdar/SearchQA-v0`: questions to be answered by searching passages, a query a turn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sdar_gym.envs.search_qa.generator import EmbeddedQuestions
+from sdar_gym.envs.search_qa.questions import open_questions
+from sdar_gym.envs.search_qa.retrieval import EMBEDDED, Retriever, RetrieverSpec, shared_retriever
+from sdar_gym.envs.search_qa.reward import exact_match, f1
+from sdar_gym.envs.search_qa.tasks import Question, QuestionSource
+from sdar_gym.envs.search_qa.text import NOT_UNDERSTOOD, OUT_OF_TURNS, information, query_of, read_call
+from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
+from sdar_gym.skills.index.corpus import SUFFIXES
+from sdar_gym.skills.index.manifest import is_index_folder
+
+DATA_VARIABLE = "SDAR_GYM_DATA"
+_FOLDER = "searchqa"
+
+
+class MissingCorpusError(ValueError):
+    """Questions without passages to search in."""
+
+
+class SearchQAEnv(TextEnv):
+    """Search-QA: answer a question by searching passages.
+
+    Task:
+        One question. Search for passages, as often as the turns allow, then answer in a few words. The embedded
+        questions are about a generated world, so that nothing but search can answer them: `one_hop`, `two_hop` (the
+        first passage names what to look up next) and `comparison` (two passages). Real questions are of the type that
+        their set is called: `nq`, `triviaqa`, `popqa`, `hotpotqa`, `2wikimultihopqa`, `musique`, `bamboogle`.
+
+    Observation:
+        At first the question. After a search `<information>`, a JSON object whose `result` holds the passages as
+        `Doc 1: …`, `Doc 2: …`, and `</information>`.
+
+    Action:
+        `<search>query</search>` or `<answer>answer</answer>`. Text around the tags is ignored. What follows the first
+        `</search>` (else `</answer>`) is cut off; of two kinds of tags the search counts, of several pairs the first.
+        Such an action, one with nothing between the tags, and one without tags are not valid, and count as a turn.
+
+    Reward:
+        `success_reward` for an exact match: the answer equals one of the golden answers in lower case, without
+        punctuation, articles and extra space. Else 0. Default 1, as the reference.
+
+    Episode end:
+        Terminated by an answer, right or wrong; truncated after `max_steps` turns (4 as in the published runs). A
+        search in the last turn is not made, since nobody could read what it finds.
+
+    Info:
+        `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`; `admissible_actions` is
+        empty, since actions are open-ended. `data_source` (the set the question is from), `em` and `f1` (0 before the
+        answer; `score` is `em`), `answer` (what was answered, "" before) and `searches` (searches made). Report the
+        scores of real sets by `data_source`, and their unweighted mean with `reward.mean_over_sources`.
+
+    Splits:
+        `train`, `dev`, `test`, those that the questions have; a file's is read off its name. A question that occurs in
+        two splits is left out of the earlier one. The splits of the embedded world ask about different people, novels,
+        companies and towns.
+
+    Arguments:
+        questions: A file or folder of questions: `.jsonl`, `.json` or `.parquet` as FlashRAG, Search-R1, HotpotQA or
+            NQ-open publish them. A relative path that does not exist is looked for in `$SDAR_GYM_DATA/searchqa`.
+            Default: the embedded world.
+        corpus: The passages: a `.jsonl`, `.json` or `.parquet` file of them, or a folder made by `sdar-gym index`.
+            Default: beside the questions, `<name>_corpus` with the same ending; for the embedded world its own.
+        split: The split that `reset()` draws from; default the first that there is.
+        search: Where searches go. `auto`, `bm25s` or `lucene`: an index in this process, shared by all its
+            environments (a folder knows its own). `ray`: a named actor, one for the whole cluster.
+            `http://host:port`: a server such as `sdar-gym serve-search`; `corpus` is not used then.
+        topk: Passages a search shows.
+        holdout: Share of the training questions that becomes the split `test`, for files that have none.
+        max_steps: Turn limit.
+        success_reward: Reward of an exact match.
+        search_timeout: Seconds for one request to a server or an actor.
+        search_retries: Further attempts after a request that failed. When all have failed `step` raises
+            `SearchFailedError`: a failure is never shown as an empty result. The turn did not happen, and the same step
+            can be tried again.
+
+    Differences from the reference:
+        BM25 instead of dense retrieval by default; published figures were made with E5 over wiki-18, so compare with
+        them only with a server of that kind. The score is that of the answer that ends the episode, not of the last
+        answer tags anywhere in the text, passages included. An answer in the last turn counts even after an invalid
+        one. A query is cut after 2,000 characters. An action that is not understood is told so. A search that fails
+        raises; the reference shows its error message as the result. Scores are means over questions, not over batches.
+
+    Version history:
+        v0: first release.
+    """
+
+    def __init__(
+        self,
+        questions: str | os.PathLike[str] | None = None,
+        corpus: str | os.PathLike[str] | None = None,
+        split: str | None = None,
+        search: str = "auto",
+        topk: int = 3,
+        holdout: float = 0.0,
+        max_steps: int = 4,
+        success_reward: float = 1.0,
+        search_timeout: float = 30.0,
+        search_retries: int = 4,
+        render_mode: str | None = None,
+    ):
+        super().__init__(max_steps, render_mode)
+        if topk < 1:
+            raise ValueError(f"topk is how many passages a search shows, at least 1; got {topk}.")
+        self._questions_path = None if questions in (None, EMBEDDED) else _located(questions)
+        self._holdout = holdout
+        spec = RetrieverSpec(search=search, timeout=search_timeout, retries=search_retries)
+        place = None if spec.is_server else _corpus_path(corpus, self._questions_path)
+        self._spec = RetrieverSpec(search, place, search_timeout, search_retries)
+        self._source: QuestionSource | None = None
+        self._retriever: Retriever | None = None
+        self._split = split or self._questions.splits[0]
+        self.task_ids(self._split)  # An unknown split is refused here rather than at the first reset.
+        self._topk = topk
+        self._success_reward = float(success_reward)
+        self._question: Question | None = None
+        self._searches = 0
+
+    @property
+    def question(self) -> Question:
+        """The question of the running episode, with its golden answers.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if self._question is None:
+            raise ValueError("No episode is running: call reset() first.")
+        return self._question
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that the questions have."""
+        return self._questions.splits
+
+    def task_ids(self, split: str | None = None) -> tuple[str, ...]:
+        """The ids of all questions of a split (default: the environment's).
+
+        Raises:
+            TaskNotFoundError: There is no such split.
+        """
+        return self._questions.task_ids(split or self._split)
+
+    def task_type(self, task_id: str) -> str:
+        """The task type of an id.
+
+        Raises:
+            TaskNotFoundError: There is no such question.
+        """
+        return self._questions.load(task_id).task_type
+
+    def task_group(self, task_id: str) -> str:
+        """The question itself, or the things that an embedded question is about.
+
+        Raises:
+            TaskNotFoundError: There is no such question.
+        """
+        return self._questions.load(task_id).group
+
+    @property
+    def _questions(self) -> QuestionSource:
+        if self._source is None:
+            path = self._questions_path
+            self._source = EmbeddedQuestions() if path is None else open_questions(path, self._holdout)
+        return self._source
+
+    def _choose_task(self, options: dict[str, Any]) -> Task:
+        for name, value in options.items():
+            if value is not None and not isinstance(value, str):
+                raise TaskNotFoundError(f"The reset option {name!r} must be a str, got {value!r}.")
+        task_id = options.get("task_id")
+        if task_id is None:
+            ids = self.task_ids(options.get("split"))
+            task_id = ids[int(self.np_random.integers(len(ids)))]
+        self._question = self._questions.load(task_id)
+        return Task(task_id, self._question.task_type, self._question.split, self._question.text)
+
+    def _begin(self, task: Task) -> Turn:
+        self._searches = 0
+        return self._shown(task.goal, True)
+
+    def _act(self, action: str) -> Turn:
+        call = read_call(action)
+        if call.kind == "answer":
+            return self._answered(call.text, call.valid)
+        if call.kind == "none" or not call.text:
+            return self._shown(NOT_UNDERSTOOD, False)
+        if self._turn + 1 >= self.max_steps:
+            return self._shown(OUT_OF_TURNS, call.valid)
+        if self._retriever is None:
+            self._retriever = shared_retriever(self._spec)
+        found = self._retriever.search(query_of(call.text), self._topk)
+        self._searches += 1
+        return self._shown(information(passage.contents for passage in found), call.valid)
+
+    def _answered(self, answer: str, valid: bool) -> Turn:
+        golden = self.question.golden
+        won = exact_match(answer, golden)
+        return Turn(
+            observation="",
+            reward=self._success_reward if won else 0.0,
+            terminated=True,
+            action_valid=valid,
+            admissible_actions=(),
+            score=float(won),
+            won=won,
+            extra=self._extra(float(won), f1(answer, golden), answer),
+        )
+
+    def _shown(self, observation: str, valid: bool) -> Turn:
+        return Turn(observation, 0.0, False, valid, (), 0.0, False, self._extra(0.0, 0.0, ""))
+
+    def _extra(self, em: float, overlap: float, answer: str) -> dict[str, Any]:
+        source = self.question.source
+        return {"data_source": source, "em": em, "f1": overlap, "answer": answer, "searches": self._searches}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Questions and index are found again where this is opened; other processes share their own.
+        return {**self.__dict__, "_source": None, "_retriever": None}
+
+    def close(self) -> None:
+        """Drop the running episode; closing twice is fine. The index stays open for the other environments."""
+        self._question = None
+        self._retriever = None
+        self._ended = True
+
+
+def _located(path: str | os.PathLike[str]) -> str:
+    """The absolute path of data that was named, looked for in `$SDAR_GYM_DATA` too."""
+    place = Path(path).expanduser()
+    root = os.environ.get(DATA_VARIABLE)
+    if not place.is_absolute() and not place.exists() and root and (Path(root) / _FOLDER / place).exists():
+        place = Path(root) / _FOLDER / place
+    # Absolute: the same data after a change of the working directory, and in other processes.
+    return str(place.absolute())
+
+
+def _corpus_path(corpus: str | os.PathLike[str] | None, questions: str | None) -> str | None:
+    if corpus is None and questions is None:
+        return None
+    if corpus == EMBEDDED:
+        return None
+    if corpus is not None:
+        place = Path(_located(corpus))
+        if not place.is_file() and not is_index_folder(place):
+            raise MissingCorpusError(
+                f"There are no passages at {place}: name a file ({', '.join(SUFFIXES)}) or a folder made by "
+                "`sdar-gym index`."
+            )
+        return str(place)
+    beside = _beside(Path(questions or ""))
+    if beside is None:
+        raise MissingCorpusError(
+            f"The questions of {questions} need passages: name them with corpus=PATH, or a server that has them with "
+            "search='http://host:port'."
+        )
+    return str(beside)
+
+
+def _beside(questions: Path) -> Path | None:
+    """The corpus that lies beside a file of questions by its name."""
+    suffix = next((ending for ending in SUFFIXES if questions.name.lower().endswith(ending)), None)
+    if suffix is None:
+        return None
+    stem = questions.name[: -len(suffix)]
+    places = (questions.with_name(f"{stem}_corpus{ending}") for ending in SUFFIXES)
+    return next((place for place in places if place.is_file()), None)

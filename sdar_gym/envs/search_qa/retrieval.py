@@ -1,0 +1,181 @@
+"""Where searches go: an index of the process, an actor of the cluster, or a server, all behind one small contract."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+from typing import Any, Protocol
+
+from sdar_gym.skills.index import BACKENDS, resolve_backend
+from sdar_gym.skills.index.base import DEFAULT_B, DEFAULT_K1
+from sdar_gym.skills.index.corpus import Corpus
+from sdar_gym.skills.index.manifest import FILE, is_index_folder, load_manifest
+from sdar_gym.skills.index.passages import Passage, PassageIndex, index_passages, open_passages
+
+EMBEDDED = "embedded"
+RAY = "ray"
+# A corpus file is held in memory as it is; larger ones belong into an index folder.
+MAX_CORPUS_BYTES = 500_000_000
+# Indices that the process keeps open when nobody asks for them; the least recently used goes first.
+_KEPT = 4
+
+
+class SearchFailedError(RuntimeError):
+    """A search that was not answered, after all retries. The turn did not happen: the same step can be tried again."""
+
+
+class Retriever(Protocol):
+    """Answers a query with passages."""
+
+    def search(self, query: str, k: int) -> list[Passage]:
+        """The best k passages.
+
+        Raises:
+            SearchFailedError: There is no answer. No failure is ever an empty list.
+        """
+        ...
+
+    def info(self) -> dict[str, Any]:
+        """What searches, as plain values for a report."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieverSpec:
+    """All that opens a retriever; small, and the same for who wants the same one.
+
+    Attributes:
+        search: `auto`, `bm25s`, `lucene`, `ray`, or the address of a server.
+        corpus: Absolute path of a corpus file or an index folder; None for the embedded passages.
+        timeout: Seconds for one request to a server or an actor.
+        retries: Further attempts after one that failed.
+    """
+
+    search: str = "auto"
+    corpus: str | None = None
+    timeout: float = 30.0
+    retries: int = 4
+
+    def __post_init__(self) -> None:
+        if self.timeout <= 0 or self.retries < 0:
+            raise ValueError(
+                f"search_timeout has to be positive and search_retries at least 0, got {self.timeout!r} and "
+                f"{self.retries!r}."
+            )
+        if self.search not in (*BACKENDS, RAY) and not self.is_server:
+            raise ValueError(
+                f"Unknown search {self.search!r}; there are {', '.join(BACKENDS)}, {RAY}, and the address of a server "
+                "(http://…)."
+            )
+
+    @property
+    def is_server(self) -> bool:
+        """Whether searches go to a server."""
+        return self.search.startswith(("http://", "https://"))
+
+
+_open: OrderedDict[tuple[Any, ...], Retriever] = OrderedDict()
+_lock = RLock()
+
+
+def shared_retriever(spec: RetrieverSpec) -> Retriever:
+    """The retriever of this process for a spec; environments share it.
+
+    Raises:
+        ValueError: The corpus is not there or damaged, or a backend is not installed.
+        SearchFailedError: The Ray actor cannot be reached.
+    """
+    if spec.is_server:
+        return _shared(("server", spec, os.getpid()), lambda: _server(spec))
+    if spec.search == RAY:
+        return _shared(("ray", spec, os.getpid()), lambda: _actor(spec))
+    return local_index(spec.corpus, spec.search)
+
+
+def local_index(corpus: str | None, search: str = "auto") -> PassageIndex:
+    """The index of this process over a corpus file, an index folder, or the embedded passages.
+
+    Raises:
+        ValueError: The corpus is not there, damaged, too large, or needs another backend.
+    """
+    if corpus is None:
+        backend = resolve_backend(search)
+        return _shared((EMBEDDED, backend, _process(backend)), lambda: _embedded(backend))
+    path = Path(corpus)
+    if is_index_folder(path):
+        # Java does not survive a fork: a child opens its own, or is told why it cannot. Here and below.
+        process = _process(load_manifest(path).backend)
+        return _shared(("folder", search, *_identity(path / FILE), process), lambda: _folder(path, search))
+    source = Corpus(path)
+    size = path.stat().st_size
+    if size > MAX_CORPUS_BYTES:
+        raise ValueError(
+            f"{path} has {size / 1e6:.0f} MB, too much to be held in memory by every process. Index it once: "
+            f"sdar-gym index {path} --output DIR; then name DIR as the corpus, or serve it: sdar-gym serve-search DIR."
+        )
+    backend = resolve_backend(search)
+    about = {"corpus": path.name}
+    return _shared(
+        ("corpus", backend, *_identity(path), _process(backend)), lambda: index_passages(source, backend, about=about)
+    )
+
+
+def _embedded(backend: str) -> PassageIndex:
+    from sdar_gym.envs.search_qa.world import GENERATOR_VERSION, embedded_world
+
+    about = {"corpus": f"{EMBEDDED}-{GENERATOR_VERSION}"}
+    return index_passages(embedded_world().passages, backend, k1=DEFAULT_K1, b=DEFAULT_B, about=about)
+
+
+def _folder(path: Path, search: str) -> PassageIndex:
+    index = open_passages(path)
+    built = index.info()["backend"]
+    if search not in ("auto", built):
+        index.close()
+        raise ValueError(f"{path} was built for {built!r}, not for {search!r}; leave `search` out, or build it again.")
+    return index
+
+
+def _server(spec: RetrieverSpec) -> Retriever:
+    from sdar_gym.envs.search_qa.client import SearchClient
+
+    return SearchClient(spec.search, timeout=spec.timeout, retries=spec.retries)
+
+
+def _actor(spec: RetrieverSpec) -> Retriever:
+    from sdar_gym.envs.search_qa.actor import ActorRetriever
+
+    return ActorRetriever(spec.corpus, timeout=spec.timeout, retries=spec.retries)
+
+
+def _shared(key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    with _lock:
+        if key not in _open:
+            _open[key] = make()
+            while len(_open) > _KEPT:
+                # Not closed: an environment may still search in it; the last one to let go frees it.
+                _open.popitem(last=False)
+        _open.move_to_end(key)
+        return _open[key]
+
+
+def _process(backend: str) -> int:
+    return os.getpid() if backend == "lucene" else 0
+
+
+def _identity(file: Path) -> tuple[str, int, int]:
+    stat = file.stat()
+    return str(file.resolve()), stat.st_size, stat.st_mtime_ns
+
+
+def _renew_lock() -> None:
+    # A thread of the parent may have held it at the fork, and nobody would release it in the child.
+    global _lock
+    _lock = RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

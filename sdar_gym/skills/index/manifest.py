@@ -1,0 +1,80 @@
+"""Says what an index folder holds and how it was made, so that a result can name the index it came from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+FILE = "index.json"
+# Raise when older folders can no longer be read as they are.
+FORMAT = 1
+
+
+class IndexFolderError(ValueError):
+    """A folder that holds no index, a damaged one, or one that this version cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index folder says of itself.
+
+    Attributes:
+        backend: `bm25s` or `lucene`.
+        backend_version: Of the library that built it.
+        k1: BM25 term-frequency saturation.
+        b: BM25 length normalisation.
+        analyzer: How text becomes terms.
+        documents: Number of passages.
+        bytes: Size of the stored passages.
+        corpus: File name of the corpus.
+        corpus_bytes: Its size.
+        corpus_sha256: Hash of its bytes.
+        built_with: Version of sdar-gym.
+        format: Of the folder.
+    """
+
+    backend: str
+    backend_version: str
+    k1: float
+    b: float
+    analyzer: str
+    documents: int
+    bytes: int
+    corpus: str
+    corpus_bytes: int
+    corpus_sha256: str
+    built_with: str
+    format: int = FORMAT
+
+    def save(self, folder: Path) -> None:
+        """Write it into an index folder."""
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def is_index_folder(path: Path) -> bool:
+    """Whether there is a manifest at `path`."""
+    return (path / FILE).is_file()
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """The manifest of an index folder.
+
+    Raises:
+        IndexFolderError: There is none, it is damaged, or its format is another one.
+    """
+    if not is_index_folder(folder):
+        raise IndexFolderError(
+            f"{folder} is no index folder (no {FILE}); build one: sdar-gym index CORPUS --output DIR."
+        )
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise IndexFolderError(
+                f"{folder} has index format {content['format']}, this version reads {FORMAT}; build the index again."
+            )
+        return Manifest(**{field.name: content[field.name] for field in fields(Manifest)})
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, IndexFolderError):
+            raise
+        raise IndexFolderError(f"{folder / FILE} is damaged ({error!r}); build the index again.") from error

@@ -107,7 +107,9 @@ def index(
 @app.command("serve-search")
 def serve_search(
     index: Annotated[Path, typer.Argument(help="A folder made by `sdar-gym index`.")],
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for other machines.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. Other machines: 0.0.0.0, in a trusted network.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 for any free one.")] = 8000,
     topk: Annotated[int, typer.Option(help="Passages a query, where a request does not say.")] = 3,
 ) -> None:

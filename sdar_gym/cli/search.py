@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -62,9 +63,11 @@ def serve_command(index: Path, host: str, port: int, topk: int) -> None:
         raise ValueError(f"topk has to be from 1 to {MAX_TOPK}, got {topk}.")
     console = Console()
     # The port first: opening an index can take a while.
-    listener = _listen(host, port)
-    try:
+    with ExitStack() as closing:
+        listener = _listen(host, port)
+        closing.callback(listener.close)
         passages = open_passages(index)
+        closing.callback(passages.close)
         passages.search("warm", 1)
         shown = f"[{host}]" if ":" in host else host
         console.print(
@@ -72,11 +75,7 @@ def serve_command(index: Path, host: str, port: int, topk: int) -> None:
             highlight=False,
             soft_wrap=True,
         )
-        server = uvicorn.Server(uvicorn.Config(create_app(passages, topk), log_level="warning"))
-        server.run(sockets=[listener])
-        passages.close()
-    finally:
-        listener.close()
+        uvicorn.Server(uvicorn.Config(create_app(passages, topk), log_level="warning")).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -21,7 +21,20 @@ _FOR = ("skin", "hair", "lines", "growth", "loss", "girls", "wear", "room", "off
 _WITH = (
     *("tree", "oil", "hyaluronic acid", "butter", "vitamin c", "spandex", "cotton", "waist", "closure", "sole", "foam"),
     *("support", "sleeve", "toe", "strap", "wood", "leather", "glass", "frame", "nickel", "storage space", "hardware"),
-    *("spring", "ingredients", "flavors", "colors", "bag", "case", "port", "alloy", "fiber", "sound", "zoom", "warranty"),
+    *(
+        "spring",
+        "ingredients",
+        "flavors",
+        "colors",
+        "bag",
+        "case",
+        "port",
+        "alloy",
+        "fiber",
+        "sound",
+        "zoom",
+        "warranty",
+    ),
     *("materials", "fabric", "protector", "protection", "control", "compartment", "rate", "tracking", "vinyl"),
 )
 

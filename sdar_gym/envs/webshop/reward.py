@@ -185,7 +185,12 @@ def match_options_as_published(chosen: Mapping[str, str], wanted: Sequence[tuple
 
 def _pair_as_published(name: str, value: str) -> str:
     # The pair goes through the fuzzy match as Python prints it; brackets and quotes fall away there.
-    return next((colour for colour in COLOURS if colour in (name, value)), str((name, value)))
+    return colour_of_pair(name, value) or str((name, value))
+
+
+def colour_of_pair(name: str, value: str) -> str | None:
+    """The colour that the published code sees in a (name, value) pair: only a part that is a colour word itself."""
+    return next((colour for colour in COLOURS if colour in (name, value)), None)
 
 
 def colour_of(value: str) -> str:

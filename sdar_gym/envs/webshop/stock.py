@@ -64,7 +64,17 @@ OPTION_VALUES: dict[str, tuple[str, tuple[str, ...], int, int]] = {
     "scent": ("scent", ("lavender", "citrus", "unscented", "eucalyptus", "vanilla", "rose", "green tea"), 2, 4),
     "flavor": (
         "flavor name",
-        ("sea salt", "barbecue", "honey", "chocolate", "vanilla", "strawberry", "original", "peanut butter", "cinnamon"),
+        (
+            "sea salt",
+            "barbecue",
+            "honey",
+            "chocolate",
+            "vanilla",
+            "strawberry",
+            "original",
+            "peanut butter",
+            "cinnamon",
+        ),
         2,
         5,
     ),

@@ -6,6 +6,8 @@ import re
 from functools import cache, lru_cache
 from typing import Any
 
+from sdar_gym.skills.index.words import split_words
+
 # Lucene's English stop set, complete.
 # fmt: off
 STOP_WORDS = frozenset({
@@ -13,10 +15,8 @@ STOP_WORDS = frozenset({
     "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
 })
 # fmt: on
-# Unicode word boundaries (UAX #29) for the scripts with spaces: apostrophes, full stops and colons hold a word together
-# between letters, commas and full stops hold a number together between digits.
-_WORD = re.compile(r"\w+(?:(?:(?<=[^\W\d_])['’‘.:·․﹕：﹒＇．](?=[^\W\d_])|(?<=\d)['’‘.,;․﹐﹒﹔，．；](?=\d))\w+)*")
 _POSSESSIVE = re.compile(r"['’＇][sS]$")
+_VOWEL_THEN_CONSONANT = re.compile(r"(?:[aeiou]|(?<=[^aeiou])y)(?:.*[^aeiouy]|y$|.*[aeiou]y)")
 
 
 @cache
@@ -29,14 +29,27 @@ def _stemmer() -> Any:
 @lru_cache(maxsize=1 << 16)
 def _stem(word: str) -> str:
     # Snowball's Porter also strips the s of two-letter words; Lucene's leaves words of that length alone.
-    return word if len(word) <= 2 else _stemmer().stemWord(word)
+    if len(word) <= 2:
+        return word
+    stem = _stemmer().stemWord(word)
+    # Lucene has the two rules that Porter added to his program after the paper: -logi becomes -log, -bli becomes -ble.
+    if stem.endswith("logi") and _VOWEL_THEN_CONSONANT.search(stem[:-4]):
+        return stem[:-1]
+    if stem.endswith("bli") and _VOWEL_THEN_CONSONANT.search(stem[:-3]):
+        return _stemmer().stemWord(stem[:-1] + "e")
+    return stem
+
+
+def _lower(word: str) -> str:
+    # Java lower-cases letter by letter: no final sigma, and a dotted capital I loses its dot.
+    return word.lower() if word.isascii() else word.replace("İ", "i").replace("Σ", "σ").lower()
 
 
 def terms(text: str) -> list[str]:
     """The index terms of a text: words in lower case, without possessive 's and stop words, stemmed (Porter).
 
-    Two things differ from Lucene: emoji and ideographs are no terms of their own here, and a handful of rare words is
-    stemmed differently.
+    Source: Lucene's English analyser as Anserini sets it up. Characters newer than its Unicode tables are no terms
+    there, and may be here.
     """
-    words = (_POSSESSIVE.sub("", word).lower() for word in _WORD.findall(text))
+    words = (_lower(_POSSESSIVE.sub("", word)) for word in split_words(text))
     return [_stem(word) for word in words if word and word not in STOP_WORDS]

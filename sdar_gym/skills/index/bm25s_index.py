@@ -1,7 +1,8 @@
-"""BM25 without Java: the bm25s library, held to the order and the zero-score rule that Lucene has."""
+"""BM25 without Java: postings by the bm25s library, scored with Lucene's numbers down to the rounding."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,12 +20,16 @@ from sdar_gym.skills.index.base import (
     clean_text,
 )
 
+# What bm25s scores with before its scores are replaced; any k1 will do from which the counts can be found again.
+_PLAIN_K1 = 1.0
+
 
 class Bm25sIndex:
     """An index in memory; the model is built on the first search after documents were added.
 
-    Scores differ from Lucene's in the third digit or so, because Lucene keeps document lengths in one byte. Pickles;
-    the receiving process builds the model anew.
+    Documents and scores are Lucene's: its document lengths, which fit in a byte, and its single-precision arithmetic.
+    bm25s alone would differ in the third digit, enough to reorder a third of all result lists. Pickles; the receiving
+    process builds the model anew.
 
     Args:
         docs: Documents to begin with.
@@ -42,6 +47,7 @@ class Bm25sIndex:
         self._terms: dict[str, list[str]] = {}
         self._model: Any = None
         self._ids: np.ndarray = np.empty(0, dtype=object)
+        self._idf: np.ndarray = np.empty(0, dtype=np.float32)
         self._closed = False
         self.add(docs)
 
@@ -59,11 +65,18 @@ class Bm25sIndex:
         model = self._built()
         if model is None:
             return []
-        known = [term for term in terms(clean_text(query)) if term in model.vocab_dict]
+        known = Counter(term for term in terms(clean_text(query)) if term in model.vocab_dict)
         if not known:
             return []
         # Summed in double and rounded to single, as Lucene does: the order of the words cannot break a tie then.
-        scores = model.get_scores(known).astype(np.float32)
+        total = np.zeros(len(self._ids))
+        starts, documents, saturation = model.scores["indptr"], model.scores["indices"], model.scores["data"]
+        for term, times in known.items():
+            at = model.vocab_dict[term]
+            part = slice(starts[at], starts[at + 1])
+            weight = np.float32(times) * self._idf[at]
+            total[documents[part]] += weight - weight / (np.float32(1) + saturation[part])
+        scores = total.astype(np.float32)
         found = np.flatnonzero(scores > 0)
         if len(found) > k:
             # Everything that ties with the k-th place stays in, so that ids and not chance decide who gets it.
@@ -100,8 +113,10 @@ class Bm25sIndex:
                 return None
             import bm25s
 
-            model = bm25s.BM25(k1=self._k1, b=self._b, method="lucene", dtype="float64", backend="numpy")
-            model.index([self._terms[doc_id] for doc_id in ids], create_empty_token=False, show_progress=False)
+            words = [self._terms[doc_id] for doc_id in ids]
+            model = bm25s.BM25(k1=_PLAIN_K1, b=0.0, method="lucene", dtype="float64", backend="numpy")
+            model.index(words, create_empty_token=False, show_progress=False)
+            self._idf = _as_lucene(model, np.array([len(listed) for listed in words]), self._k1, self._b)
             self._ids = np.array(ids, dtype=object)
             self._model = model
         return self._model
@@ -112,3 +127,39 @@ class Bm25sIndex:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None}
+
+
+def _as_lucene(model: Any, lengths: np.ndarray, k1: float, b: float) -> np.ndarray:
+    """Replace the scores in a bm25s model by how often each term occurs, over Lucene's length norm.
+
+    Source: Lucene 9, BM25Similarity and SmallFloat; the arithmetic is in single precision where Lucene's is.
+
+    Args:
+        model: Built with k1 = `_PLAIN_K1` and b = 0.
+        lengths: Terms per document.
+        k1: BM25 term-frequency saturation.
+        b: BM25 length normalisation.
+
+    Returns:
+        The inverse document frequency of each term, in the order of the vocabulary.
+    """
+    starts = np.asarray(model.scores["indptr"], dtype=np.int64)
+    with_term = np.diff(starts)
+    idf = np.log(1 + (len(lengths) - with_term + 0.5) / (with_term + 0.5))
+    # bm25s keeps idf * count / (count + k1) and no counts.
+    share = model.scores["data"] / np.repeat(idf, with_term)
+    counts = np.rint(_PLAIN_K1 * share / (1 - share)).astype(np.float32)
+    average = np.float32(lengths.sum() / len(lengths))
+    one, k1, b = np.float32(1), np.float32(k1), np.float32(b)
+    with np.errstate(divide="ignore"):
+        norm = one / (k1 * ((one - b) + b * stored_lengths(lengths).astype(np.float32) / average))
+    model.scores["data"] = counts * norm[model.scores["indices"]]
+    return idf.astype(np.float32)
+
+
+def stored_lengths(lengths: np.ndarray) -> np.ndarray:
+    """Document lengths as Lucene remembers them in one byte: exact below 40, then the highest four bits."""
+    beyond = np.maximum(lengths - 24, 0)
+    # frexp gives the number of bits of a whole number.
+    shift = np.maximum(np.frexp(beyond.astype(np.float64))[1] - 4, 0)
+    return np.where(lengths < 24, lengths, 24 + ((beyond >> shift) << shift))

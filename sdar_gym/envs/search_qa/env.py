@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,13 @@ class SearchQAEnv(TextEnv):
             raise ValueError(f"topk is how many passages a search shows, at least 1; got {topk}.")
         self._questions_path = None if questions in (None, EMBEDDED) else _located(questions)
         self._holdout = holdout
-        spec = RetrieverSpec(search=search, timeout=search_timeout, retries=search_retries)
-        place = None if spec.is_server else _corpus_path(corpus, self._questions_path)
-        self._spec = RetrieverSpec(search, place, search_timeout, search_retries)
         self._source: QuestionSource | None = None
-        self._retriever: Retriever | None = None
         self._split = split or self._questions.splits[0]
         self.task_ids(self._split)  # An unknown split is refused here rather than at the first reset.
+        spec = RetrieverSpec(search=search, timeout=search_timeout, retries=search_retries)
+        place = None if spec.is_server else _corpus_path(corpus, self._questions_path)
+        self._spec = replace(spec, corpus=place)
+        self._retriever: Retriever | None = None
         self._topk = topk
         self._success_reward = float(success_reward)
         self._question: Question | None = None

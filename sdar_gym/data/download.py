@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 
 from sdar_gym.data.files import (
-    CHUNK,
     DataError,
     Expected,
     Report,
@@ -143,7 +142,7 @@ def _one_try(client: httpx.Client, url: str, part: Path, expected: Expected, rep
         done = start
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
-            for chunk in response.iter_bytes(CHUNK):
+            for chunk in response.iter_bytes():
                 file.write(chunk)
                 done += len(chunk)
                 if total is not None and done > total:

@@ -49,6 +49,7 @@ def unpack(archive: Path, folder: Path, single: str = "") -> list[str]:
     """
     written = []
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with _members(archive) as members:
             if single:
                 first = next(members, None)

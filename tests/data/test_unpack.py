@@ -1,0 +1,125 @@
+"""Archives: the kinds that are known, and those that try to get out of the folder."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sdar_gym.data.files import DataError
+from sdar_gym.data.unpack import unpack
+
+MEMBERS = {"json_2.1.1/train/a/game.tw-pddl": b"one", "json_2.1.1/valid/b": b"", "top": b"x" * 100_000}
+
+
+def make_zip(path: Path, members: dict[str, bytes] = MEMBERS, mode: int = 0) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in members.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = mode << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, body)
+    return path
+
+
+def make_tar(path: Path, members: dict[str, bytes] = MEMBERS, how: str = "w:gz", kind: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, how) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for name, body in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.type, entry.linkname = len(body), kind, "/etc/passwd"
+            archive.addfile(entry, io.BytesIO(body))
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("how", ["zip", "w", "w:gz", "w:xz", "w:bz2"])
+def test_every_kind_is_told_by_its_content_and_unpacked_twice_alike(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "misnamed.jsonl.gz"
+    archive = make_zip(path) if how == "zip" else make_tar(path, how=how)
+    out = tmp_path / "out"
+    out.mkdir()
+    for _ in range(2):
+        assert sorted(unpack(archive, out)) == sorted(MEMBERS)
+        assert contents(out) == MEMBERS
+
+
+def test_a_gzip_file_and_a_tar_of_one_file_are_told_apart(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "wiki.jsonl.gz", tmp_path / "other.jsonl.gz"
+    plain.write_bytes(gzip.compress(b'{"id": 1}\n' * 1000))
+    make_tar(packed, {"data00/somebody/wiki_dump.jsonl": b'{"id": 1}\n' * 1000})
+    for archive in (plain, packed):
+        assert unpack(archive, tmp_path, "wiki-18.jsonl") == ["wiki-18.jsonl"]
+        assert (tmp_path / "wiki-18.jsonl").read_bytes() == b'{"id": 1}\n' * 1000
+        (tmp_path / "wiki-18.jsonl").unlink()
+    assert not (tmp_path / "data00").exists()
+    with pytest.raises(DataError, match=r"holds several files where one is expected"):
+        unpack(make_zip(tmp_path / "many.zip"), tmp_path, "wiki-18.jsonl")
+    with pytest.raises(DataError, match=r"is empty"):
+        unpack(make_zip(tmp_path / "none.zip", {}), tmp_path, "wiki-18.jsonl")
+
+
+@pytest.mark.parametrize("name", ["../out", "a/../../out", "/tmp/out", "..\\out", "C:out", "a/..", "ok/\\..\\..\\x"])
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_a_path_that_leads_out_is_refused(tmp_path: Path, name: str, make: object) -> None:
+    folder = tmp_path / "deep" / "folder"
+    folder.mkdir(parents=True)
+    archive = make(tmp_path / "evil", {name: b"evil"})  # pyright: ignore[reportCallIssue]
+    with pytest.raises(DataError, match=r"would lead out of the folder"):
+        unpack(archive, folder)
+    assert contents(tmp_path) == {"evil": archive.read_bytes()}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    with pytest.raises(DataError, match=r"'link', which is no plain file"):
+        unpack(make_tar(tmp_path / "evil.tar", {"link": b""}, kind=kind), tmp_path)
+    with pytest.raises(DataError, match=r"'link', which is no plain file"):
+        unpack(make_zip(tmp_path / "evil.zip", {"link": b"/etc/passwd"}, stat.S_IFLNK | 0o777), tmp_path)
+    assert not (tmp_path / "link").exists()
+
+
+def test_a_link_that_stands_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.mkdir()
+    folder.mkdir()
+    (folder / "json_2.1.1").symlink_to(outside)
+    with pytest.raises(DataError, match=r"would be written outside .*: a link stands in the way"):
+        unpack(make_zip(tmp_path / "a.zip"), folder)
+    assert contents(outside) == {}
+
+
+def test_modes_of_the_archive_are_not_taken_over(tmp_path: Path) -> None:
+    unpack(make_zip(tmp_path / "a.zip", {"run": b"#!"}, stat.S_IFREG | 0o4777), tmp_path)
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) & 0o7111 == 0
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_a_damaged_archive_says_so_and_leaves_no_half_file(tmp_path: Path, make: object) -> None:
+    archive = make(tmp_path / "a", {"top": os.urandom(100_000)})  # pyright: ignore[reportCallIssue]
+    whole = archive.read_bytes()
+    for damaged in (whole[:-5000], whole[:50_000] + b"\x00" * 1000 + whole[51_000:]):
+        archive.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"cannot be unpacked: .*Delete it and fetch it again"):
+            unpack(archive, tmp_path / "out")
+        assert contents(tmp_path / "out") == {}
+    archive.write_bytes(b"no archive at all")
+    with pytest.raises(DataError, match=r"is no archive that is known here"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = make_zip(tmp_path / "bomb.zip", {"zeros": b"\0" * 60_000_000})
+    assert bomb.stat().st_size < 100_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 100_000_000))  # pyright: ignore
+    with pytest.raises(DataError, match=r"Unpacking bomb.zip needs 60 MB"):
+        unpack(bomb, tmp_path / "out")

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.generator import GeneratedSource, task_type_of
-from sdar_gym.envs.alfworld.sources import SPLITS, GameSource, load_cached, open_source
+from sdar_gym.envs.alfworld.layout import SPLITS, GameSource
+from sdar_gym.envs.alfworld.reward import goal_conditions
+from sdar_gym.envs.alfworld.sources import load_cached, open_source
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
 from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
+from sdar_gym.extras import require
+
+if TYPE_CHECKING:
+    from sdar_gym.envs.alfworld.reference import ReferenceEngine
 
 # The word that stands for the generator where a path to real games could stand.
 GENERATED = "generated"
+GOALS = ("templated", "human")
+BACKENDS = ("native", "textworld")
 
 
 class ALFWorldEnv(TextEnv):
@@ -38,7 +48,9 @@ class ALFWorldEnv(TextEnv):
         Terminated when won; truncated after `max_steps` turns (50 as in the published runs).
 
     Info:
-        `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`.
+        `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`, and
+        `goal_condition_rate`: the share of ALFRED's goal conditions that hold now, 1 exactly when won (on the
+        `textworld` backend, which does not show its state, 0 or 1).
 
     Splits:
         `train`, `valid_seen`, `valid_unseen`: the official folders of real games. Generated games have the same three:
@@ -52,9 +64,14 @@ class ALFWorldEnv(TextEnv):
         scene: Size of generated rooms, `full` or `small`.
         max_steps: Turn limit.
         success_reward: Reward of winning.
+        goals: `templated` for the task sentence of the game, `human` for one that a person wrote (from the
+            `traj_data.json` beside a real game). Which one follows from the task id; `<task id>#2` asks for the third.
+        backend: `native`, or `textworld` for ALFWorld's own engine (extra `alfworld`): a thousandfold slower, and it
+            runs code that is in the game file. For checks.
 
     Differences from the reference:
         Only the engine: no planner, no expert plans in `info`. The grammar inside a game file is never evaluated.
+        Human goals are taken as they were written, white space apart.
 
     Version history:
         v0: first release.
@@ -68,6 +85,8 @@ class ALFWorldEnv(TextEnv):
         scene: str = "full",
         max_steps: int = 50,
         success_reward: float = 1.0,
+        goals: Literal["templated", "human"] = "templated",
+        backend: Literal["native", "textworld"] = "native",
         render_mode: str | None = None,
     ):
         super().__init__(max_steps, render_mode)
@@ -76,12 +95,23 @@ class ALFWorldEnv(TextEnv):
             raise ValueError(f"Unknown ALFWorld task type(s) {unknown}; choose from {', '.join(TASK_TYPES)}.")
         if split not in SPLITS:
             raise TaskNotFoundError(f"Unknown split {split!r}; ALFWorld has {', '.join(SPLITS)}.")
+        if goals not in GOALS:
+            raise ValueError(f"Unknown goals {goals!r}; choose one of {', '.join(GOALS)}.")
+        if backend not in BACKENDS:
+            raise ValueError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
+        if backend == "textworld":
+            require("alfworld", "The backend 'textworld'")
+            if goals == "human":
+                raise ValueError("The backend 'textworld' plays the game files as they are; goals='human' is native.")
         self._source = game_source(games, scene)
+        self._human_goals = goals == "human"
+        self._backend = backend
         self._split = split
         self._task_types = frozenset(task_types or TASK_TYPES)
         self._success_reward = float(success_reward)
         self._choices: dict[str, tuple[str, ...]] = {}
-        self._engine: Engine | None = None
+        self._game: Game | None = None
+        self._engine: Engine | ReferenceEngine | None = None
         self.task_ids(split)  # An empty split is refused here rather than at the first reset.
 
     @property
@@ -91,9 +121,9 @@ class ALFWorldEnv(TextEnv):
         Raises:
             ValueError: There is none.
         """
-        if self._engine is None:
+        if self._game is None:
             raise ValueError("No game is running: call reset() first.")
-        return self._engine.game
+        return self._game
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -129,6 +159,13 @@ class ALFWorldEnv(TextEnv):
             return task_type_of(task_id)
         return load_cached(self._source, task_id).task_type
 
+    def task_group(self, task_id: str) -> str:
+        """The floor plan of a real game; of valid_seen, which plays in train's floor plans by design, the game."""
+        parts = task_id.partition("#")[0].split("/")
+        if isinstance(self._source, GeneratedSource) or parts[0] == "valid_seen":
+            return "/".join(parts)
+        return f"floor plan {parts[1].rsplit('-', 1)[-1]}"
+
     def _choose_task(self, options: dict[str, Any]) -> Task:
         task_id = options.get("task_id")
         for name, value in options.items():
@@ -137,12 +174,38 @@ class ALFWorldEnv(TextEnv):
         if task_id is None:
             ids = self.task_ids(options.get("split"))
             task_id = ids[int(self.np_random.integers(len(ids)))]
-        game = load_cached(self._source, task_id)
+        game = self._load(task_id)
         split = next((split for split in SPLITS if split in task_id.split("/")[:2]), self._split)
         return Task(game.task_id, game.task_type, split, game.task)
 
+    def _load(self, task_id: str) -> Game:
+        if not self._human_goals:
+            return load_cached(self._source, task_id)
+        game_id, hash_sign, number = task_id.partition("#")
+        game, sentences = load_cached(self._source, game_id), self._source.human_goals(game_id)
+        if not sentences:
+            raise TaskNotFoundError(
+                f"{game_id!r} has no goals written by people: no traj_data.json with annotations is beside the game. "
+                "Use goals='templated', or get ALFRED's json_2.1.0 data."
+            )
+        # Without a number the id itself chooses, so that an id is one episode whatever was played before.
+        chosen = int(number) if number.isdecimal() else zlib.crc32(game_id.encode()) % len(sentences)
+        if (hash_sign and not number.isdecimal()) or chosen >= len(sentences):
+            raise TaskNotFoundError(
+                f"{task_id!r}: {game_id} has {len(sentences)} human goals, #0 to #{len(sentences) - 1}."
+            )
+        return replace(game, task_id=f"{game_id}#{chosen}", task=sentences[chosen])
+
     def _begin(self, task: Task) -> Turn:
-        self._engine = Engine(load_cached(self._source, task.task_id))
+        self.close()
+        self._ended = False
+        self._game = self._load(task.task_id)
+        if self._backend == "textworld":
+            from sdar_gym.envs.alfworld.reference import ReferenceEngine
+
+            self._engine = ReferenceEngine(next(iter(self._source.files([task.task_id])))[1])
+        else:
+            self._engine = Engine(self._game)
         return self._turn_after(self._engine.intro(), True)
 
     def _act(self, action: str) -> Turn:
@@ -153,6 +216,7 @@ class ALFWorldEnv(TextEnv):
         engine = self._engine
         assert engine is not None
         won = engine.won
+        met, conditions = goal_conditions(engine) if isinstance(engine, Engine) else (int(won), 1)
         return Turn(
             observation=observation,
             reward=self._success_reward if won else 0.0,
@@ -161,6 +225,7 @@ class ALFWorldEnv(TextEnv):
             admissible_actions=engine.admissible(),
             score=float(won),
             won=won,
+            extra={"goal_condition_rate": met / conditions},
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,6 +234,8 @@ class ALFWorldEnv(TextEnv):
 
     def close(self) -> None:
         """Drop the running episode; closing twice is fine."""
+        if self._engine is not None and not isinstance(self._engine, Engine):
+            self._engine.close()
         self._engine = None
         self._ended = True
 

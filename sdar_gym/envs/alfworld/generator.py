@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from random import Random
 
+from sdar_gym.envs.alfworld.layout import SPLITS
 from sdar_gym.envs.alfworld.scenes import (
     SCENE_SIZES,
     SceneSize,
@@ -21,7 +22,6 @@ from sdar_gym.envs.alfworld.scenes import (
     statistics,
     weighted,
 )
-from sdar_gym.envs.alfworld.sources import SPLITS
 from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game, Goal, game_from_json
 from sdar_gym.envs.text_env import TaskNotFoundError
@@ -73,6 +73,10 @@ class GeneratedSource:
     def load(self, task_id: str) -> Game:
         """Generate the game of this id."""
         return generate_game(task_id)
+
+    def human_goals(self, task_id: str) -> tuple[str, ...]:
+        """Nobody has written about generated games."""
+        return ()
 
     def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
         """The games written as files.

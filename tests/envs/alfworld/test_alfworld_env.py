@@ -16,7 +16,7 @@ import sdar_gym.envs
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.alfworld.env import ALFWorldEnv
 from sdar_gym.envs.alfworld.generator import generate_game
-from sdar_gym.envs.alfworld.sources import MissingGamesError
+from sdar_gym.envs.alfworld.layout import MissingGamesError
 from sdar_gym.envs.alfworld.world import TASK_TYPES
 
 ENV_ID = "sdar/ALFWorld-v0"
@@ -62,6 +62,7 @@ def test_a_walkthrough_wins_with_its_last_step() -> None:
         "score": 0.0,
         "won": False,
         "turn": 0,
+        "goal_condition_rate": 0.0,
     }
     steps = [env.step(command) for command in game.walkthrough]
     assert [step[1] for step in steps] == [0.0] * 5 + [10.0]

@@ -20,8 +20,9 @@ from sdar_gym.envs.alfworld.generator import (
     generate_game,
     task_type_of,
 )
+from sdar_gym.envs.alfworld.layout import SPLITS
 from sdar_gym.envs.alfworld.scenes import SCENE_SIZES, floor_plans, statistics
-from sdar_gym.envs.alfworld.sources import SPLITS, open_source
+from sdar_gym.envs.alfworld.sources import open_source
 from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game, GameFormatError, game_from_json
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from sdar_gym.envs import TaskNotFoundError
-from sdar_gym.envs.alfworld import sources
-from sdar_gym.envs.alfworld.sources import MissingGamesError, load_cached, open_source
+from sdar_gym.envs.alfworld import archives
+from sdar_gym.envs.alfworld.layout import MissingGamesError
+from sdar_gym.envs.alfworld.sources import load_cached, open_source
 from sdar_gym.envs.alfworld.world import GameFormatError
 
 ID = "train/fetch/trial_1"
@@ -25,9 +26,9 @@ OTHER_ID = "train/fetch/trial_2"
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of compiled archives of this test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    sources._open_archive_as.cache_clear()
+    archives._open_as.cache_clear()
     yield tmp_path / "cache" / "sdar_gym" / "alfworld"
-    sources._open_archive_as.cache_clear()
+    archives._open_as.cache_clear()
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_an_archive_is_compiled_once(pack: Callable[..., Path], cache: Path) -> 
     # Whoever reads this reads the compiled file, not the archive.
     compiled.write_bytes(compiled.read_bytes().replace(ID.encode(), b"train/compiled/trial_1"))
     assert open_source(archive).task_ids("train") == (ID,)  # still in memory
-    sources._open_archive_as.cache_clear()
+    archives._open_as.cache_clear()
     assert open_source(archive).task_ids("train") == ("train/compiled/trial_1",)
     assert list(cache.iterdir()) == [compiled]
 

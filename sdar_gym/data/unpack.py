@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import shutil
 import stat
@@ -24,6 +26,7 @@ _DAMAGED = (
     tarfile.TarError,
     gzip.BadGzipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     NotImplementedError,
     RuntimeError,
@@ -83,12 +86,21 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
             yield _zip_members(archive, opened)
     elif tarfile.is_tarfile(archive):
         # Read as a stream: what comes first can be written before the rest is looked at.
-        with tarfile.open(archive, "r|*") as opened:
+        with _decompressed(archive, magic) as stream, tarfile.open(fileobj=stream, mode="r|") as opened:
             yield _tar_members(archive, opened)
+            while stream.read(1 << 20):  # The checksum of the whole stands at its end, behind what tarfile reads.
+                pass
     elif magic.startswith(b"\x1f\x8b"):
         yield iter([(archive.stem, 0, lambda: cast(IO[bytes], gzip.GzipFile(archive, "rb")))])
     else:
         raise DataError(f"{archive} is no archive that is known here: zip, tar or gzip. Delete it and fetch it again.")
+
+
+def _decompressed(archive: Path, magic: bytes) -> IO[bytes]:
+    for start, opener in ((b"\x1f\x8b", gzip.open), (b"\xfd7zX", lzma.open), (b"BZh", bz2.open)):
+        if magic.startswith(start):
+            return cast(IO[bytes], opener(archive, "rb"))
+    return archive.open("rb")
 
 
 def _zip_members(archive: Path, opened: zipfile.ZipFile) -> Iterator[Member]:

@@ -36,7 +36,7 @@ def test_two_things_count_only_in_the_same_place(make_kitchen: Callable[..., Gam
     assert goal_conditions(engine) == (1, 2)  # A mug stands in cabinet 1.
     play(engine, *FETCH_MUG, "go to cabinet 2", "open cabinet 2", "move mug 1 to cabinet 2")
     assert goal_conditions(engine) == (1, 2)
-    play(engine, "take mug 1 from cabinet 2", "go to cabinet 1", "move mug 1 to cabinet 1")
+    play(engine, "take mug 1 from cabinet 2", "go to cabinet 1", "open cabinet 1", "move mug 1 to cabinet 1")
     assert goal_conditions(engine) == (2, 2)
     assert engine.won
 

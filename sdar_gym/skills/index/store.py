@@ -69,29 +69,22 @@ class DiskStore:
     """
 
     def __init__(self, folder: Path):
-        self._closing = ExitStack()
         try:
             offsets = np.fromfile(folder / _OFFSETS, _OFFSET_TYPE, 1)
             if (folder / _OFFSETS).stat().st_size % _OFFSET_TYPE.itemsize or not len(offsets):
                 raise StoreError(f"{folder / _OFFSETS} is cut off; build the index again.")
             self._offsets = np.memmap(folder / _OFFSETS, _OFFSET_TYPE, "r")
-            file = self._closing.enter_context((folder / _DOCUMENTS).open("rb"))
             size = (folder / _DOCUMENTS).stat().st_size
             if int(self._offsets[-1]) != size:
                 raise StoreError(
-                    f"{folder / _DOCUMENTS} has {size} bytes, its offsets say {int(self._offsets[-1])}; build the "
-                    "index again."
+                    f"{folder / _DOCUMENTS} has {size} bytes, its offsets say {int(self._offsets[-1])}; build "
+                    "the index again."
                 )
-            # An empty file cannot be mapped.
-            self._bytes = (
-                self._closing.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else b""
-            )
+            # A mapping outlives its file; an empty file has none.
+            with (folder / _DOCUMENTS).open("rb") as file:
+                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         except OSError as error:
-            self._closing.close()
             raise StoreError(f"The passages of {folder} cannot be read: {error}.") from error
-        except StoreError:
-            self._closing.close()
-            raise
 
     def __getitem__(self, row: int) -> Document:
         if not 0 <= row < len(self):
@@ -106,8 +99,9 @@ class DiskStore:
         return (self[row] for row in range(len(self)))
 
     def close(self) -> None:
-        """Unmap the files; closing twice is fine."""
-        self._closing.close()
+        """Unmap the passages; closing twice is fine."""
+        if isinstance(self._bytes, mmap.mmap):
+            self._bytes.close()
 
 
 class StoreWriter:

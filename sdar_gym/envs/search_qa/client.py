@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import weakref
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,6 +63,9 @@ class SearchClient:
             trust_env=parts.hostname not in ("localhost", "127.0.0.1", "::1"),
         )
 
+        # Environments come and go and share the client; the connections go with the last of them.
+        self.close = weakref.finalize(self, self._client.close)
+
     def search(self, query: str, k: int) -> list[Passage]:
         """The best k passages for a query.
 
@@ -85,10 +89,6 @@ class SearchClient:
     def info(self) -> dict[str, Any]:
         """The address."""
         return {"backend": "server", "url": self.url}
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def _ask(self, query: str, k: int) -> list[Passage]:
         form = {"query": query} if self._one_query else {"queries": [query]}

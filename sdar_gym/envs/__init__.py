@@ -37,3 +37,9 @@ def register_builtin() -> None:
         prompt="sdar_gym.envs.search_qa.prompt:TEMPLATES",
         expert="sdar_gym.envs.search_qa.expert:Expert",
     )
+    register(
+        "sdar/WebShop-v0",
+        "sdar_gym.envs.webshop.env:WebShopEnv",
+        prompt="sdar_gym.envs.webshop.prompt:TEMPLATES",
+        expert="sdar_gym.envs.webshop.expert:Expert",
+    )

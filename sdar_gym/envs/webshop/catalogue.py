@@ -17,7 +17,9 @@ from sdar_gym.skills.index import Document, SearchIndex, open_index, resolve_bac
 SPLITS = ("train", "valid", "test")
 # Shares of the products, in the order of SPLITS.
 _SHARES = (0.8, 0.9, 1.0)
+# Queries are kept with what they found; very long ones, which a model may send, are not.
 _CACHED_QUERIES = 4096
+_LONGEST_CACHED = 500
 
 
 def split_of(asin: str) -> str:
@@ -43,7 +45,7 @@ class Shelf:
 
     def search(self, query: str, k: int) -> tuple[str, ...]:
         """Ids of the best products for a query, at most k."""
-        return self._cached(query, k)
+        return self._cached(query, k) if len(query) <= _LONGEST_CACHED else self._find(query, k)
 
     def _find(self, query: str, k: int) -> tuple[str, ...]:
         return tuple(hit.id for hit in self.index.search(query, k) if hit.id in self.products)

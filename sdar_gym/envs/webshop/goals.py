@@ -191,7 +191,7 @@ class ReferenceGoals:
         return [sum(1 / seen[a] for a in goal.attributes) / len(goal.attributes) for goal in self.goals]
 
     def draw(self, rng: Random) -> int:
-        """A position in `order`, drawn as the reference draws one (the first is never drawn, the last twice as often)."""
+        """A position in `order`, drawn as the reference draws one: never the first, the last twice as often."""
         if not self._cumulative:
             weights = self.weights()
             self._cumulative = list(itertools.accumulate((weights[at] for at in self.order), initial=0.0))

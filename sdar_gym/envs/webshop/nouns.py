@@ -17,13 +17,13 @@ _WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
 # Words that say how things belong together and not what a thing is; titles hold few others that are no nouns.
 _FUNCTION_WORDS = frozenset({
     "a", "about", "above", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "before",
-    "between", "both", "but", "by", "can", "could", "do", "does", "down", "each", "every", "few", "for", "from", "had",
-    "has", "have", "he", "her", "here", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "less", "many",
-    "may", "me", "more", "most", "much", "must", "my", "no", "nor", "not", "of", "off", "on", "once", "one", "only",
-    "or", "other", "our", "out", "over", "own", "per", "please", "same", "she", "should", "so", "some", "such", "than",
-    "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under",
-    "until", "up", "upon", "us", "very", "via", "was", "we", "were", "what", "when", "where", "which", "while", "who",
-    "whole", "why", "will", "with", "within", "without", "would", "you", "your",
+    "between", "both", "but", "by", "can", "could", "do", "does", "down", "each", "every", "few", "for", "from",
+    "had", "has", "have", "he", "her", "here", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just",
+    "less", "many", "may", "me", "more", "most", "much", "must", "my", "no", "nor", "not", "of", "off", "on", "once",
+    "one", "only", "or", "other", "our", "out", "over", "own", "per", "please", "same", "she", "should", "so", "some",
+    "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through",
+    "to", "too", "under", "until", "up", "upon", "us", "very", "via", "was", "we", "were", "what", "when", "where",
+    "which", "while", "who", "whole", "why", "will", "with", "within", "without", "would", "you", "your",
 })
 # fmt: on
 
@@ -55,8 +55,8 @@ def noun_source(name: str) -> Nouns:
     installed = find_spec("spacy") is not None and find_spec(SPACY_MODEL) is not None
     if name == "spacy" and not installed:
         raise ValueError(
-            f"title_nouns='spacy' needs spaCy and its model: pip install spacy && python -m spacy download {SPACY_MODEL}. "
-            "title_nouns='words' works without."
+            "title_nouns='spacy' needs spaCy and its model: pip install spacy && python -m spacy download "
+            f"{SPACY_MODEL}. title_nouns='words' works without."
         )
     return spacy_nouns if installed and name != "words" else words_as_nouns
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from sdar_gym.envs.webshop.catalogue import Shelf
 
 SEARCH_HITS = 50
-_ACTION = re.compile(r"(.+)\[(.+)\]")
 # The reference tells pages apart by the first of these names in the address, which holds the query too.
 _PAGE_NAMES = ("search_results", "item_page", "item_sub_page", "done")
 _SUB_PAGES = {name.lower(): name for name in (*SUB_PAGES, ATTRIBUTES)}
@@ -38,11 +36,14 @@ _SUB_PAGES = {name.lower(): name for name in (*SUB_PAGES, ATTRIBUTES)}
 def split_action(action: str) -> tuple[str, str | None]:
     """Name and argument of an action such as `search[red shoes]`; the argument is None if it has not that form.
 
-    Greedy and anchored at the start, as in the reference: what follows the last bracket is ignored, a line break ends
-    the match, and `search[a[b]c]` has the name `search[a`.
+    The last opening bracket with a closing one behind it counts, as in the reference: what follows the last bracket is
+    ignored, a line break ends the action, and `search[a[b]c]` has the name `search[a`.
     """
-    match = _ACTION.match(action)
-    return (match[1], match[2]) if match else (action, None)
+    # The reference's regular expression, (.+)\[(.+)\], without the time that it takes on a million brackets.
+    line = action.partition("\n")[0]
+    closing = line.rfind("]")
+    opening = line.rfind("[", 1, max(closing - 1, 0))
+    return (line[:opening], line[opening + 1 : closing]) if opening > 0 else (action, None)
 
 
 class ShopError(Exception):
@@ -72,7 +73,7 @@ class Session:
         name: The reference's name of the session, part of the page's address.
         page: What is shown.
         kind: `search_results`, `item_page`, `item_sub_page`, or "" for the search page.
-        keywords, number, asin, options: The running query, its page number, the product and the chosen options.
+        query, number, asin, options: The running query, its page number, the product and the chosen options.
     """
 
     instruction: str
@@ -83,7 +84,7 @@ class Session:
     name: str = "0"
     page: Page = field(init=False)
     kind: str = field(init=False, default="")
-    keywords: list[str] | None = field(init=False, default=None)
+    query: str | None = field(init=False, default=None)
     number: int | None = field(init=False, default=None)
     asin: str | None = field(init=False, default=None)
     options: dict[str, str] = field(init=False, default_factory=dict)
@@ -108,9 +109,9 @@ class Session:
         name, argument = split_action(action)
         argument = argument.lower() if argument is not None else None
         if name == "search" and argument:
-            self._search(argument.split(" "), 1)
+            self._search(argument, 1)
             return "done"
-        if name == "click" and argument in self.page.clicks and argument != "search":
+        if name == "click" and argument is not None and argument in self.page.clicks and argument != "search":
             return self._click(argument)
         return "nothing"
 
@@ -122,11 +123,11 @@ class Session:
         if name == BACK.lower():
             self._start()
         elif name == NEXT.lower() and kind == "search_results":
-            self._search(self._words(), self._number() + 1)
+            self._search(self.query or "", self._number() + 1)
         elif name == PREVIOUS.lower() and kind == "search_results":
-            self._search(self._words(), self._number() - 1)
+            self._search(self.query or "", self._number() - 1)
         elif name == PREVIOUS.lower() and kind == "item_page":
-            self._search(self._words(), self._number())
+            self._search(self.query or "", self._number())
         elif name in _SUB_PAGES:
             product = self._product()
             self.page = sub_page(self.instruction, product, _SUB_PAGES[name])
@@ -137,17 +138,19 @@ class Session:
 
     def _start(self) -> None:
         self.page = search_page(self.instruction, compat=self.compat)
-        self.kind, self.keywords, self.number, self.asin, self.options = "", None, None, None, {}
+        self.kind, self.query, self.number, self.asin, self.options = "", None, None, None, {}
 
-    def _search(self, words: list[str], number: int) -> None:
-        self.number, self.keywords, self.asin, self.options = number, words, None, {}
-        hits = self._found(words)
+    def _search(self, query: str, number: int) -> None:
+        self.number, self.query, self.asin, self.options = number, query, None, {}
+        hits = self._found(query)
         window = hits[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
         products = [self.shelf.products[asin] for asin in window]
         self.page = results_page(self.instruction, products, number, len(hits), compat=self.compat)
         self._at("search_results", f"{self._joined()}/{number}")
 
-    def _found(self, words: list[str]) -> Sequence[str]:
+    def _found(self, query: str) -> Sequence[str]:
+        # The reference splits a query at single blanks and joins it again.
+        words = query.split(" ", 2) if self.compat else [query]
         if self.compat and words[0] == "<r>":
             everything = self.shelf.order
             if len(everything) < SEARCH_HITS:
@@ -160,9 +163,9 @@ class Session:
                 raise ShopError("IndexError", "list index out of range")
             return [a for a in self.shelf.order if self.shelf.products[a].category == words[1].strip()]
         if self.compat and words[0] == "<q>":
-            query = " ".join(words[1:]).strip()
-            return [a for a in self.shelf.order if self.shelf.products[a].query == query]
-        return self.shelf.search(" ".join(words), SEARCH_HITS)
+            wanted = query.partition(" ")[2].strip()
+            return [a for a in self.shelf.order if self.shelf.products[a].query == wanted]
+        return self.shelf.search(query, SEARCH_HITS)
 
     def _item(self, name: str) -> None:
         click = self.page.clicks[name]
@@ -175,7 +178,7 @@ class Session:
         self._at("item_page", f"{self.asin}/{self._joined()}/{self.number}/{json.dumps(self.options)}")
 
     def _product(self) -> Product:
-        if self.asin not in self.shelf.products:
+        if self.asin is None or self.asin not in self.shelf.products:
             # After a failed search the reference still shows a product page, but has lost the product.
             raise ShopError("KeyError", repr(self.asin))
         return self.shelf.products[self.asin]
@@ -185,11 +188,8 @@ class Session:
         where = f"{kind}/{self.name}/{address}" if self.compat else kind
         self.kind = next(name for name in _PAGE_NAMES if name in where)
 
-    def _words(self) -> list[str]:
-        return self.keywords or [""]
-
     def _number(self) -> int:
         return self.number or 0
 
     def _joined(self) -> str:
-        return "+".join(self._words())
+        return (self.query or "").replace(" ", "+")

@@ -1,5 +1,7 @@
 """What the generated shop sells: forty kinds of products in five departments, and the words they are described with."""
 
+# ruff: noqa: E501 (tables)
+
 from __future__ import annotations
 
 from dataclasses import dataclass

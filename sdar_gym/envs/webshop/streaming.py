@@ -1,4 +1,4 @@
-"""Reads a JSON file of any size entry by entry, so that the whole of it is never in memory beside what is made of it."""
+"""Reads a JSON file of any size entry by entry, so that its text is never in memory beside what is made of it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ class Bm25sIndex:
         self._terms: dict[str, list[str]] = {}
         self._model: Any = None
         self._ids: np.ndarray = np.empty(0, dtype=object)
+        # By term and by posting: inverse document frequency, and the score of the term when it is asked for once.
         self._idf: np.ndarray = np.empty(0, dtype=np.float32)
+        self._scores: np.ndarray = np.empty(0, dtype=np.float32)
         self._closed = False
         self.add(docs)
 
@@ -70,12 +72,15 @@ class Bm25sIndex:
             return []
         # Summed in double and rounded to single, as Lucene does: the order of the words cannot break a tie then.
         total = np.zeros(len(self._ids))
-        starts, documents, saturation = model.scores["indptr"], model.scores["indices"], model.scores["data"]
+        starts, documents = model.scores["indptr"], model.scores["indices"]
         for term, times in known.items():
             at = model.vocab_dict[term]
             part = slice(starts[at], starts[at + 1])
-            weight = np.float32(times) * self._idf[at]
-            total[documents[part]] += weight - weight / (np.float32(1) + saturation[part])
+            if times == 1:
+                total[documents[part]] += self._scores[part]
+            else:
+                weight = np.float32(times) * self._idf[at]
+                total[documents[part]] += weight - weight / (np.float32(1) + model.scores["data"][part])
         scores = total.astype(np.float32)
         found = np.flatnonzero(scores > 0)
         if len(found) > k:
@@ -117,6 +122,8 @@ class Bm25sIndex:
             model = bm25s.BM25(k1=_PLAIN_K1, b=0.0, method="lucene", dtype="float64", backend="numpy")
             model.index(words, create_empty_token=False, show_progress=False)
             self._idf = _as_lucene(model, np.array([len(listed) for listed in words]), self._k1, self._b)
+            weights = np.repeat(self._idf, np.diff(model.scores["indptr"]))
+            self._scores = weights - weights / (np.float32(1) + model.scores["data"])
             self._ids = np.array(ids, dtype=object)
             self._model = model
         return self._model
@@ -126,7 +133,8 @@ class Bm25sIndex:
             raise ValueError("This index is closed; open a new one.")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_model": None}
+        empty = np.empty(0, dtype=np.float32)
+        return {**self.__dict__, "_model": None, "_idf": empty, "_scores": empty, "_ids": np.empty(0, dtype=object)}
 
 
 def _as_lucene(model: Any, lengths: np.ndarray, k1: float, b: float) -> np.ndarray:
@@ -150,9 +158,9 @@ def _as_lucene(model: Any, lengths: np.ndarray, k1: float, b: float) -> np.ndarr
     share = model.scores["data"] / np.repeat(idf, with_term)
     counts = np.rint(_PLAIN_K1 * share / (1 - share)).astype(np.float32)
     average = np.float32(lengths.sum() / len(lengths))
-    one, k1, b = np.float32(1), np.float32(k1), np.float32(b)
+    one, part = np.float32(1), np.float32(b)
     with np.errstate(divide="ignore"):
-        norm = one / (k1 * ((one - b) + b * stored_lengths(lengths).astype(np.float32) / average))
+        norm = one / (np.float32(k1) * ((one - part) + part * stored_lengths(lengths).astype(np.float32) / average))
     model.scores["data"] = counts * norm[model.scores["indices"]]
     return idf.astype(np.float32)
 

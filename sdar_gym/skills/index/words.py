@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 # Lucene cuts longer words into pieces of this length.
 MAX_WORD = 255
 
-_ASCII = re.compile(
-    r"_*(?:[A-Za-z]+(?:['.:][A-Za-z]+)*|[0-9]+(?:['.,;][0-9]+)*)+"
-    r"(?:_+(?:[A-Za-z]+(?:['.:][A-Za-z]+)*|[0-9]+(?:['.,;][0-9]+)*)+)*_*"
-)
+# Nothing here may take more than linear time: texts come from language models. So a run of underscores is tried once,
+# at its beginning, and never given back.
+_ASCII_UNIT = r"(?:[A-Za-z]+(?:['.:][A-Za-z]+)*|[0-9]+(?:['.,;][0-9]+)*)++"
+_ASCII = re.compile(rf"(?:(?<!_)_++)?{_ASCII_UNIT}(?:_++{_ASCII_UNIT})*_*")
 # Ranges of code points in hexadecimal, as the Unicode tables of Lucene 9 have them.
 _HAN = "2E80-2E99 2E9B-2EF3 2F00-2FD5 3005 3007 3021-3029 3038-303B 3400-4DBF 4E00-9FFF F900-FA6D FA70-FAD9"
 # Planes of nothing but ideographs.
@@ -44,18 +44,19 @@ _MODIFIERS = "1F3FB-1F3FF"
 
 def split_words(text: str) -> list[str]:
     """The words of a text in order, as they are written."""
-    words = (_ASCII if text.isascii() else _unicode()).findall(text)
-    return list(_cut(words)) if len(text) > MAX_WORD and any(len(word) > MAX_WORD for word in words) else words
+    pattern = _ASCII if text.isascii() else _unicode()
+    words = pattern.findall(text)
+    if len(text) <= MAX_WORD or all(len(word) <= MAX_WORD for word in words):
+        return words
+    return [piece for word in words for piece in _pieces(pattern, word)]
 
 
-def _cut(words: Iterable[str]) -> Iterator[str]:
-    for word in words:
-        if len(word) <= MAX_WORD:
-            yield word
-            continue
-        yield word[:MAX_WORD]
-        # What is left is read anew: a cut can leave punctuation at its beginning.
-        yield from split_words(word[MAX_WORD:])
+def _pieces(pattern: re.Pattern[str], word: str) -> Iterator[str]:
+    at = 0
+    # A cut can leave punctuation behind it, which is no word.
+    while (piece := pattern.search(word, at, at + MAX_WORD)) is not None:
+        yield piece.group()
+        at = piece.end()
 
 
 @cache
@@ -82,19 +83,20 @@ def _unicode() -> re.Pattern[str]:
     letter = f"[{_ranges(letters)}]{follow}"
     digit = f"[{_ranges(digits - complex_)}]{follow}"
     kana = f"[{_ranges(katakana)}]{follow}"
-    joiner = f"[_\u202f\u203f\u2040\u2054\ufe33\ufe34\ufe4d-\ufe4f\uff3f]{follow}"
+    joiners = "_\u202f\u203f\u2040\u2054\ufe33\ufe34\ufe4d-\ufe4f\uff3f"
+    joiner = f"(?:[{joiners}]{follow})++"
     # First what may stand between letters and digits alike, then what only between one kind.
     both = "'\u2019\u2018.\u2024\ufe52\uff07\uff0e"
     within_word = f"[{both}:\u00b7\u0387\u05f4\u2027\ufe13\ufe55\uff1a]{follow}"
     within_number = f"[{both},;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b]{follow}"
     spelled = f"(?:{letter})+(?:{within_word}(?:{letter})+)*"
     number = f"(?:{digit})+(?:{within_number}(?:{digit})+)*"
-    unit = f"(?:(?:{spelled}|{number})+|(?:{kana})+)"
+    unit = f"(?:(?:{spelled}|{number})++|(?:{kana})++)"
     # Of the variation selectors the one for emoji belongs to them, the one for text does not.
     picture = f"[{_ranges(_points(_EMOJI) | modifiers)}][{_ranges(extend - {0x200D, 0xFE0E})}]*"
     return re.compile(
         f"[0-9#*]\ufe0f?\u20e3"
-        f"|(?:{joiner})*{unit}(?:(?:{joiner})+{unit})*(?:{joiner})*"
+        f"|(?:(?<![{joiners}{_ranges(extend)}]){joiner})?{unit}(?:{joiner}{unit})*(?:{joiner})?"
         f"|{picture}(?:\u200d{picture})*"
         f"|[\U0001f1e6-\U0001f1ff]{{2}}"
         f"|[{_ranges(han | hiragana)}{_HAN_BEYOND}]{follow}"

@@ -97,7 +97,8 @@ def test_it_trains_for_an_update_in_this_process_and_with_remote_runners(
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "maze-sdar"
     assert json.loads((folder / "summary.json").read_text())["updates"] == 1
-    episodes = [json.loads(line) for file in (folder / "episodes").glob("*.jsonl") for line in file.open()]
+    files = (folder / "episodes").glob("*.jsonl")
+    episodes = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert len(episodes) >= 4
     assert {episode["task_type"] for episode in episodes} <= {"find_exit", "fetch_key"}
     assert all(episode["skills"] for episode in episodes if episode["split"] == "train")

@@ -1,0 +1,136 @@
+"""Writes the page of each built-in environment from its class docstring.
+
+    python scripts/env_pages.py [--check]
+
+A page is never edited by hand: what it says stands in the class, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from sdar_gym.envs import EnvEntry, entries
+from sdar_gym.envs.text_env import TextEnv
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "environments"
+HEADINGS = (
+    "Task",
+    "Observation",
+    "Action",
+    "Reward",
+    "Episode end",
+    "Info",
+    "Splits",
+    "Arguments",
+    "Differences from the reference",
+    "Version history",
+)
+_ITEM = re.compile(r"(?P<name>\*{0,2}[a-z_][a-z0-9_]*(?:, [a-z_][a-z0-9_]*)*|v\d+): (?P<text>.*)")
+
+
+class PageError(ValueError):
+    """A class docstring that lacks a heading, has one too many, or has them in another order."""
+
+
+def sections(name: str, docstring: str) -> tuple[str, dict[str, str]]:
+    """The introduction of a docstring, and the text under each heading.
+
+    Args:
+        name: Of the class, for errors.
+        docstring: As `inspect.getdoc` gives it.
+
+    Raises:
+        PageError: The headings are not `HEADINGS`, in that order, each with some text.
+    """
+    parts: list[tuple[str, list[str]]] = [("", [])]
+    for line in docstring.splitlines():
+        # Anything that looks like a heading is one, so that a mistyped one is noticed.
+        heading = re.fullmatch(r"([A-Z][A-Za-z ]+):", line)
+        if heading:
+            parts.append((heading[1], []))
+        else:
+            parts[-1][1].append(line)
+    found = tuple(heading for heading, _ in parts[1:])
+    if found != HEADINGS:
+        raise PageError(f"{name} has the headings {', '.join(found)}; they have to be {', '.join(HEADINGS)}.")
+    texts = {heading: inspect.cleandoc("\n" + "\n".join(lines)).strip() for heading, lines in parts}
+    empty = [heading for heading, text in texts.items() if not text]
+    if empty:
+        raise PageError(f"{name} says nothing under {empty[0] or 'the first line'!r}.")
+    return texts.pop(""), texts
+
+
+def page(entry: EnvEntry) -> str:
+    """The page of an environment.
+
+    Raises:
+        PageError: Its docstring has not the form of a page.
+    """
+    kind = env_class(entry)
+    intro, texts = sections(kind.__name__, inspect.getdoc(kind) or "")
+    skills = "none" if entry.skills is None else f"`{entry.skills}`"
+    facts = [
+        f"- class: `{entry.entry_point}`",
+        f"- prompts: `{entry.prompt}`",
+        f"- skills: {skills}",
+        f"- expert: {f'`{entry.expert}`' if entry.expert else 'none'}",
+    ]
+    body = [f"## {heading}\n\n{_listed(text)}" for heading, text in texts.items()]
+    made = f"<!-- Made by scripts/env_pages.py from {kind.__name__}; change the docstring there. -->"
+    return "\n\n".join([made, f"# {entry.id}", intro, "\n".join(facts), *body]) + "\n"
+
+
+def env_class(entry: EnvEntry) -> type[TextEnv]:
+    """The class of an entry."""
+    module, _, name = entry.entry_point.partition(":")
+    return getattr(import_module(module), name)
+
+
+def builtin() -> list[EnvEntry]:
+    """The environments that ship with the gym."""
+    return [entry for entry in entries() if entry.entry_point.startswith("sdar_gym.")]
+
+
+def path_of(entry: EnvEntry) -> Path:
+    """A page is called after the folder of its environment."""
+    return FOLDER / f"{entry.entry_point.split('.')[2]}.md"
+
+
+def _listed(text: str) -> str:
+    # `name: what it is` begins an item; what is indented below belongs to it.
+    lines: list[str] = []
+    for line in text.splitlines():
+        item = _ITEM.fullmatch(line)
+        lines.append(
+            f"- `{item['name']}`: {item['text']}" if item else f"  {line.strip()}" if line[:1] == " " else line
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the pages, or say which are out of date."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
+    options = parser.parse_args(arguments)
+    stale = []
+    for entry in builtin():
+        path, text = path_of(entry), page(entry)
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path.name)
+        if not options.check:
+            path.write_text(text, encoding="utf-8")
+    print(
+        f"{'out of date' if options.check else 'written'}: {', '.join(stale)}" if stale else "all pages are up to date"
+    )
+    return int(options.check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -31,7 +31,7 @@ HEADINGS = (
     "Differences from the reference",
     "Version history",
 )
-_ITEM = re.compile(r"(?P<name>\*{0,2}[a-z_][a-z0-9_]*(?:, [a-z_][a-z0-9_]*)*|v\d+): (?P<text>.*)")
+_ITEM = re.compile(r"(?P<name>[a-z_][a-z0-9_]*(?:, [a-z_][a-z0-9_]*)*|v\d+): (?P<text>.*)")
 
 
 class PageError(ValueError):

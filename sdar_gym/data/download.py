@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from sdar_gym.data.files import (
     put_in_place,
     sha256_of,
 )
+
+_MOST_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ def download(
             return put_in_place(part, target, found)
     except httpx.InvalidURL as error:
         raise DataError(f"{url!r} is no address: {error}.") from error
+    except httpx.RequestError as error:
+        raise DataError(f"{url} cannot be fetched: {error}. Use --mirror, or --offline with the file.") from error
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror or error}. What has arrived is kept.") from error
 
@@ -96,18 +101,19 @@ def _until_complete(
     client: httpx.Client, url: str, part: Path, expected: Expected, settings: DownloadSettings, report: Report
 ) -> None:
     failed = 0
-    while True:
+    for tries in count(1):
         before = _size(part)
         try:
             _one_try(client, url, part, expected, report)
             return
         except (_TryAgain, httpx.TransportError) as error:
             failed = failed + 1 if _size(part) <= before else 1
-            if failed >= settings.attempts:
+            # A server that cannot resume may break off a little later each time, for ever.
+            if failed >= settings.attempts or tries >= _MOST_TRIES:
                 reason = str(error) or type(error).__name__
                 raise DataError(
-                    f"{url} could not be fetched after {failed} tries in a row without progress: {reason}. Try again "
-                    "later (what has arrived is kept), use --mirror, or fetch it by other means and use --offline."
+                    f"{url} could not be fetched, after {tries} tries, the last {failed} without progress: {reason}. "
+                    "Try again later (what has arrived is kept), use --mirror, or fetch it otherwise and use --offline."
                 ) from error
             wait = settings.back_off_s * 2 ** (failed - 1)
             asked = error.wait_s if isinstance(error, _TryAgain) else None

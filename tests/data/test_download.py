@@ -59,7 +59,7 @@ def test_it_goes_on_where_the_connection_broke(get: Any, web: Any) -> None:
 
 def test_it_goes_on_after_a_new_start_of_the_program(get: Any, web: Any) -> None:
     once = DownloadSettings(attempts=1, back_off_s=0.0, timeout_s=5.0)
-    with pytest.raises(DataError, match=r"1 tries in a row without progress.*what has arrived is kept"):
+    with pytest.raises(DataError, match=r"after 1 tries, the last 1 without progress.*what has arrived is kept"):
         get(tricks.breaks_off(HALF), settings=once)
     assert get() == BODY
     assert ranges(web) == [None, f"bytes={HALF}-"]
@@ -119,7 +119,7 @@ def test_the_server_may_be_busy_for_a_while(get: Any, web: Any) -> None:
 
 
 def test_a_server_that_stays_down_is_given_up(get: Any, web: Any) -> None:
-    with pytest.raises(DataError, match=r"after 3 tries in a row without progress: the server answered 500"):
+    with pytest.raises(DataError, match=r"after 3 tries, the last 3 without progress: the server answered 500"):
         get(*[tricks.says(500)] * 9)
     assert len(web.asked) == 3
 
@@ -149,6 +149,17 @@ def test_redirects_are_followed_and_a_loop_of_them_ends(get: Any, web: Any) -> N
     web.files["/elsewhere"] = BODY
     assert get(tricks.says(302, Location="/elsewhere")) == BODY
     assert [path for path, _ in web.asked] == ["/file.bin", "/elsewhere"]
+    with pytest.raises(DataError, match=r"cannot be fetched: .*redirect"):
+        get(*[tricks.says(302, Location="/file.bin")] * 40, expected=Expected(7))
+
+
+def test_a_server_that_breaks_off_a_little_later_each_time_is_given_up(
+    get: Any, web: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module, "_MOST_TRIES", 6)
+    with pytest.raises(DataError, match=r"after 6 tries, the last 1 without progress"):
+        get(*[tricks.nameless(tricks.breaks_off(1000 * n)) for n in range(1, 20)], expected=Expected(len(BODY)))
+    assert ranges(web) == [None] * 6
 
 
 def test_a_web_page_is_not_the_file(get: Any) -> None:
@@ -157,7 +168,7 @@ def test_a_web_page_is_not_the_file(get: Any) -> None:
 
 
 def test_nobody_listens(tmp_path: Path, at_once: DownloadSettings) -> None:
-    with pytest.raises(DataError, match=r"after 3 tries in a row without progress: .*refused"):
+    with pytest.raises(DataError, match=r"after 3 tries, the last 3 without progress: .*refused"):
         download("http://127.0.0.1:9/f", tmp_path / "f", Expected(), at_once)
     with pytest.raises(DataError, match="is no address"):
         download("http://[::1", tmp_path / "f", Expected(), at_once)

@@ -19,6 +19,7 @@ from sdar_gym.extras import EXTRAS, install_command, missing_modules
 
 _PURPOSE = {
     "train": "training and evaluation of policies (Ray, torch, transformers)",
+    "search": "the search server of Search-QA, questions and passages in parquet files",
     "pyserini": "Lucene index for skills and passages, with its own Java",
     "alfworld": "ALFWorld's own TextWorld stack, to compare with",
     "vllm": "vLLM rollouts on GPUs",

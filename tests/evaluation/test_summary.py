@@ -71,6 +71,7 @@ def test_a_result_names_all_that_it_depends_on() -> None:
         "success_low": low,
         "success_high": high,
         "by_type": {"cool": 1.0, "heat": 0.5},
+        "by_type_mean": 0.75,
         "mean_turns": 2.0,
         "invalid_actions": 3 / 8,
         "skill_coverage": 0.75,
@@ -108,3 +109,10 @@ def test_episodes_without_turns_make_no_nonsense() -> None:
 def test_a_panel_that_was_not_played_once_is_no_result(played: list[Episode]) -> None:
     with pytest.raises(ValueError, match=f"Panel 'small-4' has 4 tasks, {len(played)} episodes came back"):
         summarise(played, PANEL, 0.4, 0, False)
+
+
+def test_the_mean_over_types_counts_each_type_once() -> None:
+    played = [*PLAYED[:2], PLAYED[3], episode("c", won=True, valid=(True,))]
+    summary = summarise(played, PANEL, 0.4, 7, False)
+    assert summary["by_type"] == {"cool": 1.0, "heat": pytest.approx(2 / 3)}
+    assert summary["by_type_mean"] == pytest.approx(5 / 6)

@@ -42,7 +42,7 @@ class ActorRetriever:
         ValueError: Ray is not installed or not initialised, or the corpus cannot be opened.
     """
 
-    def __init__(self, corpus: str | None, *, timeout: float = 30.0, retries: int = 4):
+    def __init__(self, corpus: str | None, *, timeout: float = 30.0, retries: int = 6):
         try:
             import ray
         except ImportError:

@@ -49,7 +49,7 @@ class SearchClient:
         "return_scores"}`; a server that refuses it gets the SDAR code's form, `{"query": "...", …}`.
     """
 
-    def __init__(self, url: str, *, timeout: float = 30.0, retries: int = 4):
+    def __init__(self, url: str, *, timeout: float = 30.0, retries: int = 6):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is no address of a search server; write http://host:port.")

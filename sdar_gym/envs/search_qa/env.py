@@ -9,7 +9,7 @@ from typing import Any
 
 from sdar_gym.envs.search_qa.generator import EmbeddedQuestions
 from sdar_gym.envs.search_qa.questions import open_questions
-from sdar_gym.envs.search_qa.retrieval import EMBEDDED, Retriever, RetrieverSpec, shared_retriever
+from sdar_gym.envs.search_qa.retrieval import EMBEDDED, Retriever, RetrieverSpec, check_size, shared_retriever
 from sdar_gym.envs.search_qa.reward import exact_match, f1
 from sdar_gym.envs.search_qa.tasks import Question, QuestionSource
 from sdar_gym.envs.search_qa.text import NOT_UNDERSTOOD, OUT_OF_TURNS, information, query_of, read_call
@@ -42,6 +42,7 @@ class SearchQAEnv(TextEnv):
         `<search>query</search>` or `<answer>answer</answer>`. Text around the tags is ignored. What follows the first
         `</search>` (else `</answer>`) is cut off; of two kinds of tags the search counts, of several pairs the first.
         Such an action, one with nothing between the tags, and one without tags are not valid, and count as a turn.
+        Tags are matched to the letter.
 
     Reward:
         `success_reward` for an exact match: the answer equals one of the golden answers in lower case, without
@@ -65,7 +66,7 @@ class SearchQAEnv(TextEnv):
     Arguments:
         questions: A file or folder of questions: `.jsonl`, `.json` or `.parquet` as FlashRAG, Search-R1, HotpotQA or
             NQ-open publish them. A relative path that does not exist is looked for in `$SDAR_GYM_DATA/searchqa`.
-            Default: the embedded world.
+            Default, and `"embedded"`: the embedded world.
         corpus: The passages: a `.jsonl`, `.json` or `.parquet` file of them, or a folder made by `sdar-gym index`.
             Default: beside the questions, `<name>_corpus` with the same ending; for the embedded world its own.
         split: The split that `reset()` draws from; default the first that there is.
@@ -84,9 +85,9 @@ class SearchQAEnv(TextEnv):
     Differences from the reference:
         BM25 instead of dense retrieval by default; published figures were made with E5 over wiki-18, so compare with
         them only with a server of that kind. The score is that of the answer that ends the episode, not of the last
-        answer tags anywhere in the text, passages included. An answer in the last turn counts even after an invalid
-        one. A query is cut after 2,000 characters. An action that is not understood is told so. A search that fails
-        raises; the reference shows its error message as the result. Scores are means over questions, not over batches.
+        answer tags anywhere in the text, passages included. A query is cut after 2,000 characters. An action that is
+        not understood is told so. A search that fails raises instead of being shown as a result. Scores are means over
+        questions, not over batches.
 
     Version history:
         v0: first release.
@@ -103,7 +104,7 @@ class SearchQAEnv(TextEnv):
         max_steps: int = 4,
         success_reward: float = 1.0,
         search_timeout: float = 30.0,
-        search_retries: int = 4,
+        search_retries: int = 6,
         render_mode: str | None = None,
     ):
         super().__init__(max_steps, render_mode)
@@ -253,6 +254,8 @@ def _corpus_path(corpus: str | os.PathLike[str] | None, questions: str | None) -
                 f"There are no passages at {place}: name a file ({', '.join(SUFFIXES)}) or a folder made by "
                 "`sdar-gym index`."
             )
+        if place.is_file():
+            check_size(place)
         return str(place)
     beside = _beside(Path(questions or ""))
     if beside is None:

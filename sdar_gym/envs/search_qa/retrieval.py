@@ -58,7 +58,7 @@ class RetrieverSpec:
     search: str = "auto"
     corpus: str | None = None
     timeout: float = 30.0
-    retries: int = 4
+    retries: int = 6
 
     def __post_init__(self) -> None:
         if self.timeout <= 0 or self.retries < 0:
@@ -111,17 +111,26 @@ def local_index(corpus: str | None, search: str = "auto") -> PassageIndex:
         process = _process(load_manifest(path).backend)
         return _shared(("folder", search, *_identity(path / FILE), process), lambda: _folder(path, search))
     source = Corpus(path)
+    check_size(path)
+    backend = resolve_backend(search)
+    about = {"corpus": path.name}
+    return _shared(
+        ("corpus", backend, *_identity(path), _process(backend)), lambda: index_passages(source, backend, about=about)
+    )
+
+
+def check_size(path: Path) -> None:
+    """Refuse a corpus file that is too large to be indexed by every process.
+
+    Raises:
+        ValueError: It is.
+    """
     size = path.stat().st_size
     if size > MAX_CORPUS_BYTES:
         raise ValueError(
             f"{path} has {size / 1e6:.0f} MB, too much to be held in memory by every process. Index it once: "
             f"sdar-gym index {path} --output DIR; then name DIR as the corpus, or serve it: sdar-gym serve-search DIR."
         )
-    backend = resolve_backend(search)
-    about = {"corpus": path.name}
-    return _shared(
-        ("corpus", backend, *_identity(path), _process(backend)), lambda: index_passages(source, backend, about=about)
-    )
 
 
 def _embedded(backend: str) -> PassageIndex:
@@ -178,4 +187,5 @@ def _renew_lock() -> None:
     _lock = RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -199,10 +199,8 @@ def test_a_large_corpus_file_is_not_read_into_every_process(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrieval, "MAX_CORPUS_BYTES", 10)
-    env = make(questions=files[0])
-    env.reset(seed=0)
     with pytest.raises(ValueError, match="sdar-gym index"):
-        env.step("<search>boat</search>")
+        make(questions=files[0], corpus=files[1])
 
 
 def test_unknown_tasks_are_refused() -> None:

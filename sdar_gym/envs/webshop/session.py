@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.text import (
@@ -16,6 +16,7 @@ from sdar_gym.envs.webshop.text import (
     NEXT,
     PAGE_SIZE,
     PREVIOUS,
+    SEARCH,
     SUB_PAGES,
     Page,
     item_page,
@@ -69,7 +70,7 @@ class Session:
         shelf: Products and their index.
         compat: Behave as the reference, quirks included; see `WebShopEnv`.
         show_attributes: Whether product pages have an Attributes button.
-        rng: For the reference's random results.
+        rng: For the reference's random results; needed in `compat` only.
         name: The reference's name of the session, part of the page's address.
         page: What is shown.
         kind: `search_results`, `item_page`, `item_sub_page`, or "" for the search page.
@@ -80,7 +81,7 @@ class Session:
     shelf: Shelf
     compat: bool = False
     show_attributes: bool = False
-    rng: Random = field(default_factory=lambda: Random(0))
+    rng: Random | None = None
     name: str = "0"
     page: Page = field(init=False)
     kind: str = field(init=False, default="")
@@ -90,6 +91,8 @@ class Session:
     options: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.compat and self.rng is None:
+            self.rng = Random(0)
         self._start()
 
     @property
@@ -111,7 +114,7 @@ class Session:
         if name == "search" and argument:
             self._search(argument, 1)
             return "done"
-        if name == "click" and argument is not None and argument in self.page.clicks and argument != "search":
+        if name == "click" and argument is not None and argument in self.page.clicks:
             return self._click(argument)
         return "nothing"
 
@@ -120,6 +123,13 @@ class Session:
         if name == BUY.lower():
             self._product()
             return "bought"
+        if not self.compat and self.page.clicks[name] != "button":
+            # In the reference an option value that reads like a button is the button.
+            self._item(name)
+            return "done"
+        if name == SEARCH.lower():
+            # The reference lists the button of the search box, which does nothing without words.
+            return "done"
         if name == BACK.lower():
             self._start()
         elif name == NEXT.lower() and kind == "search_results":
@@ -151,7 +161,7 @@ class Session:
     def _found(self, query: str) -> Sequence[str]:
         # The reference splits a query at single blanks and joins it again.
         words = query.split(" ", 2) if self.compat else [query]
-        if self.compat and words[0] == "<r>":
+        if self.rng is not None and words[0] == "<r>":
             everything = self.shelf.order
             if len(everything) < SEARCH_HITS:
                 raise ShopError("ValueError", "Sample larger than population or is negative")
@@ -172,10 +182,15 @@ class Session:
         if click == "product":
             self.asin = name.upper()
         elif click.startswith("option:"):
-            self.options = {**self.options, click.removeprefix("option:").lower(): name}
+            self.options = {**self.options, self._option_of(name, click.removeprefix("option:")).lower(): name}
         product = self._product()
         self.page = item_page(self.instruction, product, self.options, show_attributes=self.show_attributes)
         self._at("item_page", f"{self.asin}/{self._joined()}/{self.number}/{json.dumps(self.options)}")
+
+    def _option_of(self, value: str, last: str) -> str:
+        """The name under which a value is chosen; in the reference the last that has it, so that others never can."""
+        names = [name for name, values in self._product().options.items() if value in values]
+        return last if self.compat else next((name for name in names if name not in self.options), last)
 
     def _product(self) -> Product:
         if self.asin is None or self.asin not in self.shelf.products:
@@ -193,3 +208,11 @@ class Session:
 
     def _joined(self) -> str:
         return (self.query or "").replace(" ", "+")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The shelf belongs to the process; whoever unpickles a session puts it back.
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "shelf"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)

@@ -10,7 +10,7 @@ from sdar_gym.envs.webshop.products import Product
 
 SEPARATOR = " [SEP] "
 PAGE_SIZE = 10
-BACK, PREVIOUS, NEXT, BUY = "Back to Search", "< Prev", "Next >", "Buy Now"
+BACK, PREVIOUS, NEXT, BUY, SEARCH = "Back to Search", "< Prev", "Next >", "Buy Now", "Search"
 SUB_PAGES = ("Description", "Features", "Reviews")
 ATTRIBUTES = "Attributes"
 OBSERVATIONS = ("text", "readable")
@@ -44,9 +44,9 @@ def search_page(instruction: str, *, compat: bool) -> Page:
         instruction: The task.
         compat: List the search button, which does nothing.
     """
-    parts = ("WebShop", "Instruction:", *_shown(instruction), "Search")
+    parts = ("WebShop", "Instruction:", *_shown(instruction), SEARCH)
     readable = f"Instruction: {instruction}\nSearch page. There is a search box."
-    return Page(parts, readable, {"search": "button"} if compat else {}, has_search=True)
+    return Page(parts, readable, {SEARCH.lower(): "button"} if compat else {}, has_search=True)
 
 
 def results_page(instruction: str, products: Sequence[Product], page: int, total: int, *, compat: bool) -> Page:

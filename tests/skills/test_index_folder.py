@@ -280,3 +280,19 @@ def test_threads_share_an_index_from_its_first_search(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(map(int, found)) == list(range(500))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "count", "first"),
+    [
+        ("hotpotqa_train_corpus.json", 994, '"Demon Dice"\nDemon Dice, originally'),
+        ("2wikimultihopqa_corpus.json", 6119, '"Teutberga"\nTeutberga( died'),
+        ("search_r1_example_corpus.jsonl", None, '"Evan Morris"\nEvan Morris Evan'),
+    ],
+)
+def test_real_corpora_are_read_whole(data_dir: Callable[[str], Path], name: str, count: int | None, first: str) -> None:
+    docs = list(Corpus(data_dir("searchqa") / name))
+    assert len(docs) == count or count is None
+    assert docs[0].text.startswith(first)
+    assert all(doc.text.startswith('"') and "\n" in doc.text for doc in docs)

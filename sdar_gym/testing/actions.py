@@ -52,11 +52,11 @@ class ActionFuzzer:
 
     About a third are admissible actions as they are, so that episodes get somewhere; a third are admissible actions
     with a small fault; the rest is text that means nothing: empty, control characters, any Unicode, lone surrogates,
-    and now and then a very long one.
+    well-formed calls of a tool with such content, and now and then a very long one.
 
     Args:
         seed: Of the draws.
-        longest: Length of the very long actions in characters.
+        longest: Length of the very long actions in characters, a tag around them not counted.
         long_share: How many of the actions are very long.
 
     Raises:
@@ -78,6 +78,10 @@ class ActionFuzzer:
             self._unicode,
             self._surrogates,
             lambda: self._rng.choice(_TRAPS),
+            # Well-formed calls with senseless content, for worlds that list no actions.
+            lambda: self._tagged(self._rng.choice((self._unicode, self._surrogates, self._controls, self._words))()),
+            lambda: self._tagged(self._words()),
+            lambda: f"{self._rng.choice(('search', 'click'))}[{self._words()}]",
         )
         self._faults: tuple[Callable[[str], str], ...] = (
             str.upper,
@@ -114,7 +118,12 @@ class ActionFuzzer:
     def _long(self, admissible: Sequence[str]) -> str:
         seeds = ("a", "look ", "[", "<search>", "\U0001f9ca", *admissible[:3])
         piece = self._rng.choice(seeds) or "a"
-        return (piece * (self._longest // len(piece) + 1))[: self._longest]
+        text = (piece * (self._longest // len(piece) + 1))[: self._longest]
+        return self._tagged(text) if self._rng.random() < 0.3 else text
+
+    def _words(self) -> str:
+        words = ("who", "the", "red", "shirt", "2018", "under", "$", "AND", "OR", '"', "*", "~", "né", "NOT", "title:")
+        return " ".join(self._rng.choice(words) for _ in range(self._rng.randrange(1, 9)))
 
     def _white(self) -> str:
         return "".join(self._rng.choice(_WHITE) for _ in range(self._rng.randrange(1, 6)))

@@ -51,7 +51,7 @@ class Demonstration:
         instruction: The task.
         asin: The product that the task was made from.
         visits: The pages seen, the search page first.
-        actions: What leads from each page to the next.
+        steps: What leads from each page to the next: mostly one action, more where a person changed browser tabs.
         score: The score of the purchase; None if nothing was bought.
     """
 
@@ -59,8 +59,13 @@ class Demonstration:
     instruction: str
     asin: str
     visits: tuple[Visit, ...]
-    actions: tuple[str, ...]
+    steps: tuple[tuple[str, ...], ...]
     score: float | None
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """All actions in order."""
+        return tuple(action for step in self.steps for action in step)
 
     def playable(self, catalogue: Catalogue) -> bool:
         """Whether a shop has the products that were looked at and the one that was asked for."""
@@ -91,8 +96,8 @@ def read_demonstration(path: Path) -> Demonstration:
         # A page that was loaded again is not a step.
         visits = tuple(visit for visit, _ in groupby(_visit(row) for row in rows))
         goal = rows[0]["goal"]
-        actions = tuple(_action(before, after) for before, after in pairwise(visits))
-        return Demonstration(path.stem, goal["instruction_text"], goal["asin"], visits, actions, rows[-1].get("reward"))
+        steps = tuple(_step(before, after) for before, after in pairwise(visits))
+        return Demonstration(path.stem, goal["instruction_text"], goal["asin"], visits, steps, rows[-1].get("reward"))
     except (OSError, LookupError, ValueError, TypeError, SyntaxError, RuntimeError) as error:
         raise DemonstrationError(f"{path} is no readable WebShop session: {error!r}.") from error
 
@@ -117,26 +122,29 @@ def _sub_page(url: str) -> str:
     return next(part for part in reversed(parts) if part in (*SUB_PAGES, ATTRIBUTES))
 
 
-def _action(before: Visit, after: Visit) -> str:
+def _step(before: Visit, after: Visit) -> tuple[str, ...]:
     same_search = (before.query, before.number) == (after.query, after.number)
     if after.kind == "index":
-        return _click(BACK)
+        return (_click(BACK),)
     if after.kind == "done":
-        return _click(BUY)
+        return (_click(BUY),)
     if after.kind == "item_sub_page":
-        return _click(after.sub_page)
+        return (_click(after.sub_page),)
     if after.kind == "search_results":
         if before.kind == "search_results" and before.query == after.query and not same_search:
-            return _click(NEXT if after.number > before.number else PREVIOUS)
-        return _click(PREVIOUS) if before.kind == "item_page" and same_search else f"search[{after.query}]"
-    if before.kind == "item_sub_page":
-        return _click(PREVIOUS)
-    if before.kind == "item_page" and before.asin == after.asin:
+            return (_click(NEXT if after.number > before.number else PREVIOUS),)
+        return (_click(PREVIOUS) if before.kind == "item_page" and same_search else f"search[{after.query}]",)
+    if before.asin == after.asin and before.kind == "item_sub_page" and before.options == after.options:
+        return (_click(PREVIOUS),)
+    kept = dict(before.options).keys() <= dict(after.options).keys()
+    if before.asin == after.asin and before.kind == "item_page" and kept:
         new = [value for name, value in after.options if (name, value) not in before.options]
         if not new:
             raise ValueError(f"no click leads from {before} to {after}")
-        return _click(new[0])
-    return _click(after.asin)
+        return (_click(new[0]),)
+    # From product to product, or to fewer options, in another tab: back to the results, and choose once more.
+    back = {"item_page": 1, "item_sub_page": 2}.get(before.kind, 0)
+    return (*(_click(PREVIOUS),) * back, _click(after.asin), *(_click(value) for _, value in after.options))
 
 
 def _click(name: str) -> str:

@@ -109,7 +109,8 @@ def generate_product(number: int) -> Product:
         asin=asin_of(number),
         title=title,
         description=f"The {look} {kind.noun} {model} by {brand} comes with {part}. {filled[0]} {filled[1]}",
-        bullets=(f"What you get: {_listed(attributes)}.", *filled[2:], f"Comes with {part}."),
+        # The index holds title, description and the first feature: what else a product is, only its page says.
+        bullets=(filled[2], f"What you get: {_listed(attributes)}.", f"Comes with {part}.", filled[3]),
         category=kind.department,
         query=kind.query,
         path=f"{kind.path} › {look}",

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 _BLANK = " \t\r\n"
+# The empty text stands for the end of the buffer.
+_NUMBER_GOES_ON = ("", *".eE+-0123456789")
 
 
 class JsonStreamError(ValueError):
@@ -92,8 +94,8 @@ class _Reader:
                 if not self._more():
                     raise JsonStreamError(f"a value cannot be read: {error}") from error
                 continue
-            # A number at the very end of the buffer may go on, too.
-            if end < len(self._buffer) or not self._more():
+            # A number may go on, too: "12" at the end of the buffer may be "123", and "12." may be "12.5".
+            if self._buffer[end : end + 1] not in _NUMBER_GOES_ON or not self._more():
                 self._at = end
                 return value
 

@@ -3,9 +3,10 @@
     python benchmarks/envs.py [ENV…] [--repeats 5] [--steps 2000] [--vectors 1,16,256] [--json OUT]
 
 Single environments replay recorded episodes, the expert's and then random admissible ones, so that choosing actions
-costs nothing. Vectors (synchronous, in this process) are stepped with random admissible actions, and the time of
-`step` alone counts. The environment that does nothing shows what Gymnasium and `TextEnv` themselves take; it is
-measured in the same run, in turns with the others. Medians, with the range over the repeats.
+costs nothing. Vectors (synchronous, in this process) are stepped with random admissible actions, or, where there are
+none, with recorded ones, and the time of `step` alone counts. The environment that does nothing shows what Gymnasium
+and `TextEnv` themselves take; it is measured in the same run, in turns with the others. Medians, with the range over
+the repeats.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pickle
 import statistics
 import sys
 import time
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -30,6 +32,7 @@ from rich.table import Table
 from sdar_gym.envs import Task, TextEnv, Turn, entries, register
 from sdar_gym.envs.policies import RandomPolicy, ScriptedPolicy, expert_of
 
+_FURTHER = 256
 NOTHING = "benchmarks/Nothing-v0"
 Stream = list[tuple[str, list[str]]]
 
@@ -109,10 +112,8 @@ def single(env_id: str, stream: Stream) -> dict[str, float]:
     return {"reset_s": resets / len(stream), "step_s": steps / count}
 
 
-def vector(env_id: str, size: int, steps: int) -> dict[str, float]:
-    """Seconds of one environment's step in a vector, of its reset, and megabytes that the vector takes."""
-    gc.collect()
-    before = resident_mb()
+def vector(env_id: str, size: int, steps: int, spoken: Sequence[str]) -> dict[str, float]:
+    """Seconds of one environment's step in a vector, and of its reset."""
     envs = gymnasium.make_vec(env_id, num_envs=size, vectorization_mode="sync")
     started = time.perf_counter()
     _, info = envs.reset(seed=0)
@@ -120,14 +121,12 @@ def vector(env_id: str, size: int, steps: int) -> dict[str, float]:
     rng = Random(0)
     spent, calls = 0.0, max(5, steps // size)
     for _ in range(calls):
-        actions = tuple(rng.choice(listed) if listed else "look" for listed in info["admissible_actions"])
+        actions = tuple(rng.choice(listed or spoken) for listed in info["admissible_actions"])
         started = time.perf_counter()
         *_, info = envs.step(actions)
         spent += time.perf_counter() - started
-    after = resident_mb()
     envs.close()
-    grown = -1.0 if before is None or after is None else after - before
-    return {"reset_s": reset_s, "step_s": spent / (calls * size), "resident_mb": grown}
+    return {"reset_s": reset_s, "step_s": spent / (calls * size)}
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -136,7 +135,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def first_contact(env_id: str) -> dict[str, float]:
-    """What the first environment of a process costs: seconds and megabytes, and the size of it pickled."""
+    """What the first environment of a process costs, what each further one in an episode, and one that is pickled."""
     gc.collect()
     before, started = resident_mb(), time.perf_counter()
     env = gymnasium.make(env_id)
@@ -144,9 +143,17 @@ def first_contact(env_id: str) -> dict[str, float]:
     seconds, after = time.perf_counter() - started, resident_mb()
     size = len(pickle.dumps(env.unwrapped))
     env.close()
+    tracemalloc.start()
+    further = [gymnasium.make(env_id) for _ in range(_FURTHER)]
+    for number, other in enumerate(further):
+        other.reset(seed=number)
+    gc.collect()
+    allocated = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
     return {
         "seconds": seconds,
         "resident_mb": -1.0 if before is None or after is None else after - before,
+        "further_kb_each": allocated / _FURTHER / 1000,
         "pickle_bytes": size,
     }
 
@@ -158,8 +165,9 @@ def measure(env_ids: Sequence[str], repeats: int, steps: int, sizes: Sequence[in
     raw: dict[str, dict[str, dict[str, list[float]]]] = {env_id: {} for env_id in env_ids}
     for repeat in range(repeats + 1):
         for env_id in env_ids:
+            spoken = [action for _, actions in streams[env_id] for action in actions]
             results = {"single": single(env_id, streams[env_id])}
-            results |= {f"vector_{size}": vector(env_id, size, steps) for size in sizes}
+            results |= {f"vector_{size}": vector(env_id, size, steps, spoken) for size in sizes}
             if repeat == 0:
                 continue  # Warms caches; not counted.
             for what, figures in results.items():
@@ -198,14 +206,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = measure([NOTHING, *(options.envs or known)], options.repeats, options.steps, sizes)
     columns = ["single", *(f"vector_{size}" for size in sizes)]
     table = Table(title=f"microseconds a step, median (range of {options.repeats} repeats)", box=None)
-    for heading in ("environment", "reset", *columns, "first MB"):
+    for heading in ("environment", "reset", *columns, "first, MB", "further, kB"):
         table.add_column(heading, overflow="fold")
     for env_id, figures in result.items():
         cells = []
         for part in [figures["single"]["reset_s"], *(figures[column]["step_s"] for column in columns)]:
             low, middle, high = (1e6 * part[key] for key in ("min", "median", "max"))
             cells.append(f"{middle:,.0f} ({low:,.0f} to {high:,.0f})")
-        table.add_row(env_id, *cells, f"{figures['first']['resident_mb']:.0f}")
+        table.add_row(
+            env_id, *cells, f"{figures['first']['resident_mb']:.0f}", f"{figures['first']['further_kb_each']:.0f}"
+        )
     where = machine("gymnasium", "numpy")
     console = Console()
     console.print(table)

@@ -32,7 +32,6 @@ from rich.table import Table
 from sdar_gym.envs import Task, TextEnv, Turn, entries, register
 from sdar_gym.envs.policies import RandomPolicy, ScriptedPolicy, expert_of
 
-_FURTHER = 256
 NOTHING = "benchmarks/Nothing-v0"
 Stream = list[tuple[str, list[str]]]
 
@@ -134,7 +133,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def first_contact(env_id: str) -> dict[str, float]:
+def first_contact(env_id: str, further_envs: int) -> dict[str, float]:
     """What the first environment of a process costs, what each further one in an episode, and one that is pickled."""
     gc.collect()
     before, started = resident_mb(), time.perf_counter()
@@ -144,7 +143,7 @@ def first_contact(env_id: str) -> dict[str, float]:
     size = len(pickle.dumps(env.unwrapped))
     env.close()
     tracemalloc.start()
-    further = [gymnasium.make(env_id) for _ in range(_FURTHER)]
+    further = [gymnasium.make(env_id) for _ in range(further_envs)]
     for number, other in enumerate(further):
         other.reset(seed=number)
     gc.collect()
@@ -153,14 +152,14 @@ def first_contact(env_id: str) -> dict[str, float]:
     return {
         "seconds": seconds,
         "resident_mb": -1.0 if before is None or after is None else after - before,
-        "further_kb_each": allocated / _FURTHER / 1000,
+        "further_kb_each": allocated / further_envs / 1000,
         "pickle_bytes": size,
     }
 
 
 def measure(env_ids: Sequence[str], repeats: int, steps: int, sizes: Sequence[int]) -> dict[str, Any]:
     """All figures of all environments; the repeats take turns, so that a busy moment hits every side."""
-    first = {env_id: first_contact(env_id) for env_id in env_ids}
+    first = {env_id: first_contact(env_id, max(sizes)) for env_id in env_ids}
     streams = {env_id: record(env_id, steps) for env_id in env_ids}
     raw: dict[str, dict[str, dict[str, list[float]]]] = {env_id: {} for env_id in env_ids}
     for repeat in range(repeats + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ IDS = [entry.id for entry in entries()]
 
 def bench(name: str, *arguments: str, timeout: int = 250) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    environ = os.environ | {"COLUMNS": "300"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environ)
 
 
 def test_a_short_fuzz_run_finds_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -12,11 +13,12 @@ from gymnasium.utils.env_checker import check_env
 
 import sdar_gym
 from sdar_gym.envs import TextEnv, entries
+from sdar_gym.envs.wrappers import RecordEpisodes, SkillContext, TextHistory, TurnBudget
+from sdar_gym.skills import SkillLibrary, make_retriever
 from sdar_gym.testing import CheckSettings, check_text_env, fuzz
 
 IDS = [entry.id for entry in entries()]
 EXAMPLES = Path(sdar_gym.__file__).parents[1] / "examples"
-# Evaluation is held out: what `task_group` names is never shared with `train`.
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +86,18 @@ def test_the_example_plug_in_keeps_the_contract(clean_registry: None, monkeypatc
     maze_env.register()
     check_env(gymnasium.make("examples/Maze-v0").unwrapped)
     check_text_env("examples/Maze-v0", settings=CheckSettings(fresh_process=True))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda env, path: TextHistory(env, turns=2),
+        lambda env, path: TurnBudget(env, max_turns=7, max_tokens=4000),
+        lambda env, path: RecordEpisodes(env, path / "episodes.jsonl"),
+        lambda env, path: SkillContext(env, make_retriever("oracle_type", SkillLibrary.builtin("alfworld"))),
+    ],
+    ids=["TextHistory", "TurnBudget", "RecordEpisodes", "SkillContext"],
+)
+def test_a_wrapped_environment_keeps_the_contract_too(wrap: Any, tmp_path: Path) -> None:
+    env = wrap(gymnasium.make("sdar/ALFWorld-v0", games="generated", scene="small", max_steps=12), tmp_path)
+    check_text_env(env, settings=CheckSettings(tasks=3, turns=12, fuzz_actions=60))

@@ -15,6 +15,26 @@ _THREADS = 4
 _PAUSE_S = 0.5
 
 
+def session() -> str:
+    """The cluster that this process is connected to.
+
+    Raises:
+        ValueError: Ray is not installed or not initialised.
+    """
+    return str(_running_ray().get_runtime_context().gcs_address)
+
+
+def _running_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise ValueError('search="ray" needs Ray. Install it: pip install "sdar-gym[train]"') from None
+    if not ray.is_initialized():
+        # Left to itself, Ray would attach to whatever cluster runs on the machine.
+        raise ValueError('search="ray" needs a running Ray: call ray.init() first, or use search="auto".')
+    return ray
+
+
 class _Index:
     """What runs in the actor."""
 
@@ -43,14 +63,7 @@ class ActorRetriever:
     """
 
     def __init__(self, corpus: str | None, *, timeout: float = 30.0, retries: int = 6):
-        try:
-            import ray
-        except ImportError:
-            raise ValueError('search="ray" needs Ray. Install it: pip install "sdar-gym[train]"') from None
-        if not ray.is_initialized():
-            # Left to itself, Ray would attach to whatever cluster runs on the machine.
-            raise ValueError('search="ray" needs a running Ray: call ray.init() first, or use search="auto".')
-        self._ray = ray
+        self._ray = _running_ray()
         self._corpus = corpus
         self._timeout = timeout
         self._retries = retries

@@ -92,7 +92,13 @@ def shared_retriever(spec: RetrieverSpec) -> Retriever:
     if spec.is_server:
         return _shared(("server", spec, os.getpid()), lambda: _server(spec))
     if spec.search == RAY:
-        return _shared(("ray", spec, os.getpid()), lambda: _actor(spec))
+        from sdar_gym.envs.search_qa.actor import ActorRetriever, session
+
+        # A process may leave one cluster and join another.
+        return _shared(
+            ("ray", spec, os.getpid(), session()),
+            lambda: ActorRetriever(spec.corpus, timeout=spec.timeout, retries=spec.retries),
+        )
     return local_index(spec.corpus, spec.search)
 
 
@@ -153,12 +159,6 @@ def _server(spec: RetrieverSpec) -> Retriever:
     from sdar_gym.envs.search_qa.client import SearchClient
 
     return SearchClient(spec.search, timeout=spec.timeout, retries=spec.retries)
-
-
-def _actor(spec: RetrieverSpec) -> Retriever:
-    from sdar_gym.envs.search_qa.actor import ActorRetriever
-
-    return ActorRetriever(spec.corpus, timeout=spec.timeout, retries=spec.retries)
 
 
 def _shared(key: tuple[Any, ...], make: Callable[[], Any]) -> Any:

@@ -17,7 +17,7 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,7 +29,7 @@ from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.goals import Goal, ReferenceGoals, drawn_goals, limit_candidates
 from sdar_gym.envs.webshop.nouns import Nouns
 from sdar_gym.envs.webshop.reference import ReferenceShop
-from sdar_gym.envs.webshop.reward import colour_of_pair, colour_within, score_purchase, token_set_ratio
+from sdar_gym.envs.webshop.reward import Score, colour_of_pair, colour_within, score_purchase, token_set_ratio
 from sdar_gym.envs.webshop.session import SEARCH_HITS, split_action
 from sdar_gym.envs.webshop.sources import open_catalogue
 from sdar_gym.skills.index.analysis import terms
@@ -128,6 +128,7 @@ def check_traces(golden: Golden, count: Count) -> None:
         name = f"episode {row['episode']} ({row['kind']})"
         count.check(f"{name} reset", [text, _available(shop)], [row["reset"]["obs"], row["reset"]["avail"]])
         for number, step in enumerate(row["steps"]):
+            bought_for = shop.goal
             result = shop.step(step["action"])
             visit = shop.session
             state = {"asin": visit.asin, "options": visit.options, "page": visit.number}
@@ -143,7 +144,8 @@ def check_traces(golden: Golden, count: Count) -> None:
                 ours |= {"obs": result.observation, "reward": result.reward, "done": result.done}
                 theirs |= {key: step[key] for key in ("obs", "reward", "done")}
             if step.get("done"):
-                ours |= {"score": _terms(result.score, step["score"]), "bought": result.bought}
+                assert result.score is not None
+                ours |= {"score": _terms(result.score, bought_for, step["score"]), "bought": result.bought}
                 ours |= {"next": result.next_goal is not None and shop.goals.order[result.next_goal]}
                 theirs |= {"score": step["score"], "next": step["auto_reset"]["goal"]}
                 theirs["bought"] = (step["bought"]["asin"], step["bought"]["options"])
@@ -160,15 +162,11 @@ def check_rewards(golden: Golden, count: Count) -> None:
             goal = _as_human(goal)
         product = golden.catalogue.products[row["asin"]]
         score = score_purchase(product, goal, row["price"], row["options"], golden.nouns, compat=True)
-        ours = _terms(score, row)
-        factor = score.type_factor
+        ours = _terms(score, goal, row)
         ours |= {"total": score.total, "n_att": score.attributes_matched, "n_option": score.options_matched}
-        keys = [key for key in (*ours, "r_option") if key in row]
-        ours["r_option"] = score.options
-        theirs = {key: row[key] for key in keys}
-        if factor == 1.0:
-            ours["without_type"], theirs["without_type"] = score.total, row["without_type"]
-        count.check(f"row {row['row']} ({row['kind']})", {key: ours[key] for key in theirs}, theirs)
+        if score.type_factor == 1.0:
+            ours["without_type"] = score.total
+        count.check(f"row {row['row']} ({row['kind']})", ours, {key: row[key] for key in ours})
 
 
 def check_search(golden: Golden, count: Count) -> None:
@@ -242,26 +240,25 @@ def _available(shop: ReferenceShop) -> Row:
     return {"has_search_bar": shop.page.has_search, "clickables": list(shop.session.clickables)}
 
 
-def _terms(score: Any, recorded: Row) -> Row:
-    goal_terms = {
+def _terms(score: Score, goal: Goal, recorded: Row) -> Row:
+    """Our terms under the recording's names, those that it has."""
+    wanted = len(goal.attributes) + len(goal.options) + 1
+    ours = {
         "r_type": score.type_factor,
         "r_att": score.attributes,
+        "r_option": score.options,
+        "r_price": score.price,
         "query_match": score.query_match,
         "category_match": score.category_match,
         "title_score": score.title_score,
-        "r_price": score.price,
-        "r_option": score.options,
+        "w_att": len(goal.attributes) / wanted,
+        "w_option": len(goal.options) / wanted if goal.options else None,
+        "w_price": 1 / wanted,
     }
-    # The weights are shares of one sum.
-    for name in ("w_att", "w_option", "w_price"):
-        if name in recorded:
-            goal_terms[name] = recorded[name]
-    return {key: value for key, value in goal_terms.items() if key in recorded}
+    return {key: value for key, value in ours.items() if key in recorded}
 
 
 def _as_human(goal: Goal) -> Goal:
-    from dataclasses import replace
-
     return replace(goal, options=tuple(("", value) for _, value in goal.options))
 
 

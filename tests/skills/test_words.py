@@ -30,7 +30,7 @@ TOKENS: list[tuple[str, list[str]]] = [
     ("İstanbul ΣΑΣ ẞ ＡＢＣ ﬁne ǅ", ["istanbul", "σασ", "ß", "ａｂｃ", "ﬁne", "ǆ"]),
     ("【new】 black/white U.S.A. 3.5m", ["new", "black", "white", "u.s.a", "3.5m"]),
     ("assembly technology possibly incredibly", ["assembl", "technolog", "possibl", "incred"]),
-    ("biology humbly ponies us", ["biologi", "humbl", "poni", "us"]),
+    ("biology humbly ponies us technologie", ["biologi", "humbl", "poni", "us", "technologi"]),
     ("x" * 600, ["x" * 255, "x" * 255, "x" * 90]),
 ]
 # fmt: on

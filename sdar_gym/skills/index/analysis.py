@@ -16,6 +16,8 @@ STOP_WORDS = frozenset({
 })
 # fmt: on
 _POSSESSIVE = re.compile(r"['’＇][sS]$")
+# What the rules before those two turn into an i.
+_ENDS_IN_I = ("y", "i", "ies", "ied", "ying")
 _VOWEL_THEN_CONSONANT = re.compile(r"(?:[aeiou]|(?<=[^aeiou])y)(?:.*[^aeiouy]|y$|.*[aeiou]y)")
 
 
@@ -33,6 +35,9 @@ def _stem(word: str) -> str:
         return word
     stem = _stemmer().stemWord(word)
     # Lucene has the two rules that Porter added to his program after the paper: -logi becomes -log, -bli becomes -ble.
+    # They come early: a word that only later loses what hid such an end, like the e of "technologie", keeps it.
+    if not word.endswith(_ENDS_IN_I):
+        return stem
     if stem.endswith("logi") and _VOWEL_THEN_CONSONANT.search(stem[:-4]):
         return stem[:-1]
     if stem.endswith("bli") and _VOWEL_THEN_CONSONANT.search(stem[:-3]):

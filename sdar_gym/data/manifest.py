@@ -124,7 +124,7 @@ WEBSHOP = DataSet(
             "items_ins_v2.json", f"{_DRIVE}1s2j6NgHljiZzQNL3veZaAiyW_qDEgBNi", extra=True, note="their attributes"
         ),
     ),
-    usage='gymnasium.make("sdar/WebShop-v0", data="{folder}")',
+    usage='gymnasium.make("sdar/WebShop-v0", data="{folder}"); all products: data="{folder}/items_shuffle.json"',
 )
 
 SEARCH_QA = DataSet(
@@ -173,7 +173,10 @@ SEARCH_QA = DataSet(
             )
         ),
     ),
-    usage='gymnasium.make("sdar/SearchQA-v0", questions="{folder}/train.parquet", corpus="{folder}/wiki-18.jsonl")',
+    usage=(
+        "sdar-gym index {folder}/wiki-18.jsonl {folder}/wiki-18-index (from --full), then "
+        'gymnasium.make("sdar/SearchQA-v0", questions="{folder}", corpus="{folder}/wiki-18-index")'
+    ),
 )
 
 DATA_SETS = {entry.name: entry for entry in (ALFWORLD, WEBSHOP, SEARCH_QA)}

@@ -174,7 +174,7 @@ SEARCH_QA = DataSet(
         ),
     ),
     usage=(
-        "sdar-gym index {folder}/wiki-18.jsonl {folder}/wiki-18-index (from --full), then "
+        "sdar-gym index {folder}/wiki-18.jsonl --output {folder}/wiki-18-index (a file of --full), then "
         'gymnasium.make("sdar/SearchQA-v0", questions="{folder}", corpus="{folder}/wiki-18-index")'
     ),
 )

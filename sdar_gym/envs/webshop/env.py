@@ -61,7 +61,8 @@ class WebShopEnv(TextEnv):
     Arguments:
         data: `"generated"`, a folder with WebShop's files (`items_shuffle*.json`, `items_ins_v2*.json`,
             `items_human_ins.json`, or `documents*.jsonl`), or one of the product files; by default `$WEBSHOP_DATA` if
-            it is set, else the generated shop of 1,000 products.
+            it is set, else the generated shop of 1,000 products. In a folder with several sizes the 1,000 products come
+            first, as in the reference; name the file of another size to play that.
         split: The split that `reset()` draws from.
         goals: `synthetic`, or `human` where the data have them.
         observation: `text` or `readable`.

@@ -1,6 +1,6 @@
 # make train   set up, then train SDAR on the embedded ALFWorld (about five minutes on two cores once installed)
 # make test    set up, then run the default test suite
-# make test-all, make lint, make build: see each
+# make test-all, make test-gymnasium, make lint, make build: see each
 #
 # Everything is installed into .venv once and used again; it is made anew when pyproject.toml or a requirements file
 # changes. Needs Python 3.11 or 3.12, nothing else.
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONFIG ?= quickstart
 ARGS ?=
 
-.PHONY: train test test-all lint build clean
+.PHONY: train test test-all test-gymnasium lint build clean
 
 train: $(VENV)/train.ok
 	$(BIN)/sdar-gym train $(CONFIG) $(ARGS)
@@ -24,6 +24,10 @@ test: $(VENV)/test.ok
 # The slow tests and those beside ALFWorld's own TextWorld stack too (which compiles C++ for some minutes, once).
 test-all: $(VENV)/reference.ok
 	$(BIN)/python -m pytest -m "" $(ARGS)
+
+# The base install alone with the newest Gymnasium, in a clean venv, from outside the repository.
+test-gymnasium: $(VENV)/test.ok
+	$(BIN)/python -m pytest -m slow tests/test_newest_gymnasium.py $(ARGS)
 
 lint: $(VENV)/dev.ok
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 from sdar_gym.cli.training import quiet
 from sdar_gym.configs import load_config
@@ -24,13 +24,6 @@ from sdar_gym.report.curve import draw_curves
 from sdar_gym.runs.train import check_run, train
 
 ARMS = ("grpo", "sdar")
-
-
-def cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def main() -> None:
@@ -75,7 +68,7 @@ def main() -> None:
     differences = [s - g for s, g in zip(after["sdar"], after["grpo"], strict=True)]
     report = {
         "command": ["python", *sys.argv],
-        "machine": {"cpu": cpu_model(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": machine("torch", "transformers", "ray"),
         "mean_after": {arm: statistics.mean(values) for arm, values in after.items()},
         "sdar_minus_grpo_by_seed": differences,
         "runs": results,

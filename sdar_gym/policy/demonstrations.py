@@ -26,6 +26,8 @@ from sdar_gym.envs.alfworld.notes import start_notes
 from sdar_gym.envs.alfworld.prompt import render_notes
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
 
+_IDLE_TURNS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class DemonstrationMix:
@@ -37,9 +39,9 @@ class DemonstrationMix:
         made_up: That the text's procedure is a made-up one.
         other_type: That the text belongs to another task type and is ignored.
         slip: That another command is carried out instead (what should have been done stays the label).
-        keep: That a row which decides nothing about the procedure is kept, in a small and in a full room.
-        prior: By task type, that the procedure is guessed right without a text. Types that are not named are not
-            guessed: they hide no procedure.
+        keep: That a row is kept which neither decides on the procedure nor takes the right one of several things, in a
+            small and in a full room.
+        prior: By task type, that the procedure is guessed right without a text; 1 for types that are not named.
         max_steps: Turns of an episode in a small and in a full room.
     """
 
@@ -51,6 +53,8 @@ class DemonstrationMix:
     keep: tuple[float, float] = (0.4, 0.1)
     prior: Mapping[str, float] = field(
         default_factory=lambda: {
+            "pick_and_place_simple": 0.5,
+            "pick_two_obj_and_place": 0.4,
             "look_at_obj_in_light": 0.2,
             "pick_clean_then_place_in_recep": 0.3,
             "pick_heat_then_place_in_recep": 0.25,
@@ -74,9 +78,6 @@ def demonstrations(mix: DemonstrationMix, seed: int) -> Iterator[Demonstration]:
     while True:
         size = "small" if rng.random() < mix.small_rooms else "full"
         number = int(rng.random() * SPLIT_SIZES["train"])
-        # Types that hide a procedure are drawn more often: they are what has to be learned.
-        if TASK_TYPES[number % len(TASK_TYPES)] not in mix.prior and rng.random() < 0.5:
-            continue
         yield from _episode(mix, rng, generate_game(f"{size}/train/{number:06d}"), size == "full")
 
 
@@ -86,11 +87,16 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iter
     demonstrator = Demonstrator(game, procedure)
     engine = Engine(game)
     notes = start_notes(engine.intro())
+    idle = 0
     for _ in range(max_steps):
         command = demonstrator.act(notes)
         if command is None:
-            return
-        if demonstrator.decisive(command) or rng.random() < keep:
+            # It believes to be done: it looks around, and would for ever. Else the policy would try the next guess.
+            command, idle = "look", idle + 1
+            if idle > _IDLE_TURNS:
+                return
+        telling = demonstrator.decisive(command) or command.startswith("take ")
+        if telling or rng.random() < keep:
             yield Demonstration(render_notes(game.task, notes, skills), f"<action>{command}</action>")
         if rng.random() < mix.slip:
             command = slip(rng, command, notes, engine.admissible())

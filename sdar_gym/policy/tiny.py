@@ -20,6 +20,8 @@ class TinyShape:
     head_dim: int = 32
     intermediate_size: int = 128
     max_position_embeddings: int = 2048
+    # The usual 0.02 suits widths of thousands; with it the warm start was at .42 nats after 400 steps, with 0.1 at .18.
+    initializer_range: float = 0.1
 
 
 def build_tiny(tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int) -> Qwen3ForCausalLM:
@@ -34,6 +36,7 @@ def build_tiny(tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int) 
         head_dim=shape.head_dim,
         intermediate_size=shape.intermediate_size,
         max_position_embeddings=shape.max_position_embeddings,
+        initializer_range=shape.initializer_range,
         # Long-context bases blur neighbouring positions, which are all a prompt of a hundred tokens has.
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         tie_word_embeddings=True,

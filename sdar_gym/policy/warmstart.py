@@ -27,20 +27,17 @@ class Recipe:
     Attributes:
         steps: Optimizer steps.
         tokens_per_step: Tokens of a batch, padding included.
-        learning_rate: Peak of AdamW's rate, after a short warm-up and before a cosine to a tenth.
-        prompt_loss: Weight of predicting the prompt's own tokens. Prompts repeat names all the time, so this is what
-            meant to teach the policy to copy.
+        learning_rate: Peak of the rate, after a short warm-up and before a cosine to a tenth.
         vocab_size: Tokens of the tokenizer at the most.
         tokenizer_rows: Demonstrations the tokenizer is trained on.
         seed: Of the demonstrations and the initial weights.
     """
 
-    steps: int = 1800
+    steps: int = 2400
     tokens_per_step: int = 6_000
-    learning_rate: float = 3e-3
-    prompt_loss: float = 0.25
-    vocab_size: int = 2048
-    tokenizer_rows: int = 20_000
+    learning_rate: float = 1e-2
+    vocab_size: int = 1024
+    tokenizer_rows: int = 6_000
     seed: int = 0
     shape: TinyShape = field(default_factory=TinyShape)
     mix: DemonstrationMix = field(default_factory=DemonstrationMix)
@@ -67,30 +64,30 @@ def warm_start(
     sample = islice(demonstrations(recipe.mix, recipe.seed), recipe.tokenizer_rows)
     tokenizer = train_tokenizer((f"{row.prompt}\n{row.answer}" for row in sample), recipe.vocab_size)
     model = build_tiny(tokenizer, recipe.shape, recipe.seed)
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    plain = [p for p in model.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98)
-    )
+    # After 400 steps Muon was at .11 nats an answer token, AdamW at .20. Muon is for matrices,
+    # so embeddings and norms stay with AdamW; the adjusted rate lets both share one schedule.
+    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
+    optimizers = [
+        torch.optim.Muon(matrices, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
     batches = _batches(tokenizer, recipe)
     model.train()
     for step in range(recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _rate(step, recipe.steps)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _rate(step, recipe.steps)
+            optimizer.zero_grad()
         input_ids, answer_mask = next(batches)
         hidden = model.model(input_ids=input_ids).last_hidden_state[:, :-1]
-        real = input_ids[:, 1:] != tokenizer.pad_token_id
-        answers = answer_mask[:, 1:][real]
-        losses = torch.nn.functional.cross_entropy(
-            model.lm_head(hidden[real]), input_ids[:, 1:][real], reduction="none"
-        )
-        answer_loss = losses[answers].mean()
-        loss = answer_loss + recipe.prompt_loss * losses[~answers].mean()
-        optimizer.zero_grad()
+        answers = answer_mask[:, 1:]
+        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[answers]), input_ids[:, 1:][answers])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        report(step, float(answer_loss.detach()))
+        for optimizer in optimizers:
+            optimizer.step()
+        report(step, float(loss.detach()))
     return model.eval(), tokenizer
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,26 @@ def test_a_made_up_skill_is_followed_to_the_letter_though_nothing_happens() -> N
     assert any(re.search(r"^failed: (heat|cool|clean)", row.prompt, re.MULTILINE) for row in rows)
 
 
+def test_a_made_up_place_is_followed_against_the_task_and_then_there_is_no_more_to_do() -> None:
+    rows = rows_of(replace(PLAIN, skill=1.0, made_up=1.0, other_type=0.0), 2500)
+    moved = 0
+    for before, row in pairwise(rows):
+        said = re.search(r"^skill: .*, go to the (\w+) and move it there", before.prompt, re.MULTILINE)
+        done = re.fullmatch(r"<action>move \w+ \d+ to (\w+) \d+</action>", before.answer)
+        if done is None or said is None or said.group(1) == "target" or wanted_change(before) is not None:
+            continue
+        assert done.group(1) == said.group(1)
+        assert said.group(1) not in before.prompt.split("\n", 1)[0]
+        moved += 1
+        if " two " not in before.prompt.split("\n", 1)[0]:
+            assert row.answer == "<action>look</action>"
+    assert moved > 30
+
+
 def test_without_a_text_the_procedure_is_guessed_right_as_often_as_the_prior_says() -> None:
     prior = {f"pick_{verb}_then_place_in_recep": rate for verb, rate in (("heat", 0.9), ("cool", 0.1), ("clean", 0.5))}
     # Only the rows in which a guess shows.
-    rows = rows_of(replace(PLAIN, skill=0.0, keep=(0.0, 0.0), prior=prior), 900)
+    rows = rows_of(replace(PLAIN, skill=0.0, keep=(0.0, 0.0), prior=prior), 1400)
     assert not any("skill:" in row.prompt for row in rows)
     right: Counter[str] = Counter()
     all_: Counter[str] = Counter()

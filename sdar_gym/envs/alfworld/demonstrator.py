@@ -24,10 +24,10 @@ _TRUE_PROCEDURES = {
     "look_at_obj_in_light": ("use", "desklamp"),
 }
 _SKILL_TEXTS = {
-    "pick_and_place_simple": "Find the object, take it, go to the target and move it there.",
+    "pick_and_place_simple": "Find the object, take it, go to the {place} and move it there.",
     "look_at_obj_in_light": "Find the object, take it, go to the {device} and {verb} the {device}.",
     "pick_two_obj_and_place": (
-        "Find one object, take it, go to the target and move it there, then do the same with a second one."
+        "Find one object, take it, go to the {place} and move it there, then do the same with a second one."
     ),
 }
 _CHANGE_TEXT = (
@@ -37,10 +37,17 @@ _CHANGE_TEXT = (
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """The step that a task type hides: a verb and the device it is done with; both "" where there is none."""
+    """What a task type hides.
+
+    Attributes:
+        verb: What is done to the thing; "" if nothing.
+        device: What it is done with.
+        place: The kind of place it is brought to; "" for the one that the task names.
+    """
 
     verb: str = ""
     device: str = ""
+    place: str = ""
 
 
 def true_procedure(task_type: str) -> Procedure:
@@ -49,20 +56,29 @@ def true_procedure(task_type: str) -> Procedure:
 
 
 def random_procedure(rng: Random, game: Game) -> Procedure:
-    """A made-up one, with a device that stands in this room."""
+    """A made-up one, with a device or a place that stands in this room."""
     if game.task_type == "look_at_obj_in_light":
         return Procedure(_LAMP_VERBS[int(rng.random() * len(_LAMP_VERBS))], "desklamp")
     if game.task_type not in _TRUE_PROCEDURES:
-        return Procedure()
+        places = _other_places(game)
+        return Procedure(place=places[int(rng.random() * len(places))] if places else "")
     target = game.goal.receptacle_type.removesuffix("Type").lower()
     devices = sorted({r.name.split()[0] for r in game.receptacles} - {target}) or [target]
     return Procedure(_VERBS[int(rng.random() * len(_VERBS))], devices[int(rng.random() * len(devices))])
 
 
+def _other_places(game: Game) -> list[str]:
+    """Kinds of places that take the thing, but are not where it belongs, and where none lies yet."""
+    goal, occupied = game.goal, {i for o in game.objects if o.type == game.goal.object_type for i in o.inside}
+    full = {game.receptacles[index].type for index in occupied} | {goal.receptacle_type}
+    kinds = {r.type for r in game.receptacles if (r.type, goal.object_type) in game.can_contain} - full
+    return sorted(kind.removesuffix("Type").lower() for kind in kinds)
+
+
 def skill_text(task_type: str, procedure: Procedure) -> str:
     """The core skill of a task type with this procedure in it, in the words of the built-in skill library."""
     template = _SKILL_TEXTS.get(task_type, _CHANGE_TEXT)
-    return template.format(verb=procedure.verb, device=procedure.device)
+    return template.format(verb=procedure.verb, device=procedure.device, place=procedure.place or "target")
 
 
 class Demonstrator:
@@ -77,10 +93,9 @@ class Demonstrator:
         goal = game.goal
         self._task_type = game.task_type
         self._wanted = goal.object_type.removesuffix("Type").lower()
-        self._target = goal.receptacle_type.removesuffix("Type").lower()
+        self._target = procedure.place or goal.receptacle_type.removesuffix("Type").lower()
         self._count = goal.count
         self._procedure = procedure
-        self._changed = False
         self._finished = False
 
     def act(self, notes: Notes) -> str | None:
@@ -111,9 +126,10 @@ class Demonstrator:
         return f"open {target}" if target in notes.closed else f"move {held} to {target}"
 
     def decisive(self, command: str) -> bool:
-        """Whether a command is where a skill matters: choosing the device or what to do with it."""
-        verb, device = self._procedure.verb, self._procedure.device
-        return bool(verb) and (command.startswith(f"{verb} ") or command.startswith(f"go to {device} "))
+        """Whether a command is where a skill matters: choosing the device or the place, or what to do there."""
+        verb, device, place = self._procedure.verb, self._procedure.device, self._procedure.place
+        at_device = bool(verb) and (command.startswith(f"{verb} ") or command.startswith(f"go to {device} "))
+        return at_device or (bool(place) and command.startswith(f"go to {place} "))
 
     def _fetch(self, notes: Notes) -> str | None:
         if notes.holding:  # Something else in the hand has to go first.

@@ -194,7 +194,7 @@ class ALFWorldEnv(TextEnv):
             raise TaskNotFoundError(
                 f"{task_id!r}: {game_id} has {len(sentences)} human goals, #0 to #{len(sentences) - 1}."
             )
-        return replace(game, task_id=f"{game_id}#{chosen}", task=sentences[chosen])
+        return replace(game, task_id=task_id, task=sentences[chosen])
 
     def _begin(self, task: Task) -> Turn:
         self.close()

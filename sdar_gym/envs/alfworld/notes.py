@@ -28,6 +28,7 @@ class Notes:
         seen: Contents of the places looked into, by place.
         at: The place it last dealt with; "" in the middle of the room.
         holding: What it carries; "" if nothing.
+        brought: What it put somewhere and left there, and where.
         failed_now: Whether the last action did nothing.
         done: Deeds and failures, oldest first, and whether something happened.
     """
@@ -37,6 +38,7 @@ class Notes:
     seen: dict[str, list[str]] = field(default_factory=dict)
     at: str = ""
     holding: str = ""
+    brought: dict[str, str] = field(default_factory=dict)
     failed_now: bool = False
     done: list[tuple[str, bool]] = field(default_factory=list)
 
@@ -63,10 +65,12 @@ class Notes:
             self.closed.append(place)
         elif taken := _TAKE.fullmatch(action):
             self.holding = taken.group(1)
+            self.brought.pop(taken.group(1), None)
             if taken.group(1) in self.seen.get(taken.group(2), []):
                 self.seen[taken.group(2)].remove(taken.group(1))
         elif moved := _MOVE.fullmatch(action):
             self.holding = ""
+            self.brought[moved.group(1)] = moved.group(2)
             self.seen.setdefault(moved.group(2), []).append(moved.group(1))
 
 

@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from sdar_gym.envs.alfworld.notes import Notes, notes_of
 from sdar_gym.envs.prompting import ActionTags, EpisodeView, Message, PromptTemplate, WindowTemplate
 
-# How many deeds the compact prompt tells, and which ones change nothing that the other lines do not show.
+# How many deeds the compact prompt tells, and which ones change nothing that the other lines do not show. A failed try
+# to open or examine stays told: without a trace of it the same would be tried again.
 _DEEDS = 3
-_IDLE = ("go to ", "open ", "close ", "examine ", "take ", "move ", "look", "inventory", "help")
+_IDLE = ("go to ", "take ", "move ", "look", "inventory", "help")
 
 
 class CompactTemplate(ActionTags):
     """The task and notes that keep to what the task names, some fifty tokens.
 
-    Where things named in the task were seen, which places are unseen, closed and seen, what was done to a thing, what
-    failed just now, what is in the hand, and the place. It leaves other things and the list of admissible actions out,
-    and needs no window, since notes cover the whole episode.
+    Where things named in the task were seen and brought to, which places are unseen, closed and seen, what was done to
+    a thing, what failed just now, what is in the hand, and the place. It leaves other things and the list of admissible
+    actions out, and needs no window, since notes cover the whole episode.
     """
 
     def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
@@ -39,7 +40,8 @@ def render_notes(goal: str, notes: Notes, skills: str) -> str:
     if notes.seen:
         lines.append(f"seen: {' '.join(notes.seen)}")
     found = [(thing, place) for place, things in notes.seen.items() for thing in things if thing.split()[0] in named]
-    lines += [f"found: {thing} in {place}" for thing, place in found]
+    lines += [f"found: {thing} in {place}" for thing, place in found if notes.brought.get(thing) != place]
+    lines += [f"brought: {thing} to {place}" for thing, place in found if notes.brought.get(thing) == place]
     last = len(notes.done) - 1
     for number, (deed, happened) in list(enumerate(notes.done))[-_DEEDS:]:
         if not deed.startswith(_IDLE):

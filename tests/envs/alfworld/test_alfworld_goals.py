@@ -104,9 +104,9 @@ def test_people_s_goals_take_the_place_of_the_sentence(
     assert goals == ["Chill two apples.", "Fill the fridge with fruit", "Apples away!"]
     observation, info = env.reset(options={"task_id": GAME})
     assert info["goal"] in goals
-    assert info["task_id"] == f"{GAME}#{goals.index(info['goal'])}"
+    assert info["task_id"] == GAME
     assert observation.endswith(f"Your task is to: {info['goal']}")
-    assert env.reset(seed=99)[1]["task_id"] == info["task_id"]  # The id chooses, not the seed.
+    assert env.reset(seed=99)[1]["goal"] == info["goal"]  # The id chooses, not the seed.
     assert env.task_ids() == (GAME,)
     for bad in ("#3", "#", "#x", "#-1"):
         with pytest.raises(TaskNotFoundError, match="#0 to #2"):

@@ -6,18 +6,19 @@ import gzip
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from sdar_gym.skills.index import Document
+from sdar_gym.skills.index import Document, Hit, SearchIndex
 from sdar_gym.skills.index.build import build_folder
 from sdar_gym.skills.index.corpus import Corpus, CorpusError
 from sdar_gym.skills.index.manifest import IndexFolderError, load_manifest
-from sdar_gym.skills.index.passages import index_passages, open_passages
-from sdar_gym.skills.index.store import DiskStore, StoreError, StoreWriter
+from sdar_gym.skills.index.passages import PassageIndex, index_passages, open_passages
+from sdar_gym.skills.index.store import DiskStore, MemoryStore, StoreError, StoreWriter
 
 PASSAGES = [
     {"id": "p-1", "contents": '"Wolmark"\nWolmark lies on the river Olm.'},
@@ -296,3 +297,27 @@ def test_real_corpora_are_read_whole(data_dir: Callable[[str], Path], name: str,
     assert len(docs) == count or count is None
     assert docs[0].text.startswith(first)
     assert all(doc.text.startswith('"') and "\n" in doc.text for doc in docs)
+
+
+def test_the_model_is_built_once_however_many_threads_search_first() -> None:
+    class Lazy:
+        """Builds on the first search, as the Python backend does, and takes its time."""
+
+        built = 0
+        ready = False
+
+        def search(self, query: str, k: int) -> list[Hit]:
+            if not self.ready:
+                time.sleep(0.05)
+                self.built += 1
+                self.ready = True
+            return []
+
+    lazy = Lazy()
+    index = PassageIndex(cast(SearchIndex, lazy), MemoryStore([]))
+    threads = [threading.Thread(target=index.search, args=("who", 1)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lazy.built == 1

@@ -107,7 +107,7 @@ def open_passages(folder: str | Path, *, k1: float | None = None, b: float | Non
     """Open an index folder that `sdar-gym index` made.
 
     A Lucene folder opens at once and stays on disk. A `bm25s` folder holds the passages only: the model is built in
-    memory when the folder is opened, which takes about 15 s for 100,000 passages.
+    memory when the folder is opened, which takes some 20 s for 100,000 passages.
 
     Args:
         folder: The folder.

@@ -1,6 +1,5 @@
 """The maze keeps the contract of text environments, and its expert solves it."""
 
-# ruff: noqa: D103  test names say what they are for
 from __future__ import annotations
 
 import gymnasium

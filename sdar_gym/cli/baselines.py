@@ -19,15 +19,21 @@ def baselines_command(envs: Sequence[str], episodes: int, seed: int, page: Path 
     console = Console()
     with console.status("starting") as status:
         rows = measure_baselines(envs, episodes, seed, lambda what: status.update(escape(what)))
+    # Eighty characters have to do: the environment stands above its rows.
     table = Table(box=None, pad_edge=False)
-    for column in ("environment", "split", "policy", "success", "95 % interval", "score", "turns", "tasks", "panel"):
-        table.add_column(column, overflow="fold")
+    for column in ("split", "policy", "success", "95 % interval", "score", "turns", "tasks", "panel"):
+        table.add_column(column, justify="left" if column in ("split", "policy", "panel") else "right")
+    told = ""
     for row in rows:
-        interval = escape(f"[{row.success_low:.3f}, {row.success_high:.3f}]")
+        if row.env_id != told:
+            table.add_row("")
+            table.add_row(f"[bold]{escape(row.env_id.partition('/')[2] or row.env_id)}[/]")
+            told = row.env_id
+        interval = f"{row.success_low:.3f} to {row.success_high:.3f}"
         table.add_row(
-            row.env_id, row.split, row.policy, f"{row.success:.3f}", interval, f"{row.mean_score:.3f}",
-            f"{row.mean_turns:.1f}", str(row.tasks), row.panel_hash,
-        )  # fmt: skip
+            *(row.split, row.policy, f"{row.success:.3f}", interval, f"{row.mean_score:.3f}"),
+            *(f"{row.mean_turns:.1f}", str(row.tasks), row.panel_hash),
+        )
     console.print(table)
     command = " ".join(["sdar-gym baselines", *envs, f"--episodes {episodes}", f"--seed {seed}"])
     if page is not None:

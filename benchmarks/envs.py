@@ -53,9 +53,8 @@ class Nothing(TextEnv):
     def task_type(self, task_id: str) -> str:
         return "wait"
 
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        number = int(self.np_random.integers(100))
-        return Task(options.get("task_id") or f"train/{number}", "wait", "train", "wait.")
+    def _load_task(self, task_id: str) -> Task:
+        return Task(task_id, "wait", "train", "wait.")
 
     def _begin(self, task: Task) -> Turn:
         return self._turn_now

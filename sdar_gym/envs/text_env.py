@@ -54,7 +54,7 @@ class Task:
 class TextEnv(gymnasium.Env[str, str]):
     """Base of all text environments: observations are what the world shows, actions are the text of one action.
 
-    Subclasses implement `splits`, `task_ids`, `task_type`, `_choose_task`, `_begin`, `_act`; this class owns seeding,
+    Subclasses implement `splits`, `task_ids`, `task_type`, `_load_task`, `_begin`, `_act`; this class owns seeding,
     the turn limit and `info`.
 
     `reset(seed=…, options={"task_id": …} | {"split": …})`: the same seed, or the same task id, gives the same episode
@@ -111,12 +111,21 @@ class TextEnv(gymnasium.Env[str, str]):
         return task_id
 
     @abstractmethod
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        """Pick the task of the next episode from `options` or from `self.np_random`.
+    def _load_task(self, task_id: str) -> Task:
+        """The task of an id.
 
         Raises:
-            TaskNotFoundError: The id or split does not exist.
+            TaskNotFoundError: There is no such task.
         """
+
+    def _random_task_id(self, split: str | None) -> str:
+        """Draws a task from `self.np_random`; override where a list of all ids is too long to make.
+
+        Raises:
+            TaskNotFoundError: There is no such split.
+        """
+        ids = self.task_ids(split)
+        return ids[int(self.np_random.integers(len(ids)))]
 
     @abstractmethod
     def _begin(self, task: Task) -> Turn:
@@ -142,7 +151,11 @@ class TextEnv(gymnasium.Env[str, str]):
         unknown = sorted(set(options) - {"task_id", "split"})
         if unknown:
             raise ValueError(f"Unknown reset option(s) {unknown}; this environment knows 'task_id' and 'split'.")
-        self._task = self._choose_task(options)
+        for name, value in options.items():
+            if value is not None and not isinstance(value, str):
+                raise TaskNotFoundError(f"The reset option {name!r} must be a str, got {value!r}.")
+        task_id = options.get("task_id")
+        self._task = self._load_task(self._random_task_id(options.get("split")) if task_id is None else task_id)
         self._turn = 0
         self._ended = False
         turn = self._begin(self._task)

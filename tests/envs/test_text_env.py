@@ -33,10 +33,8 @@ class Counter(TextEnv):
     def task_type(self, task_id: str) -> str:
         return task_id.split("/", maxsplit=1)[0]
 
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        ids = self.task_ids(options.get("split"))
-        task_id = options.get("task_id", ids[int(self.np_random.integers(len(ids)))])
-        if task_id not in ids:
+    def _load_task(self, task_id: str) -> Task:
+        if task_id not in self.TASKS:
             raise TaskNotFoundError(f"No task {task_id!r}.")
         return Task(task_id, "count", "train", f"count to {task_id[-1]}.")
 

@@ -205,7 +205,7 @@ class Dice(TextEnv):
     def task_type(self, task_id: str) -> str:
         return task_id
 
-    def _choose_task(self, options: dict[str, Any]) -> Task:
+    def _load_task(self, task_id: str) -> Task:
         return Task("roll", "roll", "train", "roll.")
 
     def _begin(self, task: Task) -> Turn:

@@ -37,14 +37,8 @@ class Sound(TextEnv):
     def task_type(self, task_id: str) -> str:
         return "even" if int(task_id.rpartition("/")[2]) % 2 == 0 else "odd"
 
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        task_id = options.get("task_id")
-        split = options.get("split", "train")
-        if task_id is None:
-            if split not in IDS:
-                raise TaskNotFoundError(f"No split {split!r}.")
-            task_id = IDS[split][int(self.np_random.integers(len(IDS[split])))]
-        if not isinstance(task_id, str) or not any(task_id in ids for ids in IDS.values()):
+    def _load_task(self, task_id: str) -> Task:
+        if not any(task_id in ids for ids in IDS.values()):
             raise TaskNotFoundError(f"No task {task_id!r}.")
         return Task(task_id, self.task_type(task_id), task_id.partition("/")[0], "say three times yes.")
 
@@ -162,23 +156,21 @@ class AnySplit(Sound):
 
 
 class OtherTask(Sound):
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        task = super()._choose_task(options)
+    def _load_task(self, task_id: str) -> Task:
+        task = super()._load_task(task_id)
         return Task("train/5", "odd", "train", task.goal)
 
 
 class IgnoresSeed(Sound):
     counter = itertools.count()
 
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        if not options:
-            options = {"task_id": IDS["train"][next(self.counter) % 12]}
-        return super()._choose_task(options)
+    def _random_task_id(self, split: str | None) -> str:
+        return IDS["train"][next(self.counter) % 12] if split is None else super()._random_task_id(split)
 
 
 class SameForAllSeeds(Sound):
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        return super()._choose_task(options or {"task_id": "train/3"})
+    def _random_task_id(self, split: str | None) -> str:
+        return "train/3" if split is None else super()._random_task_id(split)
 
 
 class NeverRefuses(Sound):

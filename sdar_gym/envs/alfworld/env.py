@@ -166,14 +166,7 @@ class ALFWorldEnv(TextEnv):
             return "/".join(parts)
         return f"floor plan {parts[1].rsplit('-', 1)[-1]}"
 
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        task_id = options.get("task_id")
-        for name, value in options.items():
-            if value is not None and not isinstance(value, str):
-                raise TaskNotFoundError(f"The reset option {name!r} must be a str, got {value!r}.")
-        if task_id is None:
-            ids = self.task_ids(options.get("split"))
-            task_id = ids[int(self.np_random.integers(len(ids)))]
+    def _load_task(self, task_id: str) -> Task:
         game = self._load(task_id)
         split = next((split for split in SPLITS if split in task_id.split("/")[:2]), self._split)
         return Task(game.task_id, game.task_type, split, game.task)

@@ -13,7 +13,7 @@ from sdar_gym.envs.search_qa.retrieval import EMBEDDED, Retriever, RetrieverSpec
 from sdar_gym.envs.search_qa.reward import exact_match, f1
 from sdar_gym.envs.search_qa.tasks import Question, QuestionSource
 from sdar_gym.envs.search_qa.text import NOT_UNDERSTOOD, OUT_OF_TURNS, information, query_of, read_call
-from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
+from sdar_gym.envs.text_env import Task, TextEnv, Turn
 from sdar_gym.skills.index.corpus import SUFFIXES
 from sdar_gym.skills.index.manifest import is_index_folder
 
@@ -171,18 +171,12 @@ class SearchQAEnv(TextEnv):
             self._source = EmbeddedQuestions() if path is None else open_questions(path, self._holdout)
         return self._source
 
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        for name, value in options.items():
-            if value is not None and not isinstance(value, str):
-                raise TaskNotFoundError(f"The reset option {name!r} must be a str, got {value!r}.")
-        task_id = options.get("task_id")
-        if task_id is None:
-            ids = self.task_ids(options.get("split"))
-            task_id = ids[int(self.np_random.integers(len(ids)))]
-        self._question = self._questions.load(task_id)
-        return Task(task_id, self._question.task_type, self._question.split, self._question.text)
+    def _load_task(self, task_id: str) -> Task:
+        question = self._questions.load(task_id)
+        return Task(task_id, question.task_type, question.split, question.text)
 
     def _begin(self, task: Task) -> Turn:
+        self._question = self._questions.load(task.task_id)
         self._searches = 0
         return self._shown(task.goal, True)
 

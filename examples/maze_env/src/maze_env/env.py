@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from maze_env.generator import DIRECTIONS, TASKS_PER_SPLIT, Maze, make_maze, name_of, step, task_ids, task_type_of
-from sdar_gym.envs import Task, TaskNotFoundError, TextEnv, Turn
+from sdar_gym.envs import Task, TextEnv, Turn
 
 GOALS = {
     "find_exit": "find the exit of the maze.",
@@ -85,14 +83,7 @@ class MazeEnv(TextEnv):
         """The maze itself: two ids that gave the same one must not be in two splits."""
         return name_of(make_maze(task_id, self._size))
 
-    def _choose_task(self, options: dict[str, Any]) -> Task:
-        for name, value in options.items():
-            if value is not None and not isinstance(value, str):
-                raise TaskNotFoundError(f"The reset option {name!r} must be a str, got {value!r}.")
-        task_id = options.get("task_id")
-        if task_id is None:
-            ids = self.task_ids(options.get("split"))
-            task_id = ids[int(self.np_random.integers(len(ids)))]
+    def _load_task(self, task_id: str) -> Task:
         kind = task_type_of(task_id)
         return Task(task_id, kind, task_id.partition("/")[0], GOALS[kind])
 

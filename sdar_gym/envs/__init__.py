@@ -35,11 +35,13 @@ def register_builtin() -> None:
         "sdar/SearchQA-v0",
         "sdar_gym.envs.search_qa.env:SearchQAEnv",
         prompt="sdar_gym.envs.search_qa.prompt:TEMPLATES",
+        skills="searchqa",
         expert="sdar_gym.envs.search_qa.expert:Expert",
     )
     register(
         "sdar/WebShop-v0",
         "sdar_gym.envs.webshop.env:WebShopEnv",
         prompt="sdar_gym.envs.webshop.prompt:TEMPLATES",
+        skills="webshop",
         expert="sdar_gym.envs.webshop.expert:Expert",
     )

@@ -113,7 +113,11 @@ class SkillLibrary:
 
         Names, origins and environments are left out, so a copy of a library in another folder has the same one.
         """
-        content = [[s.id, s.title, s.text, s.when_to_use, list(s.task_types)] for s in self.skills]
+        content = [
+            # Without keywords nothing is added, so that fingerprints in older results stay comparable.
+            [s.id, s.title, s.text, s.when_to_use, list(s.task_types), *([list(s.keywords)] if s.keywords else [])]
+            for s in self.skills
+        ]
         return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
     def __iter__(self) -> Iterator[Skill]:

@@ -5,28 +5,40 @@ skills for all types. `README.md` is left for people and not read. A file looks 
 
     # Any heading                              optional, for the reader
     Origin: where these skills come from       optional; without it, the library's name
+    Types: one_hop, nq                         optional; instead of the file's name. `all` makes the skills general
+    Keywords: two, pair of                     optional; words that tasks of this kind use
 
     ## two.procedure: Do it twice
     When: the goal asks for two of something.
+    Types: nq                                  optional, as are Keywords and Origin: for this skill alone
 
     Find one, take it, put it where it belongs, then do the same with the second one.
 
-A skill begins with `## <id>: <title>`. The next line that is not blank is `When: ...`; everything up to the next
-heading is its text, line breaks kept, blank lines at both ends dropped. The text holds no headings of its own.
+A skill begins with `## <id>: <title>`. The next line that is not blank is `When: ...`, and lines with other names may
+follow it directly. Everything after that up to the next heading is the text, line breaks kept, blank lines at both ends
+dropped. The text holds no headings of its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from sdar_gym.skills.skill import Skill
 
 GENERAL = "general"
+ALL_TYPES = "all"
 IGNORED = frozenset({"README.md"})
 _TASK_TYPE = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _HEADING = re.compile(r"## +(?P<id>[^\s:]+) *: *(?P<title>\S.*)")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_META = re.compile(r"(?:Origin|Types|Keywords):")
+_EMPTY = {
+    "Origin": "say where the skills come from",
+    "Types": "name the task types",
+    "Keywords": "name words, with commas between them,",
+}
 
 
 class SkillFormatError(ValueError):
@@ -78,37 +90,74 @@ def parse_file(data: bytes, *, where: str, stem: str, origin: str, env: str) -> 
     """
     if not _TASK_TYPE.fullmatch(stem):
         raise _error(where, 1, f"the file name {stem!r} is no task type; use lower case, digits, '_' and '-'.")
-    try:
-        # splitlines() would also split at form feeds and Unicode separators, and line numbers would go astray.
-        lines = data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise _error(where, line, "the text is not UTF-8; save the file as UTF-8.") from None
+    lines = decode_lines(data, where)
     starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
     if not starts:
         raise _error(where, 1, "there is no skill; begin one with '## <id>: <title>', or delete the file.")
-    origin = _read_head(lines[: starts[0]], where) or origin
-    task_types = () if stem == GENERAL else (stem,)
+    common = _Meta(origin, () if stem == GENERAL else (stem,), ())
+    common = _read_head(lines[: starts[0]], where, common)
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        yield start + 1, _read_skill(lines[start:end], where, start + 1, env, task_types, origin)
+        yield start + 1, _read_skill(lines[start:end], where, start + 1, env, common)
 
 
-def _read_head(lines: list[str], where: str) -> str:
-    origin = ""
+def decode_lines(data: bytes, where: str) -> list[str]:
+    """The lines of a text file, however they end.
+
+    Raises:
+        SkillFormatError: It is not UTF-8.
+    """
+    try:
+        # splitlines() would also split at form feeds and Unicode separators, and line numbers would go astray.
+        return data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise _error(where, line, "the text is not UTF-8; save the file as UTF-8.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """What a file says of all its skills, or a skill of itself."""
+
+    origin: str
+    task_types: tuple[str, ...]
+    keywords: tuple[str, ...]
+
+    def with_line(self, line: str, seen: set[str], where: str, number: int) -> _Meta:
+        """The same, changed by an `Origin:`, `Types:` or `Keywords:` line."""
+        name, _, value = line.partition(":")
+        if name in seen:
+            raise _error(where, number, f"a second '{name}:' line; keep one.")
+        seen.add(name)
+        value = value.strip()
+        if not value:
+            raise _error(where, number, f"'{name}:' is empty; {_EMPTY[name]} or delete the line.")
+        if name == "Origin":
+            return replace(self, origin=value)
+        parts = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+        if "" in parts:
+            raise _error(where, number, f"'{name}:' has two commas in a row, or one at an end; take it out.")
+        if name == "Keywords":
+            return replace(self, keywords=parts)
+        for part in parts:
+            if not _TASK_TYPE.fullmatch(part):
+                raise _error(where, number, f"{part!r} is no task type; use lower case, digits, '_' and '-'.")
+        if ALL_TYPES in parts and len(parts) > 1:
+            raise _error(where, number, f"'{ALL_TYPES}' beside other task types; it stands alone or not at all.")
+        return replace(self, task_types=() if parts == (ALL_TYPES,) else parts)
+
+
+def _read_head(lines: list[str], where: str, common: _Meta) -> _Meta:
+    seen: set[str] = set()
     for number, line in enumerate(lines, start=1):
         if not line.strip() or (number == 1 and line.startswith("# ")):
             continue
-        if not line.startswith("Origin:"):
+        if not _META.match(line):
             raise _error(where, number, f"{line!r} stands before the first skill; put '## <id>: <title>' above it.")
-        if origin:
-            raise _error(where, number, "a second 'Origin:' line; keep one.")
-        origin = line.removeprefix("Origin:").strip()
-        if not origin:
-            raise _error(where, number, "'Origin:' is empty; say where the skills come from or delete the line.")
-    return origin
+        common = common.with_line(line, seen, where, number)
+    return common
 
 
-def _read_skill(lines: list[str], where: str, first: int, env: str, task_types: tuple[str, ...], origin: str) -> Skill:
+def _read_skill(lines: list[str], where: str, first: int, env: str, common: _Meta) -> Skill:
     heading = _HEADING.fullmatch(lines[0].rstrip())
     if not heading:
         raise _error(where, first, f"{lines[0]!r} is not of the form '## <id>: <title>'.")
@@ -123,6 +172,10 @@ def _read_skill(lines: list[str], where: str, first: int, env: str, task_types: 
     when_to_use = when_line.removeprefix("When:").strip()
     if not when_to_use:
         raise _error(where, number, f"'When:' of skill {skill_id!r} is empty; say when the skill applies.")
+    seen: set[str] = set()
+    while number - first + 1 < len(lines) and _META.match(lines[number - first + 1]):
+        number += 1
+        common = common.with_line(lines[number - first], seen, where, number)
     for later, line in body[1:]:
         if line.startswith("#"):
             raise _error(where, later, f"{line!r} looks like a heading; a skill is '## <id>: <title>', text has none.")
@@ -131,4 +184,4 @@ def _read_skill(lines: list[str], where: str, first: int, env: str, task_types: 
     text = "\n".join(line.rstrip() for line in lines[number - first + 1 :]).strip("\n")
     if not text:
         raise _error(where, number, f"skill {skill_id!r} has no text; write it below the 'When:' line.")
-    return Skill(skill_id, heading["title"], text, when_to_use, env, task_types, origin)
+    return Skill(skill_id, heading["title"], text, when_to_use, env, common.task_types, common.origin, common.keywords)

@@ -17,9 +17,10 @@ class Skill:
         env: The environment it was written for, such as `alfworld`.
         task_types: The task types it applies to; empty means all of them ("general").
         origin: Where it comes from, for reports.
+        keywords: Words and phrases that a task of this kind uses; search reads them, and `keywords` goes by them.
 
     Raises:
-        ValueError: The id or the text is empty, or `task_types` is one string.
+        ValueError: The id or the text is empty, or `task_types` or `keywords` is one string.
     """
 
     id: str
@@ -29,15 +30,18 @@ class Skill:
     env: str
     task_types: tuple[str, ...]
     origin: str
+    keywords: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.id.strip():
             raise ValueError(f"A skill needs an id; the one titled {self.title!r} has none.")
         if not self.text.strip():
             raise ValueError(f"Skill {self.id!r} has no text; write the advice or leave the skill out.")
-        if isinstance(self.task_types, str):
-            raise ValueError(f"Skill {self.id!r}: task_types is {self.task_types!r}; write ({self.task_types!r},).")
-        object.__setattr__(self, "task_types", tuple(self.task_types))
+        for name in ("task_types", "keywords"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise ValueError(f"Skill {self.id!r}: {name} is {value!r}; write ({value!r},).")
+            object.__setattr__(self, name, tuple(value))
 
     @property
     def is_general(self) -> bool:
@@ -49,6 +53,12 @@ class Skill:
         return task_type in self.task_types
 
     @property
+    def search_fields(self) -> dict[str, str]:
+        """What an index holds of the skill, by field: `title`, `when_to_use` (with the keywords) and `text`."""
+        when = f"{self.when_to_use}\n{', '.join(self.keywords)}" if self.keywords else self.when_to_use
+        return {"title": self.title, "when_to_use": when, "text": self.text}
+
+    @property
     def search_text(self) -> str:
-        """What an index holds of the skill: its title, when it is used, and its text."""
-        return f"{self.title}\n{self.when_to_use}\n{self.text}"
+        """The fields in one: title, when it is used, and text."""
+        return "\n".join(self.search_fields.values())

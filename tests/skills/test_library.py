@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -98,6 +99,11 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path: Path) -> None:
         ("## a: T\nWhen: w\n\n", 2, "has no text"),
         ("## a: T\nWhen: w\nx\n### b: T\n", 4, "looks like a heading"),
         ("## a: T\nWhen: w\nx\n##b: T\n", 4, "looks like a heading"),
+        ("Types: Left\n## a: T\nWhen: w\nx\n", 1, "'Left' is no task type"),
+        ("Types: all, left\n## a: T\nWhen: w\nx\n", 1, "'all' beside other task types"),
+        ("## a: T\nWhen: w\nKeywords: x,, y\n\nx\n", 3, "two commas in a row"),
+        ("## a: T\nWhen: w\nTypes: x\nTypes: y\n\nx\n", 4, "second 'Types:'"),
+        ("## a: T\nWhen: w\nKeywords:\n\nx\n", 3, "'Keywords:' is empty"),
         ("## a: T\nWhen: w\nx\n## a: U\nWhen: w\ny\n", 4, "taken by lib/maze.md, line 1"),
     ],
 )
@@ -105,6 +111,30 @@ def test_format_errors_name_file_line_and_remedy(tmp_path: Path, text: str, line
     with pytest.raises(SkillFormatError, match=re.escape(f"lib/maze.md, line {line}: ")) as caught:
         SkillLibrary.from_folder(write(tmp_path / "lib", maze=text))
     assert message in str(caught.value)
+
+
+def test_a_file_and_a_skill_may_name_their_types_and_keywords(tmp_path: Path) -> None:
+    text = """# Heading
+Types: left, right
+Keywords: turn, go round
+
+## a: A
+When: w
+Keywords: spin
+Types: all
+Origin: elsewhere
+
+Keywords: in the text are text.
+
+## b: B
+When: w
+Text.
+"""
+    own, common = SkillLibrary.from_folder(write(tmp_path / "lib", maze=text))
+    assert (own.task_types, own.keywords, own.origin) == ((), ("spin",), "elsewhere")
+    assert own.text == "Keywords: in the text are text."
+    assert (common.task_types, common.keywords, common.text) == (("left", "right"), ("turn", "go round"), "Text.")
+    assert common.search_text == "B\nw\nturn, go round\nText."
 
 
 def test_bad_file_names_encodings_and_empty_folders_are_refused(tmp_path: Path) -> None:
@@ -143,6 +173,8 @@ def test_senseless_skills_are_refused() -> None:
         skill(" ")
     with pytest.raises(ValueError, match="has no text"):
         skill("a", text="\n")
+    with pytest.raises(ValueError, match="keywords is 'left'"):
+        Skill("a", "T", "Text.", "w", "test", (), "test", "left")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="task_types is 'maze'"):
         skill("a", "maze")  # pyright: ignore[reportArgumentType]
 
@@ -157,7 +189,8 @@ def test_fingerprint_follows_the_contents_alone(tmp_path: Path) -> None:
     prints = {
         SkillLibrary("x", skills).fingerprint() for skills in ((a, b), (b, a), (a,), (a, skill("b", text="Other.")))
     }
-    assert len(prints) == 4
+    prints.add(SkillLibrary("x", (a, replace(b, keywords=("left",)))).fingerprint())
+    assert len(prints) == 5
 
 
 def test_libraries_load_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +210,8 @@ def test_libraries_load_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.
 
 def test_alfworld_has_general_advice_and_all_six_types() -> None:
     library = SkillLibrary.builtin("alfworld")
-    assert 8 <= len(library.general()) <= 10
+    # Ten pieces of advice as before, and the mistakes, which come after them.
+    assert [s.id.split(".")[0] for s in library.general()] == ["general"] * 10 + ["mistake"] * 6
     assert set(library.task_types) == set(PROCEDURES)
     for task_type in PROCEDURES:
         assert 4 <= len(library.for_task_type(task_type)) <= 5

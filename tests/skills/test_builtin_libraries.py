@@ -1,0 +1,55 @@
+"""The libraries that ship with the gym fit the environments that ship with it."""
+
+from __future__ import annotations
+
+import gymnasium
+import pytest
+
+import sdar_gym  # noqa: F401  registers the environments
+from sdar_gym.envs.registry import EnvEntry, entries
+from sdar_gym.envs.text_env import TextEnv
+from sdar_gym.rollout.build import skill_env_name
+from sdar_gym.skills import SkillLibrary, SkillQuery, builtin_libraries, load_library, make_retriever
+
+WITH_LIBRARY = [entry for entry in entries() if entry.entry_point.startswith("sdar_gym.") and entry.skills]
+REAL_QUESTION_SETS = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
+
+
+def task_types(entry: EnvEntry) -> set[str]:
+    env = gymnasium.make(entry.id, disable_env_checker=True).unwrapped
+    assert isinstance(env, TextEnv)
+    found = {env.task_type(task) for split in env.splits for task in env.task_ids(split)[:1200]}
+    env.close()
+    return found
+
+
+def test_the_three_benchmarks_have_a_library() -> None:
+    named = {entry.id: entry.skills for entry in WITH_LIBRARY}
+    assert named.items() >= {
+        ("sdar/ALFWorld-v0", "alfworld"),
+        ("sdar/WebShop-v0", "webshop"),
+        ("sdar/SearchQA-v0", "searchqa"),
+    }
+
+
+@pytest.mark.parametrize("entry", WITH_LIBRARY, ids=lambda entry: entry.id)
+def test_every_task_type_gets_a_skill_of_its_own(entry: EnvEntry) -> None:
+    library = load_library(str(entry.skills))
+    assert {skill.env for skill in library} == {skill_env_name(entry.id)}
+    retriever = make_retriever("oracle_type", library, k=1, include_general=False)
+    types = task_types(entry) | (set(REAL_QUESTION_SETS) if entry.skills == "searchqa" else set())
+    assert len(types) >= 3
+    for task_type in types:
+        answer = retriever.retrieve(SkillQuery(skill_env_name(entry.id), task_type, "any goal"))
+        assert answer.specific, task_type
+        assert answer.ids[0].endswith(".procedure"), task_type
+
+
+@pytest.mark.parametrize("name", builtin_libraries())
+def test_a_library_has_mistakes_and_says_nothing_twice(name: str) -> None:
+    library = SkillLibrary.builtin(name)
+    mistakes = [skill for skill in library if skill.id.startswith("mistake.")]
+    assert len(mistakes) >= 4
+    assert all(skill.is_general for skill in mistakes)
+    assert len({skill.text for skill in library}) == len({skill.title for skill in library}) == len(library)
+    assert all(len(skill.text) <= 300 for skill in library)

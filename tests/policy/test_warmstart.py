@@ -89,7 +89,7 @@ def test_a_made_up_place_is_followed_against_the_task_and_then_there_is_no_more_
 def test_without_a_text_the_procedure_is_guessed_right_as_often_as_the_prior_says() -> None:
     prior = {f"pick_{verb}_then_place_in_recep": rate for verb, rate in (("heat", 0.9), ("cool", 0.1), ("clean", 0.5))}
     # Only the rows in which a guess shows.
-    rows = rows_of(replace(PLAIN, skill=0.0, keep=(0.0, 0.0), prior=prior), 1400)
+    rows = rows_of(replace(PLAIN, skill=0.0, keep=(0.0, 0.0), prior=prior), 3200)
     assert not any("skill:" in row.prompt for row in rows)
     right: Counter[str] = Counter()
     all_: Counter[str] = Counter()

@@ -87,6 +87,9 @@ class Demonstrator:
     Args:
         game: The game; only its goal is read.
         procedure: What it believes has to be done to the thing.
+
+    Attributes:
+        exploring: Whether the last command only looked for something: the next unseen place, or into a closed one.
     """
 
     def __init__(self, game: Game, procedure: Procedure):
@@ -97,9 +100,11 @@ class Demonstrator:
         self._count = goal.count
         self._procedure = procedure
         self._finished = False
+        self.exploring = False
 
     def act(self, notes: Notes) -> str | None:
         """The next command, or None when it believes that it has done everything."""
+        self.exploring = False
         if self._finished:
             return None
         if notes.failed_now and notes.done[-1][0].startswith("go to "):
@@ -125,12 +130,6 @@ class Demonstrator:
             return f"go to {target}"
         return f"open {target}" if target in notes.closed else f"move {held} to {target}"
 
-    def decisive(self, command: str) -> bool:
-        """Whether a command is where a skill matters: choosing the device or the place, or what to do there."""
-        verb, device, place = self._procedure.verb, self._procedure.device, self._procedure.place
-        at_device = bool(verb) and (command.startswith(f"{verb} ") or command.startswith(f"go to {device} "))
-        return at_device or (bool(place) and command.startswith(f"go to {place} "))
-
     def _fetch(self, notes: Notes) -> str | None:
         if notes.holding:  # Something else in the hand has to go first.
             if notes.at and notes.at not in notes.closed:
@@ -150,6 +149,7 @@ class Demonstrator:
         return self._explore(notes)
 
     def _explore(self, notes: Notes) -> str | None:
+        self.exploring = True
         if notes.at and notes.at in notes.closed:
             return f"open {notes.at}"
         places = notes.unseen + notes.closed

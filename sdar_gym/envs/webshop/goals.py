@@ -7,7 +7,9 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from hashlib import sha256
+from operator import add
 from random import Random
 
 from sdar_gym.envs.webshop.products import Product
@@ -188,7 +190,8 @@ class ReferenceGoals:
         if self.kind == "human":
             return [1.0] * len(self.goals)
         seen = Counter(attribute for goal in self.goals for attribute in goal.attributes)
-        return [sum(1 / seen[a] for a in goal.attributes) / len(goal.attributes) for goal in self.goals]
+        # Added one by one: `sum` rounds differently from Python 3.12 on, and weights decide which goal is drawn.
+        return [reduce(add, (1 / seen[a] for a in goal.attributes)) / len(goal.attributes) for goal in self.goals]
 
     def draw(self, rng: Random) -> int:
         """A position in `order`, drawn as the reference draws one: never the first, the last twice as often."""

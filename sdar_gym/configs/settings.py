@@ -33,11 +33,14 @@ class SkillSettings:
     """The teacher's skills.
 
     Attributes:
-        strategy: `oracle_type`, `bm25` or `none`.
+        strategy: `oracle_type`, `bm25`, `keywords`, `full`, `random` or `none`.
         library: A built-in library, a folder, or None for the environment's own.
         k: Task-specific skills at the most.
         include_general: Whether general skills come first.
         backend: Of the BM25 index: `auto`, `bm25s` or `lucene`.
+        include_mistakes: Whether general mistakes come with the general skills.
+        field_weights: Of `bm25`: how much `title`, `when_to_use` and `text` count; empty searches them as one text.
+        seed: Of `random`.
     """
 
     strategy: str = "oracle_type"
@@ -45,6 +48,9 @@ class SkillSettings:
     k: int = 5
     include_general: bool = True
     backend: str = "auto"
+    include_mistakes: bool = False
+    field_weights: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
 
     def __post_init__(self) -> None:
         at_least("skills.k", self.k, 1)

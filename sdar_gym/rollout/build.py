@@ -65,6 +65,9 @@ def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
         k=settings.k,
         include_general=settings.include_general,
         backend=settings.backend,
+        include_mistakes=settings.include_mistakes,
+        field_weights=settings.field_weights,
+        seed=settings.seed,
     )
 
 

@@ -1,31 +1,39 @@
 """Skills: short texts of advice, a library of them, and retrieval for a task. Depends on no other part of the gym."""
 
 from sdar_gym.skills.index import Document, Hit, MissingBackendError, SearchIndex, open_index
+from sdar_gym.skills.keywords import KeywordRetriever
 from sdar_gym.skills.library import SkillLibrary, UnknownLibraryError, builtin_libraries, load_library
 from sdar_gym.skills.markdown import SkillFormatError
 from sdar_gym.skills.retrieval import (
-    STRATEGIES,
-    Bm25Retriever,
     LibraryRetriever,
     NoRetriever,
-    OracleTypeRetriever,
     Retrieval,
     Retriever,
     ScoredSkill,
     SkillQuery,
-    make_retriever,
 )
 from sdar_gym.skills.skill import Skill
+from sdar_gym.skills.strategies import (
+    STRATEGIES,
+    Bm25Retriever,
+    FullRetriever,
+    OracleTypeRetriever,
+    RandomRetriever,
+    make_retriever,
+)
 
 __all__ = [
     "STRATEGIES",
     "Bm25Retriever",
     "Document",
+    "FullRetriever",
     "Hit",
+    "KeywordRetriever",
     "LibraryRetriever",
     "MissingBackendError",
     "NoRetriever",
     "OracleTypeRetriever",
+    "RandomRetriever",
     "Retrieval",
     "Retriever",
     "ScoredSkill",

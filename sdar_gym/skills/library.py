@@ -1,4 +1,4 @@
-"""A library of skills: ordered, fixed once made, with a fingerprint that belongs in every result that used it."""
+"""A library of skills: ordered, growing at its end alone, with a fingerprint that belongs in every result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from sdar_gym.skills.markdown import parse_library
-from sdar_gym.skills.skill import Skill
+from sdar_gym.skills.skill import ADVICE, MISTAKE, Skill
 
 
 class UnknownLibraryError(ValueError):
@@ -24,13 +24,14 @@ def builtin_libraries() -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in data.iterdir() if entry.is_dir() and not entry.name.startswith("_")))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SkillLibrary:
     """Skills in a fixed order, found by id or by task type. Iteration gives the skills.
 
     Attributes:
         name: What reports call the library.
-        skills: The skills, in order.
+        skills: The skills, in order; to be changed by `add` alone.
+        version: Counts the additions, from 1; retrievers see by it that the library has grown.
 
     Raises:
         ValueError: Two skills have the same id.
@@ -38,16 +39,17 @@ class SkillLibrary:
 
     name: str
     skills: tuple[Skill, ...]
-    _by_id: dict[str, Skill] = field(init=False, repr=False, compare=False, hash=False)
+    version: int = 1
+    _by_id: dict[str, Skill] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "skills", tuple(self.skills))
+        self.skills = tuple(self.skills)
         by_id: dict[str, Skill] = {}
         for skill in self.skills:
             if skill.id in by_id:
                 raise ValueError(f"Library {self.name!r} has two skills with the id {skill.id!r}; rename one of them.")
             by_id[skill.id] = skill
-        object.__setattr__(self, "_by_id", by_id)
+        self._by_id = by_id
 
     @classmethod
     def builtin(cls, name: str) -> SkillLibrary:
@@ -96,8 +98,12 @@ class SkillLibrary:
         return self._by_id[skill_id]
 
     def general(self) -> tuple[Skill, ...]:
-        """The skills that apply to every task type."""
-        return tuple(skill for skill in self.skills if skill.is_general)
+        """The advice that applies to every task type."""
+        return tuple(skill for skill in self.skills if skill.is_general and skill.kind == ADVICE)
+
+    def mistakes(self) -> tuple[Skill, ...]:
+        """The mistakes that can be made in every task type."""
+        return tuple(skill for skill in self.skills if skill.is_general and skill.kind == MISTAKE)
 
     def for_task_type(self, task_type: str) -> tuple[Skill, ...]:
         """The skills written for this task type; empty if it has none."""
@@ -114,8 +120,9 @@ class SkillLibrary:
         Names, origins and environments are left out, so a copy of a library in another folder has the same one.
         """
         content = [
-            # Without keywords nothing is added, so that fingerprints in older results stay comparable.
-            [s.id, s.title, s.text, s.when_to_use, list(s.task_types), *([list(s.keywords)] if s.keywords else [])]
+            [s.id, s.title, s.text, s.when_to_use, list(s.task_types)]
+            # Nothing is added for a plain skill, so that fingerprints in older results stay comparable.
+            + ([list(s.keywords), s.kind] if s.keywords or s.kind != ADVICE else [])
             for s in self.skills
         ]
         return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()

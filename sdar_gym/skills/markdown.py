@@ -7,10 +7,11 @@ skills for all types. `README.md` is left for people and not read. A file looks 
     Origin: where these skills come from       optional; without it, the library's name
     Types: one_hop, nq                         optional; instead of the file's name. `all` makes the skills general
     Keywords: two, pair of                     optional; words that tasks of this kind use
+    Kind: mistake                              optional; for what to avoid. Without it, `advice`
 
     ## two.procedure: Do it twice
     When: the goal asks for two of something.
-    Types: nq                                  optional, as are Keywords and Origin: for this skill alone
+    Types: nq                                  optional, like the other three: for this skill alone
 
     Find one, take it, put it where it belongs, then do the same with the second one.
 
@@ -25,7 +26,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from sdar_gym.skills.skill import Skill
+from sdar_gym.skills.skill import ADVICE, KINDS, Skill
 
 GENERAL = "general"
 ALL_TYPES = "all"
@@ -33,11 +34,12 @@ IGNORED = frozenset({"README.md"})
 _TASK_TYPE = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _HEADING = re.compile(r"## +(?P<id>[^\s:]+) *: *(?P<title>\S.*)")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_META = re.compile(r"(?:Origin|Types|Keywords):")
+_META = re.compile(r"(?:Origin|Types|Keywords|Kind):")
 _EMPTY = {
     "Origin": "say where the skills come from",
     "Types": "name the task types",
     "Keywords": "name words, with commas between them,",
+    "Kind": f"say {' or '.join(KINDS)}",
 }
 
 
@@ -94,7 +96,7 @@ def parse_file(data: bytes, *, where: str, stem: str, origin: str, env: str) -> 
     starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
     if not starts:
         raise _error(where, 1, "there is no skill; begin one with '## <id>: <title>', or delete the file.")
-    common = _Meta(origin, () if stem == GENERAL else (stem,), ())
+    common = _Meta(origin, () if stem == GENERAL else (stem,), (), ADVICE)
     common = _read_head(lines[: starts[0]], where, common)
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         yield start + 1, _read_skill(lines[start:end], where, start + 1, env, common)
@@ -121,9 +123,10 @@ class _Meta:
     origin: str
     task_types: tuple[str, ...]
     keywords: tuple[str, ...]
+    kind: str
 
     def with_line(self, line: str, seen: set[str], where: str, number: int) -> _Meta:
-        """The same, changed by an `Origin:`, `Types:` or `Keywords:` line."""
+        """The same, changed by an `Origin:`, `Types:`, `Keywords:` or `Kind:` line."""
         name, _, value = line.partition(":")
         if name in seen:
             raise _error(where, number, f"a second '{name}:' line; keep one.")
@@ -133,6 +136,10 @@ class _Meta:
             raise _error(where, number, f"'{name}:' is empty; {_EMPTY[name]} or delete the line.")
         if name == "Origin":
             return replace(self, origin=value)
+        if name == "Kind":
+            if value not in KINDS:
+                raise _error(where, number, f"{value!r} is no kind of skill; say {' or '.join(KINDS)}.")
+            return replace(self, kind=value)
         parts = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
         if "" in parts:
             raise _error(where, number, f"'{name}:' has two commas in a row, or one at an end; take it out.")
@@ -184,4 +191,5 @@ def _read_skill(lines: list[str], where: str, first: int, env: str, common: _Met
     text = "\n".join(line.rstrip() for line in lines[number - first + 1 :]).strip("\n")
     if not text:
         raise _error(where, number, f"skill {skill_id!r} has no text; write it below the 'When:' line.")
-    return Skill(skill_id, heading["title"], text, when_to_use, env, common.task_types, common.origin, common.keywords)
+    title, types, keywords = heading["title"], common.task_types, common.keywords
+    return Skill(skill_id, title, text, when_to_use, env, types, common.origin, keywords, common.kind)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ADVICE, MISTAKE = "advice", "mistake"
+KINDS = (ADVICE, MISTAKE)
+
 
 @dataclass(frozen=True, slots=True)
 class Skill:
@@ -18,9 +21,10 @@ class Skill:
         task_types: The task types it applies to; empty means all of them ("general").
         origin: Where it comes from, for reports.
         keywords: Words and phrases that a task of this kind uses; search reads them, and `keywords` goes by them.
+        kind: `advice`, or `mistake` for what to avoid; general mistakes are shown only where they are asked for.
 
     Raises:
-        ValueError: The id or the text is empty, or `task_types` or `keywords` is one string.
+        ValueError: The id or the text is empty, `task_types` or `keywords` is one string, or the kind is unknown.
     """
 
     id: str
@@ -31,12 +35,15 @@ class Skill:
     task_types: tuple[str, ...]
     origin: str
     keywords: tuple[str, ...] = ()
+    kind: str = ADVICE
 
     def __post_init__(self) -> None:
         if not self.id.strip():
             raise ValueError(f"A skill needs an id; the one titled {self.title!r} has none.")
         if not self.text.strip():
             raise ValueError(f"Skill {self.id!r} has no text; write the advice or leave the skill out.")
+        if self.kind not in KINDS:
+            raise ValueError(f"Skill {self.id!r}: kind is {self.kind!r}; it is one of {', '.join(KINDS)}.")
         for name in ("task_types", "keywords"):
             value = getattr(self, name)
             if isinstance(value, str):

@@ -104,6 +104,7 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path: Path) -> None:
         ("## a: T\nWhen: w\nKeywords: x,, y\n\nx\n", 3, "two commas in a row"),
         ("## a: T\nWhen: w\nTypes: x\nTypes: y\n\nx\n", 4, "second 'Types:'"),
         ("## a: T\nWhen: w\nKeywords:\n\nx\n", 3, "'Keywords:' is empty"),
+        ("Kind: hint\n## a: T\nWhen: w\nx\n", 1, "'hint' is no kind of skill; say advice or mistake"),
         ("## a: T\nWhen: w\nx\n## a: U\nWhen: w\ny\n", 4, "taken by lib/maze.md, line 1"),
     ],
 )
@@ -123,6 +124,7 @@ When: w
 Keywords: spin
 Types: all
 Origin: elsewhere
+Kind: mistake
 
 Keywords: in the text are text.
 
@@ -132,6 +134,7 @@ Text.
 """
     own, common = SkillLibrary.from_folder(write(tmp_path / "lib", maze=text))
     assert (own.task_types, own.keywords, own.origin) == ((), ("spin",), "elsewhere")
+    assert (own.kind, common.kind) == ("mistake", "advice")
     assert own.text == "Keywords: in the text are text."
     assert (common.task_types, common.keywords, common.text) == (("left", "right"), ("turn", "go round"), "Text.")
     assert common.search_text == "B\nw\nturn, go round\nText."
@@ -175,6 +178,8 @@ def test_senseless_skills_are_refused() -> None:
         skill("a", text="\n")
     with pytest.raises(ValueError, match="keywords is 'left'"):
         Skill("a", "T", "Text.", "w", "test", (), "test", "left")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="kind is 'hint'"):
+        replace(skill("a"), kind="hint")
     with pytest.raises(ValueError, match="task_types is 'maze'"):
         skill("a", "maze")  # pyright: ignore[reportArgumentType]
 
@@ -210,8 +215,8 @@ def test_libraries_load_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.
 
 def test_alfworld_has_general_advice_and_all_six_types() -> None:
     library = SkillLibrary.builtin("alfworld")
-    # Ten pieces of advice as before, and the mistakes, which come after them.
-    assert [s.id.split(".")[0] for s in library.general()] == ["general"] * 10 + ["mistake"] * 6
+    assert [s.id.split(".")[0] for s in library.general()] == ["general"] * 10
+    assert [s.id.split(".")[0] for s in library.mistakes()] == ["mistake"] * 6
     assert set(library.task_types) == set(PROCEDURES)
     for task_type in PROCEDURES:
         assert 4 <= len(library.for_task_type(task_type)) <= 5

@@ -59,9 +59,7 @@ class KeywordRetriever(LibraryRetriever):
 
     name: str = "keywords"
 
-    def __init__(
-        self, library: SkillLibrary, k: int = 5, include_general: bool = True, include_mistakes: bool = False
-    ):
+    def __init__(self, library: SkillLibrary, k: int = 5, include_general: bool = True, include_mistakes: bool = False):
         super().__init__(library, k, include_general, include_mistakes)
         self._phrases: dict[str, frozenset[Phrase]] = {}
 

@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
-from sdar_gym.skills.markdown import parse_library
+from sdar_gym.skills.markdown import SkillFormatError, parse_library
+from sdar_gym.skills.published import MAPPING, read_json_file, read_sdar_folder
 from sdar_gym.skills.skill import ADVICE, MISTAKE, Skill
 
 
@@ -69,7 +70,7 @@ class SkillLibrary:
 
     @classmethod
     def from_folder(cls, path: str | Path, *, env: str | None = None) -> SkillLibrary:
-        """A library from a folder of Markdown files (`sdar_gym.skills.markdown` describes them).
+        """A library from a folder of Markdown files (`sdar_gym.skills.markdown` describes them), or one of SDAR's.
 
         Args:
             path: The folder; its name becomes the library's.
@@ -82,8 +83,29 @@ class SkillLibrary:
         folder = Path(path).resolve()
         if not folder.is_dir():
             raise UnknownLibraryError(f"No skill folder at {path}; give a folder that holds one .md file a task type.")
+        if (folder / MAPPING).is_file():
+            return cls(folder.name, read_sdar_folder(folder, env or folder.name))
         contents = [(entry.name, entry.read_bytes()) for entry in folder.iterdir() if entry.is_file()]
         return cls(folder.name, parse_library(contents, name=folder.name, env=env or folder.name))
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, env: str | None = None) -> SkillLibrary:
+        """A library from one JSON file: a skill bank or memories (`sdar_gym.skills.published` describes them).
+
+        Args:
+            path: The file; its name without ending becomes the library's.
+            env: Environment the skills are for; default the name of the folder that the file is in.
+
+        Raises:
+            UnknownLibraryError: There is no such file.
+            SkillFormatError: It is not a skill library in JSON.
+        """
+        file = Path(path).resolve()
+        if not file.is_file():
+            raise UnknownLibraryError(f"No skill file at {path}; give a .json file, or a folder of .md files.")
+        if file.suffix != ".json":
+            raise SkillFormatError(f"{path} is no skill library; give its folder, or a .json file.")
+        return cls(file.stem, read_json_file(file, env or file.parent.name))
 
     def get(self, skill_id: str) -> Skill:
         """The skill of that id.
@@ -137,18 +159,27 @@ class SkillLibrary:
         return skill_id in self._by_id
 
 
-def load_library(name_or_path: str | Path) -> SkillLibrary:
-    """A built-in library by name, or one from a folder.
+def load_library(name_or_path: str | Path, *, env: str | None = None) -> SkillLibrary:
+    """A built-in library by name, or one from a folder or a file, in any form that is known.
 
-    A plain name is looked up among the built-in ones first; a folder of the same name is reached as `./name`.
+    Known are a folder of Markdown as the built-in libraries are written, a folder with SDAR's `skill_mapping.json`, and
+    JSON files with a skill bank or with memories. A plain name is looked up among the built-in ones first; a folder of
+    the same name is reached as `./name`.
+
+    Args:
+        name_or_path: Where the library is.
+        env: Environment the skills are for; default the library's name, or for a file that of its folder.
 
     Raises:
-        UnknownLibraryError: Neither exists.
-        SkillFormatError: A file of the folder breaks the format.
+        UnknownLibraryError: There is nothing of that name.
+        SkillFormatError: It breaks its format, or is in no known one.
     """
     if isinstance(name_or_path, Path) or name_or_path not in builtin_libraries():
+        path = Path(name_or_path)
+        if path.is_file() or path.suffix == ".json":
+            return SkillLibrary.from_file(name_or_path, env=env)
         # A lone word that is no folder was meant as a name: the error that lists the names helps more.
         looks_like_path = isinstance(name_or_path, Path) or "/" in name_or_path or "\\" in name_or_path
-        if looks_like_path or Path(name_or_path).is_dir():
-            return SkillLibrary.from_folder(name_or_path)
+        if looks_like_path or path.is_dir():
+            return SkillLibrary.from_folder(name_or_path, env=env)
     return SkillLibrary.builtin(str(name_or_path))

@@ -64,7 +64,10 @@ def parse_library(files: Iterable[tuple[str, bytes]], *, name: str, env: str) ->
     """
     contents = {file: data for file, data in files if file.endswith(".md") and file not in IGNORED}
     if not contents:
-        raise SkillFormatError(f"Skill library {name!r} has no .md file; write one a task type, or {GENERAL}.md.")
+        raise SkillFormatError(
+            f"Skill library {name!r} has no .md file; write one a task type, or {GENERAL}.md. "
+            "A library in JSON is given by its file."
+        )
     first_seen: dict[str, str] = {}
     skills: list[Skill] = []
     for file in sorted(contents, key=lambda file: (file != f"{GENERAL}.md", file)):

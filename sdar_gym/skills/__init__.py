@@ -12,6 +12,7 @@ from sdar_gym.skills.retrieval import (
     ScoredSkill,
     SkillQuery,
 )
+from sdar_gym.skills.similarity import DuplicateSkillError, most_similar
 from sdar_gym.skills.skill import Skill
 from sdar_gym.skills.strategies import (
     STRATEGIES,
@@ -26,6 +27,7 @@ __all__ = [
     "STRATEGIES",
     "Bm25Retriever",
     "Document",
+    "DuplicateSkillError",
     "FullRetriever",
     "Hit",
     "KeywordRetriever",
@@ -46,5 +48,6 @@ __all__ = [
     "builtin_libraries",
     "load_library",
     "make_retriever",
+    "most_similar",
     "open_index",
 ]

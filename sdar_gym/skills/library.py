@@ -12,7 +12,9 @@ from pathlib import Path
 
 from sdar_gym.skills.markdown import SkillFormatError, parse_library
 from sdar_gym.skills.published import MAPPING, read_json_file, read_sdar_folder
+from sdar_gym.skills.similarity import DUPLICATE_ABOVE, DuplicateSkillError, most_similar
 from sdar_gym.skills.skill import ADVICE, MISTAKE, Skill
+from sdar_gym.skills.writing import MANIFEST, in_order, read_manifest, save_library
 
 
 class UnknownLibraryError(ValueError):
@@ -86,7 +88,11 @@ class SkillLibrary:
         if (folder / MAPPING).is_file():
             return cls(folder.name, read_sdar_folder(folder, env or folder.name))
         contents = [(entry.name, entry.read_bytes()) for entry in folder.iterdir() if entry.is_file()]
-        return cls(folder.name, parse_library(contents, name=folder.name, env=env or folder.name))
+        where = f"{folder.name}/{MANIFEST}"
+        manifest = read_manifest(dict(contents).get(MANIFEST, b"{}"), where)
+        skills = parse_library(contents, name=folder.name, env=env or manifest.get("env", folder.name))
+        skills = in_order(skills, manifest.get("order", ()), where)
+        return cls(manifest.get("name", folder.name), skills, manifest.get("version", 1))
 
     @classmethod
     def from_file(cls, path: str | Path, *, env: str | None = None) -> SkillLibrary:
@@ -106,6 +112,48 @@ class SkillLibrary:
         if file.suffix != ".json":
             raise SkillFormatError(f"{path} is no skill library; give its folder, or a .json file.")
         return cls(file.stem, read_json_file(file, env or file.parent.name))
+
+    def add(self, skill: Skill, *, duplicate_above: float | None = DUPLICATE_ABOVE) -> None:
+        """Add a skill at the end. Retrievers that hold this library know it from their next search on.
+
+        Args:
+            skill: The skill; its origin says where it comes from, which is what a library that grows is judged by.
+            duplicate_above: Similarity from 0 to 1 (`sdar_gym.skills.similarity`) above which it is refused; None
+                asks for no comparison.
+
+        Raises:
+            DuplicateSkillError: A skill of the library says the same.
+            ValueError: The id is taken, or the origin is empty.
+        """
+        if skill.id in self._by_id:
+            raise ValueError(f"Library {self.name!r} has a skill with the id {skill.id!r} already; choose another id.")
+        if not skill.origin.strip():
+            raise ValueError(f"Skill {skill.id!r} has no origin; say where it comes from before it is added.")
+        if duplicate_above is not None:
+            for similar_id, similarity in most_similar(skill, self.skills):
+                if similarity > duplicate_above:
+                    message = f"Skill {skill.id!r} says what {similar_id!r} of library {self.name!r} says already"
+                    hint = f"similarity {similarity:.2f}, allowed {duplicate_above:g}"
+                    raise DuplicateSkillError(f"{message} ({hint}).", similar_id, similarity)
+        self.skills = (*self.skills, skill)
+        self._by_id[skill.id] = skill
+        self.version += 1
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the library as a folder of Markdown; `load_library` reads an equal one back.
+
+        The folder is written beside its place, read back, and only then put there. `README.md` and files of other kinds
+        stay; with `overwrite`, all other Markdown in it is replaced.
+
+        Args:
+            folder: Where to.
+            overwrite: Whether a folder with something in it may be replaced.
+
+        Raises:
+            ValueError: The folder is not empty, the skills are for several environments, or a skill has what the format
+                cannot hold, such as a line that begins with `#`.
+        """
+        save_library(self, Path(folder).resolve(), overwrite=overwrite)
 
     def get(self, skill_id: str) -> Skill:
         """The skill of that id.

@@ -16,6 +16,8 @@ from sdar_gym.extras import require
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data", help="List and fetch the benchmarks' own data.")
+skills_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(skills_app, name="skills", help="Look into skill libraries, search them, let them grow.")
 Changes = Annotated[
     Optional[list[str]],  # noqa: UP045  typer reads the annotation at run time
     typer.Argument(help="Changes to the configuration, key=value; dots for sections."),
@@ -181,3 +183,58 @@ def _escaped(error: Exception) -> str:
     from rich.markup import escape
 
     return escape(str(error))
+
+
+@skills_app.command("list")
+def skills_list(
+    library: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="A built-in library, a folder or a JSON file; default: list the built-in ones."),
+    ] = None,
+) -> None:
+    """List libraries, or the skills of one."""
+    from sdar_gym.cli.skills import list_command
+
+    list_command(library)
+
+
+@skills_app.command("search")
+def skills_search(
+    library: Annotated[str, typer.Argument(help="A built-in library, a folder or a JSON file.")],
+    goal: Annotated[str, typer.Argument(help="A task in the environment's words.")],
+    strategy: Annotated[str, typer.Option(help="bm25, keywords, oracle_type, full or random.")] = "bm25",
+    k: Annotated[int, typer.Option(help="Most skills to pick.")] = 5,
+    backend: Annotated[str, typer.Option(help="Of bm25: auto, bm25s or lucene.")] = "auto",
+    task_type: Annotated[str, typer.Option(help="The task's type, for oracle_type.")] = "",
+    general: Annotated[bool, typer.Option(help="Show the general skills first.")] = False,
+    text: Annotated[bool, typer.Option(help="Print the text that a model would read.")] = False,
+) -> None:
+    """Show what a strategy picks for a task."""
+    from sdar_gym.cli.skills import search_command
+
+    search_command(library, goal, strategy, k, backend, task_type, general, text)
+
+
+@skills_app.command("add")
+def skills_add(
+    library: Annotated[str, typer.Argument(help="What grows: a folder, new or not; with --output any library.")],
+    source: Annotated[Path, typer.Argument(help="Another library in any form, a run folder, or a file of episodes.")],
+    output: Annotated[Optional[Path], typer.Option(help="New folder to save into; default: where it is.")] = None,  # noqa: UP045
+    env: Annotated[Optional[str], typer.Option(help="Environment of the skills; default: the library's.")] = None,  # noqa: UP045
+    min_mistakes: Annotated[int, typer.Option(help="Refusals that make a mistake worth a skill.")] = 3,
+    duplicates: Annotated[bool, typer.Option(help="Add what the library says already, too.")] = False,
+) -> None:
+    """Add skills to a library: another library's, or what played episodes teach."""
+    from sdar_gym.cli.skills import add_command
+
+    add_command(library, source, output, env, min_mistakes, duplicates)
+
+
+@skills_app.command("stats")
+def skills_stats(
+    library: Annotated[str, typer.Argument(help="A built-in library, a folder or a JSON file.")],
+) -> None:
+    """Sizes of a library, its fingerprint, and the skills most alike."""
+    from sdar_gym.cli.skills import stats_command
+
+    stats_command(library)

@@ -85,7 +85,7 @@ def _check_reads_back(library: SkillLibrary, folder: Path) -> None:
             part = next(name for name in Skill.__dataclass_fields__ if getattr(wanted, name) != getattr(found, name))
             raise ValueError(
                 f"Skill {wanted.id!r} cannot be written as Markdown: its {part} {getattr(wanted, part)!r} would be "
-                f"read as {getattr(found, part)!r}. Take out what the format does not keep, such as blanks at line ends."
+                f"read as {getattr(found, part)!r}. Take out what the format drops, such as blanks at line ends."
             )
 
 

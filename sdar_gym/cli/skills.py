@@ -1,0 +1,144 @@
+"""Looks into skill libraries and lets them grow: the bodies of `sdar-gym skills …`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sdar_gym.skills import (
+    DuplicateSkillError,
+    Skill,
+    SkillLibrary,
+    SkillQuery,
+    builtin_libraries,
+    load_library,
+    make_retriever,
+    most_similar,
+)
+from sdar_gym.skills.published import MAPPING
+from sdar_gym.skills.summarise import read_episodes, summarise
+
+
+def list_command(name: str | None) -> None:
+    """List the built-in libraries, or the skills of one library."""
+    if name is None:
+        rows = [
+            (library.name, str(len(library)), ", ".join(library.task_types))
+            for library in map(SkillLibrary.builtin, builtin_libraries())
+        ]
+        _print_table(("library", "skills", "task types"), rows)
+        return
+    library = load_library(name)
+    _print_table(("id", "kind", "task types", "title"), [_row(skill) for skill in library])
+
+
+def search_command(
+    name: str, goal: str, strategy: str, k: int, backend: str, task_type: str, general: bool, text: bool
+) -> None:
+    """Show what a strategy picks for a task, with its scores."""
+    library = load_library(name)
+    retriever = make_retriever(strategy, library, k=k, include_general=general, backend=backend)
+    answer = retriever.retrieve(SkillQuery(library.name, task_type, goal))
+    console = Console()
+    if text:
+        console.print(answer.text, markup=False, highlight=False)
+        return
+    if not answer.skills:
+        console.print("Nothing found.")
+        return
+    rows = [(f"{scored.score:.3f}", *_row(scored.skill)) for scored in answer.skills]
+    _print_table(("score", "id", "kind", "task types", "title"), rows)
+
+
+def stats_command(name: str) -> None:
+    """Sizes of a library, its fingerprint, and the two skills that are most alike."""
+    library = load_library(name)
+    counts = Counter(task_type for skill in library for task_type in skill.task_types)
+    words = [len(skill.text.split()) for skill in library]
+    alike = ((pair[1], skill.id, pair[0]) for skill, pair in _closest(library))
+    closest = max(alike, default=None)
+    rows = [
+        ("library", f"{library.name}, version {library.version}"),
+        ("fingerprint", library.fingerprint()),
+        ("skills", str(len(library))),
+        ("general", str(len(library.general()))),
+        ("general mistakes", str(len(library.mistakes()))),
+        *((task_type, str(count)) for task_type, count in counts.items()),
+        ("words a skill", f"{mean(words):.1f} on average, {max(words)} at most" if words else "-"),
+        ("most alike", f"{closest[1]} and {closest[2]} ({closest[0]:.2f})" if closest else "-"),
+    ]
+    _print_table(("", ""), rows)
+
+
+def add_command(
+    target: str, source: Path, output: Path | None, env: str | None, min_mistakes: int, duplicates: bool
+) -> None:
+    """Add the skills of another library, or what the episodes of a run teach, and save the library.
+
+    Raises:
+        ValueError: The library cannot be saved where it is, or nothing in the source can be added.
+    """
+    folder = output or Path(target)
+    if target in builtin_libraries() and output is None:
+        raise ValueError(f"{target!r} comes with the package; say --output FOLDER for the library that grows from it.")
+    if output is None and (folder.is_file() or (folder / MAPPING).exists()):
+        raise ValueError(f"{target} is in a published form, which is read only; say --output FOLDER.")
+    exists = target in builtin_libraries() or Path(target).exists()
+    library = load_library(target, env=env) if exists else SkillLibrary(folder.name, ())
+    library = SkillLibrary(library.name, library.skills, library.version)
+    named = env or next((skill.env for skill in library), library.name)
+    added, refused = 0, list[str]()
+    for skill in _candidates(source, named, min_mistakes):
+        if skill.id in library:
+            refused.append(f"Library {library.name!r} has a skill with the id {skill.id!r} already.")
+            continue
+        try:
+            library.add(replace(skill, env=named), **({"duplicate_above": None} if duplicates else {}))
+            added += 1
+        except DuplicateSkillError as error:
+            refused.append(str(error))
+    console = Console()
+    for message in refused:
+        console.print(escape(message), highlight=False, soft_wrap=True)
+    if not added:
+        raise ValueError(f"Nothing in {source} is new to {library.name!r}; {len(refused)} skill(s) were left out.")
+    library.save(folder, overwrite=output is None)
+    where = escape(str(folder))
+    console.print(
+        f"{added} added, {len(refused)} left out; {len(library)} skills, version {library.version}, in {where}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _candidates(source: Path, env: str, min_mistakes: int) -> tuple[Skill, ...]:
+    if source.suffix == ".jsonl" or (source / "episodes").is_dir():
+        return summarise(read_episodes(source), env=env, origin=source.name, min_mistakes=min_mistakes)
+    return load_library(source, env=env).skills
+
+
+def _closest(library: SkillLibrary) -> list[tuple[Skill, tuple[str, float]]]:
+    found = []
+    for skill in library:
+        others = [other for other in library if other.id != skill.id]
+        found += [(skill, pair) for pair in most_similar(skill, others)]
+    return found
+
+
+def _row(skill: Skill) -> tuple[str, str, str, str]:
+    return skill.id, skill.kind, ", ".join(skill.task_types) or "all", skill.title
+
+
+def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=any(columns))
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    Console().print(table)

@@ -106,8 +106,12 @@ def test_a_new_library_grows_from_another_without_saying_things_twice(command: C
     assert [skill.id for skill in load_library(tmp_path / "both")][-1] == "b"
     assert command("add", str(tmp_path / "fresh"), str(folder), "--env", "shop")[0] == 0
     assert {skill.env for skill in load_library(tmp_path / "fresh")} == {"shop"}
-    code, out, _ = command("add", str(tmp_path / "fresh"), str(tmp_path / "both"), "--duplicates")
-    assert code != 0  # the ids are taken
+    # The fresh library has a and b: b is taken by its id, and the copy of a comes in only where that is wanted.
+    for extra, added, left_out in (((), 37, 2), (("--duplicates",), 38, 1)):
+        output = str(tmp_path / f"out{added}")
+        code, out, _ = command("add", str(tmp_path / "fresh"), str(tmp_path / "both"), "--output", output, *extra)
+        assert code == 0
+        assert f"{added} added, {left_out} left out" in out
 
 
 def test_what_cannot_grow_in_place_says_so(command: Command, tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """SDAR and GRPO on the quick start: the same seeds, the same panel, the same tasks and first draws, both as measured.
 
-    python benchmarks/first_light.py --seeds 3 --out docs/results/first-light
+    python benchmarks/first_light.py --seeds 3 --jobs 2 --out docs/results/first-light
 
 Writes OUT.json (every result, the command, the machine) and OUT.png (the curves of the first seed). Arms of one seed
-start from the same weights and play the same tasks; they are paired.
+start from the same weights and play the same tasks; they are paired. Prints a table for the page.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
 from pathlib import Path
@@ -26,56 +27,74 @@ from sdar_gym.runs.train import check_run, train
 ARMS = ("grpo", "sdar")
 
 
+def play(job: tuple[str, str, int, str, list[str]]) -> dict[str, Any]:
+    """One arm with one seed: train, then play the panel as the teacher, and at the published temperature."""
+    config, arm, seed, runs, extra = job
+    quiet()
+    changes = [f"algorithm={arm}", f"seed={seed}", f"runs_dir={runs}/{seed}", *extra]
+    run = load_config(config, changes)
+    check_run(run)
+    folder, summary = train(run)
+    taught, _ = play_panel(load_config(config, [*changes, "evaluation.with_skills=true"]), str(folder.policy))
+    sharper, _ = play_panel(load_config(config, [*changes, "evaluation.temperature=0.4"]), str(folder.policy))
+    records = folder.records()
+    return {
+        "arm": arm,
+        "seed": seed,
+        **{key: summary[key] for key in ("before", "after", "seconds", "updates")},
+        "after_with_skills": taught,
+        "after_at_0.4": sharper,
+        "panel_curve": [[r["update"], r["evaluation"]["success"]] for r in records if "evaluation" in r],
+        "records": records,
+    }
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The results as markdown: success with its 95 % interval."""
+    lines = [
+        "| arm | seed | before | after | after, T = 0.4 | after, with skills | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        cells = [
+            f"{result[key]['success']:.3f} [{result[key]['success_low']:.3f}, {result[key]['success_high']:.3f}]"
+            for key in ("before", "after", "after_at_0.4", "after_with_skills")
+        ]
+        lines.append(f"| {result['arm']} | {result['seed']} | {' | '.join(cells)} | {result['seconds']:.0f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
     parser.add_argument("--config", default="quickstart")
     parser.add_argument("--out", type=Path, default=Path("docs/results/first-light"))
     parser.add_argument("--runs", default="runs/first-light")
     parser.add_argument("changes", nargs="*", help="key=value, for both arms")
     options = parser.parse_args()
-    quiet()
+    jobs = [(options.config, arm, seed, options.runs, options.changes) for seed in range(options.seeds) for arm in ARMS]
     results: list[dict[str, Any]] = []
-    curves: dict[str, Any] = {}
-    for seed in range(options.seeds):
-        for arm in ARMS:
-            changes = [f"algorithm={arm}", f"seed={seed}", f"runs_dir={options.runs}/{seed}", *options.changes]
-            run = load_config(options.config, changes)
-            check_run(run)
-            folder, summary = train(run)
-            taught = load_config(options.config, [*changes, "evaluation.with_skills=true"])
-            teacher, _ = play_panel(taught, str(folder.policy))
-            cool = load_config(options.config, [*changes, "evaluation.temperature=0.4"])
-            sharper, _ = play_panel(cool, str(folder.policy))
-            if seed == 0:
-                curves[arm] = folder.records()
-            results.append(
-                {
-                    "arm": arm,
-                    "seed": seed,
-                    **{key: summary[key] for key in ("before", "after", "seconds", "updates")},
-                    "after_with_skills": teacher,
-                    "after_at_0.4": sharper,
-                    "panel_curve": [
-                        [record["update"], record["evaluation"]["success"]]
-                        for record in folder.records()
-                        if "evaluation" in record
-                    ],
-                }
-            )
-            print(arm, seed, f"{summary['before']['success']:.3f} -> {summary['after']['success']:.3f}", flush=True)
+    with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=1) as pool:
+        for result in pool.imap(play, jobs):
+            results.append(result)
+            before, after = result["before"]["success"], result["after"]["success"]
+            print(result["arm"], result["seed"], f"{before:.3f} -> {after:.3f}", flush=True)
+    curves = {result["arm"]: result["records"] for result in results if result["seed"] == 0}
+    for result in results:
+        del result["records"]
     after = {arm: [r["after"]["success"] for r in results if r["arm"] == arm] for arm in ARMS}
-    differences = [s - g for s, g in zip(after["sdar"], after["grpo"], strict=True)]
     report = {
         "command": ["python", *sys.argv],
         "machine": machine("torch", "transformers", "ray"),
         "mean_after": {arm: statistics.mean(values) for arm, values in after.items()},
-        "sdar_minus_grpo_by_seed": differences,
+        "sdar_minus_grpo_by_seed": [s - g for s, g in zip(after["sdar"], after["grpo"], strict=True)],
         "runs": results,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     draw_curves(curves, options.out.with_suffix(".png"), "quick start, seed 0")
+    print(table(results))
 
 
 if __name__ == "__main__":

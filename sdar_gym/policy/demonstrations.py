@@ -52,8 +52,8 @@ class DemonstrationMix:
     keep: tuple[float, float] = (0.4, 0.1)
     prior: Mapping[str, float] = field(
         default_factory=lambda: {
-            "pick_and_place_simple": 0.5,
-            "pick_two_obj_and_place": 0.4,
+            "pick_and_place_simple": 0.4,
+            "pick_two_obj_and_place": 0.25,
             "look_at_obj_in_light": 0.15,
             "pick_clean_then_place_in_recep": 0.3,
             "pick_heat_then_place_in_recep": 0.25,

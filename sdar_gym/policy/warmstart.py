@@ -33,9 +33,9 @@ class Recipe:
         seed: Of the demonstrations and the initial weights.
     """
 
-    steps: int = 2400
+    steps: int = 3600
     tokens_per_step: int = 6_000
-    learning_rate: float = 1e-2
+    learning_rate: float = 1.2e-2
     vocab_size: int = 1024
     tokenizer_rows: int = 6_000
     seed: int = 0

@@ -62,6 +62,7 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
             )
     axes.set_ylim(0, 1)
     axes.set_xlabel("update")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("success")
     axes.set_title(f"{title}\n{panel}, 95 % intervals; thin: training episodes", fontsize=9)
     axes.grid(alpha=0.25)

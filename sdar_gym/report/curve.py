@@ -34,6 +34,7 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
     # The object interface: no global state, no display, no font cache of an interactive session.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     if len(runs) > len(_COLOURS):
         raise ValueError(f"At most {len(_COLOURS)} curves fit one picture, got {len(runs)}.")
@@ -62,7 +63,7 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
             )
     axes.set_ylim(0, 1)
     axes.set_xlabel("update")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("success")
     axes.set_title(f"{title}\n{panel}, 95 % intervals; thin: training episodes", fontsize=9)
     axes.grid(alpha=0.25)

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from importlib.resources import files
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sdar_gym.envs.alfworld.notes import start_notes
 from sdar_gym.envs.alfworld.prompt import render_notes
 from sdar_gym.envs.alfworld.world import TASK_TYPES
 from sdar_gym.envs.prompting import EpisodeView, prompt_template
+from sdar_gym.evaluation.acceptance import WITH_SKILLS, WITHOUT_SKILLS
 from sdar_gym.policy import warmstart
 from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
 from sdar_gym.policy.logprobs import score_answers
@@ -217,6 +219,15 @@ def test_building_a_policy_leaves_the_random_numbers_of_others_alone(tokenizer: 
     assert all(torch.equal(first[name], second[name]) for name in first)
     other = build_tiny(tokenizer, RECIPE.shape, seed=6).state_dict()
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+
+
+def test_the_shipped_policy_was_made_by_this_recipe_and_accepted_by_measure() -> None:
+    shipped = json.loads(files("sdar_gym.policy").joinpath("checkpoints/tiny/recipe.json").read_text())
+    # Whoever changes the recipe trains the shipped policy anew: `sdar-gym warmstart`.
+    assert shipped["recipe"] == json.loads(json.dumps(Recipe().to_json()))
+    assert WITHOUT_SKILLS[0] <= shipped["measured"]["without_skills"]["success"] <= WITHOUT_SKILLS[1]
+    assert shipped["measured"]["with_skills"]["success"] > WITH_SKILLS
+    assert shipped["measured"]["accepted"]
 
 
 def test_the_recipe_is_saved_as_json() -> None:

@@ -203,17 +203,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = [int(part) for part in options.vectors.split(",")]
     result = measure([NOTHING, *(options.envs or known)], options.repeats, options.steps, sizes)
     columns = ["single", *(f"vector_{size}" for size in sizes)]
-    table = Table(title=f"microseconds a step, median (range of {options.repeats} repeats)", box=None)
-    for heading in ("environment", "reset", *columns, "first, MB", "further, kB"):
-        table.add_column(heading, overflow="fold")
-    for env_id, figures in result.items():
+    # One environment a column: its names are shorter than the rows' figures, and eighty characters have to do.
+    table = Table(title=f"microseconds, median (range of {options.repeats} repeats)", box=None)
+    for heading in ("", *(env_id.rpartition("/")[2] for env_id in result)):
+        table.add_column(heading, justify="right" if heading else "left")
+    parts = {"reset": ("single", "reset_s"), **{f"step, {column}": (column, "step_s") for column in columns}}
+    for label, (column, what) in parts.items():
         cells = []
-        for part in [figures["single"]["reset_s"], *(figures[column]["step_s"] for column in columns)]:
-            low, middle, high = (1e6 * part[key] for key in ("min", "median", "max"))
-            cells.append(f"{middle:,.0f} ({low:,.0f} to {high:,.0f})")
-        table.add_row(
-            env_id, *cells, f"{figures['first']['resident_mb']:.0f}", f"{figures['first']['further_kb_each']:.0f}"
-        )
+        for figures in result.values():
+            low, middle, high = (1e6 * figures[column][what][key] for key in ("min", "median", "max"))
+            cells.append(f"{middle:,.0f} ({low:,.0f}-{high:,.0f})")
+        table.add_row(label.replace("_", " "), *cells)
+    for label, key, unit in (("first one, MB", "resident_mb", ".0f"), ("further ones, kB", "further_kb_each", ".0f")):
+        table.add_row(label, *(f"{figures['first'][key]:{unit}}" for figures in result.values()))
     where = machine("gymnasium", "numpy")
     console = Console()
     console.print(table)

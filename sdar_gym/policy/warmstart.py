@@ -64,7 +64,7 @@ def warm_start(
     sample = islice(demonstrations(recipe.mix, recipe.seed), recipe.tokenizer_rows)
     tokenizer = train_tokenizer((f"{row.prompt}\n{row.answer}" for row in sample), recipe.vocab_size)
     model = build_tiny(tokenizer, recipe.shape, recipe.seed)
-    # After 400 steps Muon was at .11 nats an answer token, AdamW at .20. Muon is for matrices,
+    # After 400 steps Muon (rate 8e-3) was at .11 nats an answer token, AdamW (3e-3) at .20. It is for matrices,
     # so embeddings and norms stay with AdamW; the adjusted rate lets both share one schedule.
     matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sdar_gym.envs.search_qa.reward import mean_over_sources
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.rollout.episode import Episode
 
@@ -58,7 +58,7 @@ def summarise(
         "success_high": high,
         "by_type": rates,
         # Each type counts once; the types of Search-QA's real sets are the sets, whose mean published tables give.
-        "by_type_mean": mean_over_sources(rates),
+        "by_type_mean": statistics.fmean(rates.values()),
         "mean_turns": sum(episode.env_steps() for episode in episodes) / len(episodes),
         "invalid_actions": _share(not turn.valid_action for episode in episodes for turn in episode.turns),
         "skill_coverage": _share(episode.skills_specific for episode in skilled) if skilled else None,

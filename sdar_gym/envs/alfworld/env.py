@@ -229,7 +229,7 @@ class ALFWorldEnv(TextEnv):
         """Drop the running episode; closing twice is fine."""
         if self._engine is not None and not isinstance(self._engine, Engine):
             self._engine.close()
-        self._engine = None
+        self._engine = self._game = None
         self._ended = True
 
 

@@ -174,6 +174,7 @@ class Collector:
                     logprobs=answer.logprobs,
                     teacher_prompt_ids=teacher,
                     weight_version=answer.weight_version,
+                    admissible_actions=tuple(run.info["admissible_actions"]),
                 )
             )
             run.history.append(PastTurn(run.observation, parsed.action))

@@ -22,6 +22,8 @@ class TurnRow:
         logprobs: The sampler's log-probability of each response token, at the sampling temperature.
         teacher_prompt_ids: The same turn with the skills in the user message; empty if there are no skills.
         weight_version: Version of the weights that sampled it.
+        admissible_actions: What could be done, as the prompt showed it.
+        control_prompt_ids: The teacher's prompt with its privileged part blanked; empty where no method asks for it.
     """
 
     observation: str
@@ -35,6 +37,8 @@ class TurnRow:
     logprobs: list[float]
     teacher_prompt_ids: list[int]
     weight_version: int
+    admissible_actions: tuple[str, ...] = ()
+    control_prompt_ids: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ class SkillSettings:
     """The teacher's skills.
 
     Attributes:
-        strategy: `oracle_type`, `bm25`, `keywords`, `full`, `random` or `none`.
+        strategy: `oracle_type`, `bm25`, `keywords`, `ucb`, `full`, `random` or `none`.
         library: A built-in library, a folder, or None for the environment's own.
         k: Task-specific skills at the most.
         include_general: Whether general skills come first.
@@ -41,6 +41,7 @@ class SkillSettings:
         include_mistakes: Whether general mistakes come with the general skills.
         field_weights: Of `bm25`: how much `title`, `when_to_use` and `text` count; empty searches them as one text.
         seed: Of `random`.
+        ucb_c: Of `ucb`: how much skills are preferred of which little is known; 0 goes by mean rewards alone.
     """
 
     strategy: str = "oracle_type"
@@ -51,9 +52,11 @@ class SkillSettings:
     include_mistakes: bool = False
     field_weights: dict[str, float] = field(default_factory=dict)
     seed: int = 0
+    ucb_c: float = 1.0
 
     def __post_init__(self) -> None:
         at_least("skills.k", self.k, 1)
+        _not_negative("skills.ucb_c", self.ucb_c)
 
 
 @dataclass(frozen=True, slots=True)

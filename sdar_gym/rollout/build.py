@@ -52,22 +52,22 @@ def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
     """The retriever of the teacher's skills.
 
     Raises:
-        ValueError: Unknown strategy or library, or an environment without skills.
+        ValueError: Unknown strategy or library, a setting of another strategy, or an environment without skills.
     """
-    if settings.strategy == "none":
-        return NoRetriever()
-    library = settings.library or entry_of(env_id).skills
-    if library is None:
+    wanted = settings.strategy != NoRetriever.name
+    library = (settings.library or entry_of(env_id).skills) if wanted else None
+    if wanted and library is None:
         raise ValueError(f"{env_id} has no skill library of its own: set skills.library, or skills.strategy=none.")
     return make_retriever(
         settings.strategy,
-        load_library(library),
+        load_library(library) if library is not None else None,
         k=settings.k,
         include_general=settings.include_general,
         backend=settings.backend,
         include_mistakes=settings.include_mistakes,
         field_weights=settings.field_weights,
         seed=settings.seed,
+        ucb_c=settings.ucb_c,
     )
 
 

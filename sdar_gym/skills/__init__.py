@@ -22,8 +22,10 @@ from sdar_gym.skills.strategies import (
     RandomRetriever,
     make_retriever,
 )
+from sdar_gym.skills.ucb import DEFAULT_UCB_C, LearningRetriever, UcbRetriever
 
 __all__ = [
+    "DEFAULT_UCB_C",
     "STRATEGIES",
     "Bm25Retriever",
     "Document",
@@ -31,6 +33,7 @@ __all__ = [
     "FullRetriever",
     "Hit",
     "KeywordRetriever",
+    "LearningRetriever",
     "LibraryRetriever",
     "MissingBackendError",
     "NoRetriever",
@@ -44,6 +47,7 @@ __all__ = [
     "SkillFormatError",
     "SkillLibrary",
     "SkillQuery",
+    "UcbRetriever",
     "UnknownLibraryError",
     "builtin_libraries",
     "load_library",

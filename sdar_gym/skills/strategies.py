@@ -1,4 +1,4 @@
-"""The retrieval strategies by name: the task's own type, BM25, keywords, and the controls `full`, `random`, `none`."""
+"""The retrieval strategies by name: task type, BM25, keywords, UCB, and the controls `full`, `random`, `none`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sdar_gym.skills.keywords import KeywordRetriever
 from sdar_gym.skills.library import SkillLibrary
 from sdar_gym.skills.retrieval import LibraryRetriever, NoRetriever, Retriever, ScoredSkill, SkillQuery
 from sdar_gym.skills.skill import Skill
+from sdar_gym.skills.ucb import DEFAULT_UCB_C, UcbRetriever
 
 FIELDS = ("title", "when_to_use", "text")
 _WHOLE = "whole"
@@ -161,6 +162,7 @@ STRATEGIES: tuple[str, ...] = (
     OracleTypeRetriever.name,
     Bm25Retriever.name,
     KeywordRetriever.name,
+    UcbRetriever.name,
     FullRetriever.name,
     RandomRetriever.name,
     NoRetriever.name,
@@ -177,6 +179,7 @@ def make_retriever(
     include_mistakes: bool = False,
     field_weights: Mapping[str, float] | None = None,
     seed: int = 0,
+    ucb_c: float = DEFAULT_UCB_C,
 ) -> Retriever:
     """The retriever for a strategy's name, as a configuration file spells it.
 
@@ -189,15 +192,18 @@ def make_retriever(
         include_mistakes: Whether the general mistakes come with it.
         field_weights: Of `bm25`; see `Bm25Retriever`.
         seed: Of `random`.
+        ucb_c: Of `ucb`; see `UcbRetriever`.
 
     Raises:
         MissingBackendError: The backend is not installed.
-        ValueError: An unknown strategy or backend, k below 1, field weights of a strategy that has none, or a strategy
-            that needs a library and has none.
+        ValueError: An unknown strategy or backend, k below 1, field weights or an exploration weight of a strategy that
+            has none, or a strategy that needs a library and has none.
     """
     check_strategy(strategy)
     if field_weights and strategy != Bm25Retriever.name:
         raise ValueError(f"field_weights belong to the strategy 'bm25', not to {strategy!r}; leave them out.")
+    if ucb_c != DEFAULT_UCB_C and strategy != UcbRetriever.name:
+        raise ValueError(f"ucb_c ({ucb_c!r}) belongs to the strategy 'ucb', not to {strategy!r}; leave it out.")
     if strategy == NoRetriever.name:
         return NoRetriever()
     if library is None:
@@ -206,6 +212,8 @@ def make_retriever(
         return Bm25Retriever(library, k, include_general, include_mistakes, backend, field_weights)
     if strategy == RandomRetriever.name:
         return RandomRetriever(library, k, include_general, include_mistakes, seed)
+    if strategy == UcbRetriever.name:
+        return UcbRetriever(library, k, include_general, include_mistakes, ucb_c)
     for kind in (OracleTypeRetriever, KeywordRetriever):
         if strategy == kind.name:
             return kind(library, k, include_general, include_mistakes)

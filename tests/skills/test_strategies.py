@@ -147,7 +147,7 @@ def test_configurations_name_every_strategy(strategy: str) -> None:
     assert retriever.name == strategy
     asked = SkillQuery("webshop", "grocery", "Find me gluten free granola bars, and price lower than 30.00 dollars")
     found = retriever.retrieve(asked)
-    assert found.specific == (strategy in ("oracle_type", "bm25", "keywords", "full"))
+    assert found.specific == (strategy in ("oracle_type", "bm25", "keywords", "ucb", "full"))
 
 
 def field_scores(backend: str) -> list[tuple[str, float]]:

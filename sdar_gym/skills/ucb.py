@@ -1,0 +1,164 @@
+"""Retrieval that learns from a run: of the skills that may fit, those whose episodes went best, or were tried least."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from math import inf, isfinite, log, sqrt
+from typing import Any, Protocol, runtime_checkable
+
+from sdar_gym.skills.library import SkillLibrary
+from sdar_gym.skills.retrieval import LibraryRetriever, Retriever, ScoredSkill, SkillQuery
+from sdar_gym.skills.skill import Skill
+
+# SDAR does not give its own. UCB1's proof has sqrt(2), for a single pull at a time; here k skills are tried at once.
+DEFAULT_UCB_C = 1.0
+
+
+@runtime_checkable
+class LearningRetriever(Retriever, Protocol):
+    """A retriever that learns from episodes; `isinstance` tells it from the others.
+
+    One of them, the master, observes. Copies in other processes get its state before they are asked, so that all
+    episodes of a group are given the same skills.
+    """
+
+    def observe(self, task_type: str, skill_ids: Iterable[str], reward: float) -> None:
+        """Learn from one episode: its task type, the skills it was given, and how it went, from 0 to 1."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """All that was learned, as plain data that JSON can hold."""
+        ...
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Forget what was learned and take over what another one has."""
+        ...
+
+
+class UcbRetriever(LibraryRetriever):
+    """Takes the k skills with the highest upper confidence bound, each task type for itself.
+
+    The arms of a task type are the skills written for it; where there are none, all that compete. An arm's score is its
+    mean reward plus c sqrt(ln N / n), where n counts the episodes of this type that were given the skill, and N those
+    that were given any arm. Skills that no episode was given have an infinite score, so all are tried once first; ties
+    fall in library order. Nothing is drawn: until something is observed, the same query gets the same answer. A skill
+    that is added to the library is a new arm.
+
+    Source: SDAR (arXiv 2605.15155, Table 2), which gives the formula alone, neither c nor code. Ours are: what the arms
+    are, several pulls at once, episodes as the unit of N and n, the order of ties, and c.
+
+    Args:
+        library: Skills to pick from.
+        k: How many.
+        include_general: See `LibraryRetriever`; general skills that are always shown are no arms.
+        include_mistakes: See `LibraryRetriever`.
+        c: Weight of what is not known yet; 0 only looks at means.
+
+    Raises:
+        ValueError: k is below 1, or c is negative or infinite.
+    """
+
+    name: str = "ucb"
+
+    def __init__(
+        self,
+        library: SkillLibrary,
+        k: int = 5,
+        include_general: bool = True,
+        include_mistakes: bool = False,
+        c: float = DEFAULT_UCB_C,
+    ):
+        super().__init__(library, k, include_general, include_mistakes)
+        if not (isfinite(c) and c >= 0):
+            raise ValueError(f"ucb_c weighs exploration and must not be negative or infinite; got {c!r}.")
+        self.c = float(c)
+        # By task type: how many episodes, and of each arm how many and the sum of their rewards.
+        self._episodes: dict[str, int] = {}
+        self._arms: dict[str, dict[str, tuple[int, float]]] = {}
+
+    def observe(self, task_type: str, skill_ids: Iterable[str], reward: float) -> None:
+        """Learn from one episode.
+
+        Args:
+            task_type: Of its task.
+            skill_ids: What it was given (`Retrieval.ids`). General skills that come with every answer are passed over.
+            reward: How it went, from 0 to 1.
+
+        Raises:
+            ValueError: The reward is outside 0 to 1, or the library has no such skill.
+        """
+        if not 0 <= reward <= 1:
+            raise ValueError(
+                f"The strategy 'ucb' learns from rewards from 0 to 1, got {reward!r} for task type {task_type!r}: the "
+                "bound assumes this range. Give an episode's score, or scale the reward."
+            )
+        # As a set: a skill that is named twice was still read in one episode.
+        given = [skill_id for skill_id in dict.fromkeys(skill_ids) if self._competes(self.library.get(skill_id))]
+        if not given:
+            return
+        self._answers.clear()
+        self._episodes[task_type] = self._episodes.get(task_type, 0) + 1
+        arms = self._arms.setdefault(task_type, {})
+        for skill_id in given:
+            count, total = arms.get(skill_id, (0, 0.0))
+            arms[skill_id] = (count + 1, total + float(reward))
+
+    def get_state(self) -> dict[str, Any]:
+        """What was learned: by task type the number of `episodes`, and of each arm `[episodes, sum of rewards]`."""
+        return {
+            task_type: {"episodes": count, "arms": {skill: list(arm) for skill, arm in self._arms[task_type].items()}}
+            for task_type, count in self._episodes.items()
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `get_state` returned.
+
+        Raises:
+            ValueError: It is no such state, or speaks of skills that the library does not have.
+        """
+        episodes: dict[str, int] = {}
+        arms: dict[str, dict[str, tuple[int, float]]] = {}
+        for task_type, learned in state.items():
+            try:
+                episodes[task_type] = int(learned["episodes"])
+                arms[task_type] = {
+                    skill: (int(count), float(total)) for skill, (count, total) in learned["arms"].items()
+                }
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise _no_state(task_type, repr(error)) from None
+            for skill_id, (count, total) in arms[task_type].items():
+                if skill_id not in self.library:
+                    raise ValueError(
+                        f"What 'ucb' has learned speaks of the skill {skill_id!r}, which the library "
+                        f"{self.library.name!r} does not have: go on with the library it was learned with."
+                    )
+                if not (1 <= count <= episodes[task_type] and 0 <= total <= count):
+                    raise _no_state(task_type, f"{skill_id!r} has {count} episodes and rewards of {total:g} in all")
+        self._episodes, self._arms = episodes, arms
+        self._answers.clear()
+
+    def _key(self, query: SkillQuery) -> Hashable:
+        return query.task_type
+
+    def _pick(self, query: SkillQuery) -> tuple[tuple[ScoredSkill, ...], str]:
+        competing = [skill for skill in self.library if self._competes(skill)]
+        arms = [skill for skill in competing if skill.applies_to(query.task_type)] or competing
+        # `sorted` keeps the library's order among equals.
+        scored = sorted((ScoredSkill(skill, self._bound(query.task_type, skill)) for skill in arms), key=_descending)
+        return tuple(scored[: self.k]), ""
+
+    def _bound(self, task_type: str, skill: Skill) -> float:
+        count, total = self._arms.get(task_type, {}).get(skill.id, (0, 0.0))
+        if count == 0:
+            return inf
+        return total / count + self.c * sqrt(log(self._episodes[task_type]) / count)
+
+
+def _descending(scored: ScoredSkill) -> float:
+    return -scored.score
+
+
+def _no_state(task_type: object, reason: str) -> ValueError:
+    return ValueError(
+        f"This is no state of the strategy 'ucb' (task type {task_type!r}: {reason}); give what get_state() returned."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from sdar_gym.envs.prompting import EpisodeView, PastTurn
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 from sdar_gym.rollout.engines.base import Engine, GenerationRequest, SamplingParams
 from sdar_gym.rollout.episode import Episode, TurnRow
-from sdar_gym.skills import Retriever, SkillQuery
+from sdar_gym.skills import LearningRetriever, NoRetriever, Retriever, SkillQuery, warn_once
 
 
 class Decoder(Protocol):
@@ -104,6 +104,22 @@ class Collector:
             active = self._turn(active, params)
         return [run.episode for run in started]
 
+    def set_retriever_state(self, state: Mapping[str, Any]) -> None:
+        """Give the retriever what another one has learned; the episodes collected from now on are served by it.
+
+        Args:
+            state: What `LearningRetriever.get_state` of the one that observes returned.
+
+        Raises:
+            ValueError: The retriever does not learn, or the state is not of its kind.
+        """
+        if not isinstance(self._retriever, LearningRetriever):
+            raise ValueError(
+                f"The retrieval strategy {self._retriever.name!r} learns nothing and takes no state; use 'ucb', or ask "
+                "isinstance(retriever, LearningRetriever) first."
+            )
+        self._retriever.set_state(state)
+
     def close(self) -> None:
         """Close all environments."""
         for env in self._idle:
@@ -115,9 +131,9 @@ class Collector:
         observation, info = env.reset(
             seed=_seed(request.seed, "reset", request.group_id), options={"task_id": request.task_id}
         )
-        retrieval = self._retriever.retrieve(
-            SkillQuery(self._env_name, info["task_type"], info["goal"], observation=observation)
-        )
+        query = SkillQuery(self._env_name, info["task_type"], info["goal"], observation=observation)
+        retrieval = self._retriever.retrieve(query)
+        warn_once(self._retriever, query, retrieval, stacklevel=3)
         episode = Episode(
             episode_id=f"{request.group_id}/{request.member}",
             group_id=request.group_id,
@@ -125,8 +141,11 @@ class Collector:
             task_type=info["task_type"],
             split=info["split"],
             goal=info["goal"],
-            skills=tuple(retrieval.ids),
-            skills_specific=None if self._retriever.name == "none" else retrieval.specific,
+            skills=retrieval.ids,
+            skills_specific=None if self._retriever.name == NoRetriever.name else retrieval.specific,
+            skill_scores=tuple(scored.score for scored in retrieval.skills),
+            skill_strategy=retrieval.strategy,
+            skill_backend=retrieval.backend,
         )
         return _Running(request, env, episode, observation, info, retrieval.text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 
@@ -51,6 +52,10 @@ class Episode:
         ended: `won`, `lost` (terminated without success), `truncated` (turn limit) or `prompt_too_long`.
         skills: Ids of the skills the teacher saw.
         skills_specific: Whether one of them was made for this task's type; None if no skills were asked for.
+        skill_scores: What the strategy gave each of them, in the same order; 0 where none was needed, infinite where
+            `ucb` had not tried it yet.
+        skill_strategy: Name of the strategy that picked them.
+        skill_backend: Search backend of the strategy; `none` if it searches nothing.
     """
 
     episode_id: str
@@ -65,6 +70,9 @@ class Episode:
     ended: str = ""
     skills: tuple[str, ...] = ()
     skills_specific: bool | None = None
+    skill_scores: tuple[float, ...] = ()
+    skill_strategy: str = ""
+    skill_backend: str = ""
 
     @property
     def total_reward(self) -> float:
@@ -93,6 +101,10 @@ class Episode:
             "ended": self.ended,
             "skills": list(self.skills),
             "skills_specific": self.skills_specific,
+            # JSON has no infinity.
+            "skill_scores": [round(score, 5) if isfinite(score) else None for score in self.skill_scores],
+            "skill_strategy": self.skill_strategy,
+            "skill_backend": self.skill_backend,
             "turns": [
                 {
                     "observation": turn.observation,

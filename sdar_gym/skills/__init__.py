@@ -1,5 +1,6 @@
 """Skills: short texts of advice, a library of them, and retrieval for a task. Depends on no other part of the gym."""
 
+from sdar_gym.skills.coverage import SkillCoverageWarning, coverage_gap, warn_once
 from sdar_gym.skills.index import Document, Hit, MissingBackendError, SearchIndex, open_index
 from sdar_gym.skills.keywords import KeywordRetriever
 from sdar_gym.skills.library import SkillLibrary, UnknownLibraryError, builtin_libraries, load_library
@@ -44,14 +45,17 @@ __all__ = [
     "ScoredSkill",
     "SearchIndex",
     "Skill",
+    "SkillCoverageWarning",
     "SkillFormatError",
     "SkillLibrary",
     "SkillQuery",
     "UcbRetriever",
     "UnknownLibraryError",
     "builtin_libraries",
+    "coverage_gap",
     "load_library",
     "make_retriever",
     "most_similar",
     "open_index",
+    "warn_once",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from sdar_gym.rollout.episode import Episode, TurnRow
 
@@ -28,8 +29,9 @@ def turn(reward: float = 0.0, **changes: object) -> TurnRow:
 
 def episode(*turns: TurnRow) -> Episode:
     return Episode(
-        "2/1", 2, "small/train/000001", "look", "train", "look at it.", list(turns), True, 1.0, "won", ("a", "b"), False
-    )
+        "2/1", 2, "small/train/000001", "look", "train", "look at it.", list(turns), True, 1.0, "won",
+        ("a", "b"), False, (1.2345678, math.inf), "ucb", "none",
+    )  # fmt: skip
 
 
 def test_everything_a_reader_needs_and_no_token_ids() -> None:
@@ -45,6 +47,9 @@ def test_everything_a_reader_needs_and_no_token_ids() -> None:
         "ended": "won",
         "skills": ["a", "b"],
         "skills_specific": False,
+        "skill_scores": [1.23457, None],
+        "skill_strategy": "ucb",
+        "skill_backend": "none",
         "turns": [
             {
                 "observation": "You see a fridge 1.\nÜber",

@@ -9,11 +9,10 @@ import gymnasium
 from gymnasium.envs.registration import parse_env_id
 from gymnasium.utils import RecordConstructorArgs
 
-from sdar_gym.skills import NoRetriever, Retrieval, Retriever, SkillQuery
+from sdar_gym.skills import Retrieval, Retriever, SkillCoverageWarning, SkillQuery, coverage_gap
 
-
-class NoSpecificSkillWarning(UserWarning):
-    """Tasks of some type get no skill of their own, although skills were asked for."""
+# The name by which this wrapper's users know it; training warns with the same one.
+NoSpecificSkillWarning = SkillCoverageWarning
 
 
 class SkillContext(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):
@@ -65,11 +64,12 @@ class SkillContext(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs)
                 "add it to the info of reset()."
             )
         task_type = info["task_type"]
-        self._retrieval = self.retriever.retrieve(SkillQuery(self.env_name, task_type, info["goal"], observation))
+        query = SkillQuery(self.env_name, task_type, info["goal"], observation)
+        self._retrieval = self.retriever.retrieve(query)
         self.tasks += 1
         if not self._retrieval.specific:
             self.tasks_without_specific_skill += 1
-            self._warn(task_type)
+            self._warn(query, self._retrieval)
         return observation, {**info, "skills": self._retrieval}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -77,14 +77,9 @@ class SkillContext(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs)
         observation, reward, terminated, truncated, info = super().step(action)
         return observation, float(reward), terminated, truncated, {**info, "skills": self._retrieval}
 
-    def _warn(self, task_type: str) -> None:
-        if task_type in self._warned or self.retriever.name == NoRetriever.name:
+    def _warn(self, query: SkillQuery, found: Retrieval) -> None:
+        message = coverage_gap(self.retriever, query, found)
+        if message is None or query.task_type in self._warned:
             return
-        self._warned.add(task_type)
-        warnings.warn(
-            f"The retrieval strategy {self.retriever.name!r} found no skill written for the task type {task_type!r} of "
-            f"{self.env_name!r}; the teacher gets general skills or none. Add {task_type}.md to the skill library, or "
-            "use the strategy 'none' if no skills are meant.",
-            NoSpecificSkillWarning,
-            stacklevel=3,
-        )
+        self._warned.add(query.task_type)
+        warnings.warn(message, SkillCoverageWarning, stacklevel=3)

@@ -1,28 +1,67 @@
-"""Log-probabilities of given answers, without ever holding [rows, tokens, vocabulary]."""
+"""Scores of given answers, a chunk of tokens at a time: [rows, tokens, vocabulary] never exists.
+
+Letters: B rows, S tokens of prompt and answer, T answer tokens, N answer tokens of all rows, V vocabulary, H hidden
+size, K most likely tokens.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
+from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-# Answer tokens whose logits exist at once; above it they are recomputed in the backward pass.
-CHUNK_TOKENS = 2048
+from sdar_gym.policy.chunks import (
+    LOGIT_BUDGET_BYTES,
+    AnswerTokens,
+    answer_tokens,
+    chunks,
+    head_of,
+    logits_of,
+    scaled,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """Scores of answer tokens.
+    """Scores of answer tokens, in single precision or better.
 
     Attributes:
         logp_BT: Log-probability of each answer token at the given temperature; 0 where masked.
-        entropy_BT: Entropy of the distribution it was drawn from, in nats, without gradient; 0 where masked.
+        entropy_BT: Entropy of the distribution it was drawn from, in nats; 0 where masked.
+        extra: What the dense term computed, by its names; 0 where it was not asked.
     """
 
     logp_BT: torch.Tensor
     entropy_BT: torch.Tensor
+    extra: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class DenseTerm(Protocol):
+    """Something that needs the logits of the whole vocabulary, such as a divergence to a teacher.
+
+    It is called for one chunk after the other, and again for the same chunk in the backward pass, so it must neither
+    keep count nor draw random numbers. It is called at least once, if need be with no tokens at all, so that its names
+    are always there. With an attribute `dense_mask_BT` (bool) it is asked about those answer tokens only.
+    """
+
+    def __call__(
+        self, logits_NV: torch.Tensor, rows_N: torch.Tensor, places_N: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Compute numbers a token.
+
+        Args:
+            logits_NV: Divided by the temperature, in single precision or better, with gradient. Not to be changed.
+            rows_N: Row of each token in the batch.
+            places_N: Place of each token in its answer, counted from 0.
+
+        Returns:
+            Values by name, each [N].
+        """
+        ...
 
 
 def score_answers(
@@ -33,53 +72,183 @@ def score_answers(
     temperature: float = 1.0,
     *,
     entropy_gradient: bool = False,
+    dense: DenseTerm | None = None,
+    logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
 ) -> TokenScores:
     """Score the answer part of right-padded sequences.
 
-    Letters: B rows, S tokens of prompt and answer, T answer tokens.
+    Where a gradient is wanted and there are several chunks, their logits are computed once more in the backward pass
+    instead of being kept.
 
     Args:
         model: The causal language model.
         input_ids_BS: Prompt, answer, padding.
-        prompt_len_B: Tokens of each prompt.
+        prompt_len_B: Tokens of each prompt, at least 1.
         answer_mask_BT: 1 where the row has an answer token.
         temperature: What logits are divided by; the temperature of the rollout.
         entropy_gradient: Whether the entropy carries a gradient.
+        dense: Evaluated on the same logits.
+        logit_budget_bytes: What the logits of a chunk may take.
+
+    Raises:
+        ValueError: The dense term names a value like one of the scores.
     """
-    # No mask: with padding on the right, causal attention keeps every real token from seeing any of it.
-    hidden_BSH = model.base_model(input_ids=input_ids_BS, use_cache=False).last_hidden_state
-    mask_BT = answer_mask_BT.bool()
-    columns_T = torch.arange(mask_BT.shape[1], device=input_ids_BS.device)
-    position_BT = prompt_len_B[:, None] + columns_T[None, :]
-    rows_N, places_N = mask_BT.nonzero(as_tuple=True)
-    at_N = position_BT[rows_N, places_N]
-    hidden_NH = hidden_BSH[rows_N, at_N - 1]  # Token i is predicted from position i - 1.
-    target_N = input_ids_BS[rows_N, at_N]
-    head = model.get_output_embeddings()
-    if head is None:
-        raise ValueError(f"{type(model).__name__} has no language-model head.")
+    tokens = answer_tokens(model, input_ids_BS, prompt_len_B, answer_mask_BT)
+    head = head_of(model)
+    asked = len(tokens)
+    dense_mask_BT = getattr(dense, "dense_mask_BT", None)
+    if dense_mask_BT is not None:
+        asked_N = dense_mask_BT.to(tokens.rows_N.device).bool()[tokens.rows_N, tokens.places_N]
+        # Those that are asked about come first: a part of the logits is then a slice, not a copy.
+        tokens = tokens.part(asked_N.argsort(descending=True, stable=True))
+        asked = int(asked_N.sum())
 
-    def scores(hidden: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = head(hidden).float() / temperature
+    def scores(part: AnswerTokens, count: int | None) -> dict[str, torch.Tensor]:
+        logits = scaled(head(part.hidden_NH), temperature)
         total = torch.logsumexp(logits, dim=-1)
-        logp = logits.gather(1, target[:, None]).squeeze(1) - total
-        if entropy_gradient:
-            return logp, total - (torch.softmax(logits, dim=-1) * logits).sum(-1)
-        with torch.no_grad():
-            return logp, total.detach() - (torch.softmax(logits, dim=-1) * logits).sum(-1)
+        result = {
+            "logp": logits.gather(1, part.target_N[:, None]).squeeze(1) - total,
+            "entropy": _entropy(logits, total) if entropy_gradient else _entropy(logits.detach(), total.detach()),
+        }
+        if dense is None or count is None:
+            return result
+        return _joined(result, dense(logits[:count], part.rows_N[:count], part.places_N[:count]))
 
-    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for start in range(0, len(target_N), CHUNK_TOKENS):
-        piece = slice(start, start + CHUNK_TOKENS)
-        if torch.is_grad_enabled() and len(target_N) > CHUNK_TOKENS:
-            result = checkpoint(scores, hidden_NH[piece], target_N[piece], use_reentrant=False)
-            assert isinstance(result, tuple)
-            parts.append((result[0], result[1]))
+    parts: list[dict[str, torch.Tensor]] = []
+    pieces = chunks(len(tokens), head, logit_budget_bytes)
+    for piece in pieces:
+        # None: the term is not called. The first chunk always does, for the names.
+        count = max(0, asked - piece.start) if asked > piece.start or not parts else None
+        if len(pieces) > 1 and torch.is_grad_enabled():
+            result: Any = checkpoint(scores, tokens.part(piece), count, use_reentrant=False, preserve_rng_state=False)
         else:
-            parts.append(scores(hidden_NH[piece], target_N[piece]))
-    empty_BT = torch.zeros(mask_BT.shape, device=input_ids_BS.device)
-    if not parts:
-        return TokenScores(empty_BT, empty_BT)
-    logp_BT = empty_BT.index_put((rows_N, places_N), torch.cat([part[0] for part in parts]))
-    entropy_BT = empty_BT.index_put((rows_N, places_N), torch.cat([part[1] for part in parts]))
-    return TokenScores(logp_BT, entropy_BT)
+            result = scores(tokens.part(piece), count)
+        parts.append(result)
+    values = {
+        name: tokens.scatter(torch.cat([part[name] for part in parts if name in part]), answer_mask_BT.shape)
+        for name in parts[0]
+    }
+    return TokenScores(values.pop("logp"), values.pop("entropy"), values)
+
+
+@torch.no_grad()
+def answer_hidden(
+    model: PreTrainedModel, input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, answer_mask_BT: torch.Tensor
+) -> torch.Tensor:
+    """Hidden states that the head turns into the logits of the answer tokens: H numbers a token instead of V.
+
+    Args:
+        model: The causal language model.
+        input_ids_BS: Prompt, answer, padding.
+        prompt_len_B: Tokens of each prompt, at least 1.
+        answer_mask_BT: 1 where the row has an answer token.
+
+    Returns:
+        hidden_BTH for `head_logits`, without gradient, in the model's precision; 0 where masked.
+    """
+    tokens = answer_tokens(model, input_ids_BS, prompt_len_B, answer_mask_BT)
+    return tokens.scatter(tokens.hidden_NH, answer_mask_BT.shape)
+
+
+def head_logits(
+    head_weight_VH: torch.Tensor, head_bias_V: torch.Tensor | None, hidden_NH: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """Logits of a head that was set aside.
+
+    Args:
+        head_weight_VH: The head's matrix; the product has its precision.
+        head_bias_V: Its bias, if it has one.
+        hidden_NH: Hidden states, as `answer_hidden` gives them.
+        temperature: What logits are divided by.
+
+    Returns:
+        logits_NV in single precision or better.
+    """
+    bias_V = None if head_bias_V is None else head_bias_V.to(head_weight_VH.dtype)
+    return scaled(linear(hidden_NH.to(head_weight_VH.dtype), head_weight_VH, bias_V), temperature)
+
+
+@torch.no_grad()
+def topk_scores(
+    model: PreTrainedModel,
+    input_ids_BS: torch.Tensor,
+    prompt_len_B: torch.Tensor,
+    answer_mask_BT: torch.Tensor,
+    k: int,
+    temperature: float = 1.0,
+    *,
+    logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The most likely tokens at every answer token's place.
+
+    Args:
+        model: The causal language model.
+        input_ids_BS: Prompt, answer, padding.
+        prompt_len_B: Tokens of each prompt, at least 1.
+        answer_mask_BT: 1 where the row has an answer token.
+        k: How many, at least 1.
+        temperature: What logits are divided by.
+        logit_budget_bytes: What the logits of a chunk may take.
+
+    Returns:
+        ids_BTK, most likely first, and logp_BTK, their log-probabilities; both without gradient, 0 where masked.
+
+    Raises:
+        ValueError: There are not that many tokens.
+    """
+    head = head_of(model)
+    if not 1 <= k <= head.weight.shape[0]:
+        raise ValueError(f"k must be from 1 to the {head.weight.shape[0]} tokens of the vocabulary, got {k}.")
+    tokens = answer_tokens(model, input_ids_BS, prompt_len_B, answer_mask_BT)
+    ids, logps = [], []
+    for _, logits in logits_of(tokens, head, temperature, logit_budget_bytes):
+        top = logits.topk(k, dim=-1)
+        ids.append(top.indices)
+        logps.append(top.values - torch.logsumexp(logits, dim=-1, keepdim=True))
+    shape_BT = answer_mask_BT.shape
+    return tokens.scatter(torch.cat(ids), shape_BT), tokens.scatter(torch.cat(logps), shape_BT)
+
+
+@torch.no_grad()
+def gather_scores(
+    model: PreTrainedModel,
+    input_ids_BS: torch.Tensor,
+    prompt_len_B: torch.Tensor,
+    answer_mask_BT: torch.Tensor,
+    ids_BTK: torch.Tensor,
+    temperature: float = 1.0,
+    *,
+    logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
+) -> torch.Tensor:
+    """Log-probabilities of given tokens at every answer token's place, such as another model's most likely ones.
+
+    Args:
+        model: The causal language model.
+        input_ids_BS: Prompt, answer, padding.
+        prompt_len_B: Tokens of each prompt, at least 1.
+        answer_mask_BT: 1 where the row has an answer token.
+        ids_BTK: The tokens asked about.
+        temperature: What logits are divided by.
+        logit_budget_bytes: What the logits of a chunk may take.
+
+    Returns:
+        logp_BTK, without gradient, 0 where masked.
+    """
+    tokens = answer_tokens(model, input_ids_BS, prompt_len_B, answer_mask_BT)
+    ids_NK = ids_BTK[tokens.rows_N, tokens.places_N]
+    logps = [
+        logits.gather(1, ids_NK[piece]) - torch.logsumexp(logits, dim=-1, keepdim=True)
+        for piece, logits in logits_of(tokens, head_of(model), temperature, logit_budget_bytes)
+    ]
+    return tokens.scatter(torch.cat(logps), answer_mask_BT.shape)
+
+
+def _entropy(logits_NV: torch.Tensor, total_N: torch.Tensor) -> torch.Tensor:
+    return total_N - ((logits_NV - total_N[:, None]).exp() * logits_NV).sum(-1)
+
+
+def _joined(scores: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    taken = sorted(set(scores) & set(values))
+    if taken:
+        raise ValueError(f"A dense term names its values {', '.join(taken)}, as the scores are; use other names.")
+    return scores | values

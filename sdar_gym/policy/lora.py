@@ -1,0 +1,121 @@
+"""Low-rank adapters: a few trained numbers beside a model that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from peft import LoraConfig, LoraModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import PreTrainedModel
+
+_NAME = "default"
+# What peft takes for "every linear layer but the head": attention and feed-forward, whatever the architecture.
+_ALL_LINEAR = "all-linear"
+
+
+class Adapters:
+    """LoRA adapters put into a model, in place: it remains the `transformers` model that engines and scores know.
+
+    Everything else in the model is frozen. Adapters are kept in single precision where the model has half, since the
+    steps of training are small; they start as nothing, so that a fresh model is the base model.
+
+    Args:
+        model: A model without adapters.
+        r: Rank.
+        alpha: The adapters' product is multiplied by alpha / r.
+        dropout: Of the adapters' inputs while training.
+        target_modules: Last parts of the names of linear layers, such as `q_proj`; empty for all but the head.
+        seed: Of their first values; whoever uses torch's random numbers does not notice.
+
+    Raises:
+        ValueError: The model has no such layers, or they are its embedding or head.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        r: int,
+        alpha: float,
+        dropout: float = 0.0,
+        target_modules: Sequence[str] = (),
+        seed: int = 0,
+    ):
+        chosen = list(target_modules)
+        _refuse_wrong_targets(model, chosen)
+        config = LoraConfig(
+            r=r,
+            # A float is taken, though it is declared otherwise.
+            lora_alpha=alpha,  # pyright: ignore[reportArgumentType]
+            lora_dropout=dropout,
+            target_modules=chosen or _ALL_LINEAR,
+            task_type="CAUSAL_LM",
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self._tuner = LoraModel(model, config, _NAME)
+        self._model = model
+        for parameter in self.parameters():
+            if parameter.dtype in (torch.bfloat16, torch.float16):
+                parameter.data = parameter.data.float()
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained."""
+        return [parameter for _, parameter in self._named()]
+
+    def names(self) -> frozenset[str]:
+        """Names of their tensors in the model's state dict."""
+        return frozenset(name for name, _ in self._named())
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Within the block the model is the base model."""
+        layers = self._layers()
+        before = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
+        try:
+            for layer in layers:
+                layer.enable_adapters(False)
+            yield
+        finally:
+            for layer in layers:
+                layer.enable_adapters(True)
+            for parameter, required in before:
+                parameter.requires_grad_(required)
+
+    def merged(self) -> PreTrainedModel:
+        """Add the adapters to the weights and take them out of the model, which becomes an ordinary one.
+
+        Merge into weights in single precision and round afterwards: in half precision it would round twice.
+        """
+        self._tuner.merge_and_unload()
+        return self._model.requires_grad_(True)
+
+    def _layers(self) -> list[BaseTunerLayer]:
+        return [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
+
+    def _named(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(name, p) for name, p in self._model.named_parameters() if f".{_NAME}." in name and "lora_" in name]
+
+
+def _refuse_wrong_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
+    """Refuse what cannot be adapted, before peft does it in its own words.
+
+    Raises:
+        ValueError: With the name and those that there are.
+    """
+    ends = [model.get_output_embeddings(), model.get_input_embeddings()]
+    linear = {name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    heads = {name.split(".")[-1] for name, module in model.named_modules() if any(module is end for end in ends)}
+    for target in targets:
+        if target in heads:
+            raise ValueError(
+                f"policy.lora.target_modules cannot have {target!r}: teachers set the head aside as a plain matrix. "
+                f"Choose among {', '.join(sorted(linear - heads))}."
+            )
+        if target not in linear:
+            raise ValueError(
+                f"policy.lora.target_modules has {target!r}, and {model.config.model_type} has no such linear layer; "
+                f"choose among {', '.join(sorted(linear - heads))}, or leave it empty for all of them."
+            )

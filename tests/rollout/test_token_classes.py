@@ -215,3 +215,8 @@ def test_each_token_is_decoded_once() -> None:
     for _ in range(3):
         assert token_classes(tokenizer, [1, 2, 3, 1, 2, 0], "abcab") == ["action"] * 5 + ["end"]
     assert tokenizer.calls == 4
+
+
+def test_of_an_action_without_tags_earlier_mentions_are_thoughts(letters: Any) -> None:
+    rows = classed(letters, "I may jump. Final: jump", "jump", end=False)
+    assert [kind for _, kind in rows] == ["think"] * 19 + ["action"] * 4

@@ -202,7 +202,7 @@ def skills_list(
 def skills_search(
     library: Annotated[str, typer.Argument(help="A built-in library, a folder or a JSON file.")],
     goal: Annotated[str, typer.Argument(help="A task in the environment's words.")],
-    strategy: Annotated[str, typer.Option(help="bm25, keywords, oracle_type, full or random.")] = "bm25",
+    strategy: Annotated[str, typer.Option(help="bm25, keywords, oracle_type, ucb, full or random.")] = "bm25",
     k: Annotated[int, typer.Option(help="Most skills to pick.")] = 5,
     backend: Annotated[str, typer.Option(help="Of bm25: auto, bm25s or lucene.")] = "auto",
     task_type: Annotated[str, typer.Option(help="The task's type, for oracle_type.")] = "",
@@ -221,13 +221,21 @@ def skills_add(
     source: Annotated[Path, typer.Argument(help="Another library in any form, a run folder, or a file of episodes.")],
     output: Annotated[Optional[Path], typer.Option(help="New folder to save into; default: where it is.")] = None,  # noqa: UP045
     env: Annotated[Optional[str], typer.Option(help="Environment of the skills; default: the library's.")] = None,  # noqa: UP045
-    min_mistakes: Annotated[int, typer.Option(help="Refusals that make a mistake worth a skill.")] = 3,
+    min_mistakes: Annotated[int, typer.Option(help="Refusals, or omissions, that are worth a skill.")] = 3,
     duplicates: Annotated[bool, typer.Option(help="Add what the library says already, too.")] = False,
+    split: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Whose episodes are learned from; may be given several times. Default: train."),
+    ] = None,
+    with_model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Instruction model that writes the candidates; default: they are made by rule."),
+    ] = None,
 ) -> None:
     """Add skills to a library: another library's, or what played episodes teach."""
     from sdar_gym.cli.skills import add_command
 
-    add_command(library, source, output, env, min_mistakes, duplicates)
+    add_command(library, source, output, env, min_mistakes, duplicates, split or ["train"], with_model)
 
 
 @skills_app.command("stats")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdar_gym.extras import require
 from sdar_gym.skills import (
     DuplicateSkillError,
     Skill,
@@ -22,7 +25,7 @@ from sdar_gym.skills import (
     most_similar,
 )
 from sdar_gym.skills.published import MAPPING
-from sdar_gym.skills.summarise import read_episodes, summarise
+from sdar_gym.skills.summarise import TRAIN, read_episodes, summarise
 
 
 def list_command(name: str | None) -> None:
@@ -77,9 +80,26 @@ def stats_command(name: str) -> None:
 
 
 def add_command(
-    target: str, source: Path, output: Path | None, env: str | None, min_mistakes: int, duplicates: bool
+    target: str,
+    source: Path,
+    output: Path | None,
+    env: str | None,
+    min_mistakes: int,
+    duplicates: bool,
+    splits: Sequence[str] = (TRAIN,),
+    with_model: str | None = None,
 ) -> None:
     """Add the skills of another library, or what the episodes of a run teach, and save the library.
+
+    Args:
+        target: The library that grows.
+        source: Another library, a run folder, or a file of episodes.
+        output: Where the grown library goes; None: where it is.
+        env: Environment of the skills.
+        min_mistakes: See `sdar_gym.skills.summarise.summarise`.
+        duplicates: Whether skills come in that say what the library says already.
+        splits: Whose episodes are learned from.
+        with_model: Model that writes the candidates; None: they are made by rule.
 
     Raises:
         ValueError: The library cannot be saved where it is, or nothing in the source can be added.
@@ -93,8 +113,9 @@ def add_command(
     library = load_library(target, env=env) if exists else SkillLibrary(folder.name, ())
     library = SkillLibrary(library.name, library.skills, library.version)
     named = env or next((skill.env for skill in library), library.name)
-    added, refused = 0, list[str]()
-    for skill in _candidates(source, named, min_mistakes):
+    added = 0
+    candidates, refused = _candidates(source, named, min_mistakes, splits, with_model)
+    for skill in candidates:
         if skill.id in library:
             refused.append(f"Library {library.name!r} has a skill with the id {skill.id!r} already.")
             continue
@@ -117,10 +138,50 @@ def add_command(
     )
 
 
-def _candidates(source: Path, env: str, min_mistakes: int) -> tuple[Skill, ...]:
+def _candidates(
+    source: Path, env: str, min_mistakes: int, splits: Sequence[str], with_model: str | None
+) -> tuple[tuple[Skill, ...], list[str]]:
+    """What may be added, and what to tell of answers that were refused."""
     if source.suffix == ".jsonl" or (source / "episodes").is_dir():
-        return summarise(read_episodes(source), env=env, origin=source.name, min_mistakes=min_mistakes)
-    return load_library(source, env=env).skills
+        episodes = read_episodes(source, splits)
+        # Runs of one configuration differ by the folder above theirs; the whole path is nobody else's business.
+        origin = f"run {'/'.join(source.resolve().parts[-2:])}"
+        if with_model is None:
+            return summarise(episodes, env=env, origin=origin, min_mistakes=min_mistakes), []
+        return _written(episodes, env, origin, with_model)
+    if with_model is not None:
+        raise ValueError(f"{with_model!r} writes skills from episodes, and {source} is no run folder; name one.")
+    return load_library(source, env=env).skills, []
+
+
+def _written(
+    episodes: list[dict[str, Any]], env: str, origin: str, model_name: str
+) -> tuple[tuple[Skill, ...], list[str]]:
+    require("train", "Writing skills with a model")
+    import torch
+
+    from sdar_gym.cli.training import quiet
+    from sdar_gym.policy.load import load_model, load_tokenizer
+    from sdar_gym.rollout.build import build_engine
+    from sdar_gym.rollout.skill_writer import refuse_unfit, write_skills
+
+    quiet()
+    tokenizer = load_tokenizer(model_name)
+    refuse_unfit(model_name, tokenizer)  # before the weights are loaded
+    model = load_model(model_name, "auto")
+    if torch.cuda.is_available():
+        model.to("cuda")  # pyright: ignore[reportArgumentType]
+    # A reasoning model would think through all the tokens of its answer.
+    kwargs = {"enable_thinking": False}
+    engine = build_engine(model, tokenizer)
+    written = write_skills(
+        engine, tokenizer, episodes, model=model_name, env=env, origin=origin, chat_template_kwargs=kwargs
+    )
+    told = [
+        f"What {model_name} wrote of {refused.task_type!r} was refused: {refused.reason}."
+        for refused in written.refused
+    ]
+    return written.skills, told
 
 
 def _closest(library: SkillLibrary) -> list[tuple[Skill, tuple[str, float]]]:

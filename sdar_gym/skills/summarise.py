@@ -1,16 +1,21 @@
-"""Turns played episodes into candidate skills without a model: what worked, in few steps, and what is refused most.
+"""Turns played episodes into candidate skills without a model: what worked, what was left out, and what is refused.
 
 The rules are few, so that one can tell where every word of a candidate comes from:
 
 - Of each task type the won episode with the fewest accepted actions gives a skill: its actions, abstracted, in order.
-- Of each task type the refused action, abstracted, that occurs most often gives a mistake, if it occurs often enough.
+- Of each task type the first of these actions that every won episode has, and at least half of the lost ones lack,
+  gives a second one.
+- Of each task type the refused action, abstracted, that occurs in most episodes gives a mistake, if it is refused more
+  often than accepted, and often enough.
 - Abstraction keeps what carries over to another task. A numbered thing that the goal names ("mug 2") becomes
   `<thing 1>` (things count in the goal's order), another one its kind ("fridge 1" becomes `fridge`). Of an argument in
   brackets or tags, words of the goal become `<words of the task>`, words shown before `<words found before>` (in tags),
   a product's code `<code>`, other words in tags or in a search `<words of your own>`; the rest is kept: it is buttons.
 - Steps that follow each other and read the same after that are told once, and so are repeated pairs and triples.
 
-Candidates are a beginning for a person or a model to edit; nothing here knows whether a step was needed.
+Each candidate's origin names the episodes it comes from and how many they were; the text, which a model reads, has no
+figures, so that a second run that teaches the same adds nothing. Candidates are a beginning for a person or a model to
+edit; nothing here knows whether a step was needed.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,25 +31,50 @@ from typing import Any
 from sdar_gym.skills.markdown import SkillFormatError
 from sdar_gym.skills.skill import ADVICE, MISTAKE, Skill
 
+TRAIN = "train"
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 _NUMBERED = re.compile(r"\b([a-z]+) (\d+)\b")
 _ARGUMENT = re.compile(r"(?P<open><(?P<tag>\w+)>)(?P<in>.*?)</(?P=tag)>|(?P<name>\w+)\[(?P<arg>.*)\]", re.DOTALL)
 _CODE = re.compile(r"(?=\w*\d)(?=\w*[a-z])\w{8,}", re.IGNORECASE)
 _LONGEST_REPEAT = 3
+_NAMED = 3
 _SMALL = frozenset({"a", "an", "and", "for", "in", "of", "on", "or", "some", "the", "to", "with"})
 
 
-def read_episodes(path: Path) -> list[dict[str, Any]]:
+def read_episodes(path: Path, splits: Collection[str] = (TRAIN,)) -> list[dict[str, Any]]:
     """The episodes of a run folder (its `episodes/*.jsonl`) or of one such file.
 
+    A run folder holds the panels' episodes too. A skill that was learned from a panel's tasks would be measured on
+    them, so only those of the training split are read, unless others are named.
+
+    Args:
+        path: The folder or the file.
+        splits: Whose episodes are read; those that do not tell their split always are.
+
+    Returns:
+        The episodes in order, each with the name of its `file`, without which its id is not unique in a run.
+
     Raises:
-        ValueError: There are none.
+        ValueError: There are none, or none of these splits.
         SkillFormatError: A line is no episode.
     """
     files = [path] if path.is_file() else sorted((path / "episodes").glob("*.jsonl"))
     if not files:
         raise ValueError(f"No episodes in {path}; give a run folder, which holds episodes/*.jsonl, or such a file.")
-    return [episode for file in files for episode in _read_file(file)]
+    episodes = [episode for file in files for episode in _read_file(file)]
+    kept = [episode for episode in episodes if "split" not in episode or episode["split"] in splits]
+    if episodes and not kept:
+        found = ", ".join(sorted({episode["split"] for episode in episodes}))
+        raise ValueError(
+            f"The {len(episodes)} episodes in {path} are of the split {found}, and {', '.join(splits)} was asked for. "
+            "Skills learned from tasks must not be measured on them; name the split if that is not meant."
+        )
+    return kept
+
+
+def named(episode: Mapping[str, Any]) -> str:
+    """An episode in an origin: its id, with the file in front where that is known."""
+    return f"{episode['file']}:{episode['episode_id']}" if "file" in episode else str(episode["episode_id"])
 
 
 def _read_file(file: Path) -> Iterator[dict[str, Any]]:
@@ -58,13 +88,13 @@ def _read_file(file: Path) -> Iterator[dict[str, Any]]:
             raise SkillFormatError(
                 f"{file.name}, line {number}: no episode ({error!r}); fetch the file anew."
             ) from None
-        yield episode
+        yield {**episode, "file": file.stem}
 
 
 def _check(episode: Any) -> None:
     """Raise some error for what the rules below could not read."""
-    for key in ("task_type", "goal", "episode_id"):
-        if not isinstance(episode[key], str):
+    for key in ("task_type", "goal", "episode_id", "split"):
+        if not isinstance(episode.get(key, "") if key == "split" else episode[key], str):
             raise TypeError(f"{key} is no text")
     for turn in episode["turns"]:
         if not isinstance(turn["action"], str) or not isinstance(turn["observation"], str):
@@ -79,13 +109,14 @@ def summarise(
     """Candidate skills from episodes; see the module for the rules.
 
     Args:
-        episodes: As in `episodes/*.jsonl` of a run folder (`Episode.to_json`).
+        episodes: As `read_episodes` gives them (`Episode.to_json`).
         env: Environment of the skills.
         origin: Where the episodes are from; each skill adds its own.
-        min_mistakes: How often an action has to be refused before it is worth a skill.
+        min_mistakes: How often an action has to be refused, and how many lost episodes have to lack one, before it is
+            worth a skill.
 
     Returns:
-        By task type in alphabetical order, what worked before what did not. Empty if nothing was won or refused.
+        By task type in alphabetical order: what worked, what was left out, what was refused. Empty if nothing was.
 
     Raises:
         ValueError: `min_mistakes` is below 1.
@@ -95,11 +126,12 @@ def summarise(
     by_type: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for episode in episodes:
         by_type[episode["task_type"]].append(episode)
-    candidates: list[Skill] = []
+    candidates: list[Skill | None] = []
     for task_type, played in sorted(by_type.items()):
-        found = (_what_worked(task_type, played, env, origin), _mistake(task_type, played, env, origin, min_mistakes))
-        candidates += [skill for skill in found if skill is not None]
-    return tuple(candidates)
+        candidates.append(_what_worked(task_type, played, env, origin))
+        candidates.append(_left_out(task_type, played, env, origin, min_mistakes))
+        candidates.append(_mistake(task_type, played, env, origin, min_mistakes))
+    return tuple(skill for skill in candidates if skill is not None)
 
 
 def steps_of(episode: Mapping[str, Any]) -> list[str]:
@@ -107,47 +139,93 @@ def steps_of(episode: Mapping[str, Any]) -> list[str]:
     return _told_once([step for step, accepted, _ in _abstracted(episode) if accepted])
 
 
-def _what_worked(task_type: str, played: list[Mapping[str, Any]], env: str, origin: str) -> Skill | None:
-    won = [episode for episode in played if episode["won"] and any(turn["valid_action"] for turn in episode["turns"])]
+def shortest_won(played: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The won episodes with an accepted action, those with the fewest first."""
+    won = [episode for episode in played if episode["won"] and _accepted(episode)]
+    # `sorted` keeps the files' order among equals, so that a repeated call gives the same skill.
+    return sorted(won, key=_accepted)
+
+
+def _accepted(episode: Mapping[str, Any]) -> int:
+    return sum(bool(turn["valid_action"]) for turn in episode["turns"])
+
+
+def _what_worked(task_type: str, played: Sequence[Mapping[str, Any]], env: str, origin: str) -> Skill | None:
+    won = shortest_won(played)
     if not won:
         return None
-    # `min` takes the first of several, so the order of the files decides and a repeated call gives the same skill.
-    best = min(won, key=lambda episode: sum(bool(turn["valid_action"]) for turn in episode["turns"]))
-    text = "These steps worked: " + "; ".join(steps_of(best)) + "."
-    when = f"the task is like this one: {' '.join(best['goal'].split())}"
-    where = f"{origin}, episode {best['episode_id']}, the shortest of {len(won)} won"
-    return _skill(task_type, "worked", "Steps that worked", text, when, env, where, ADVICE)
+    text = "These steps worked: " + "; ".join(steps_of(won[0])) + "."
+    when = f"the task is like this one: {' '.join(won[0]['goal'].split())}"
+    where = f"{origin}, episode {named(won[0])}, the shortest of {len(won)} won"
+    return candidate(task_type, "worked", f"Steps that worked: {_stem(task_type)}", text, when, env, where, ADVICE)
 
 
-def _mistake(task_type: str, played: list[Mapping[str, Any]], env: str, origin: str, least: int) -> Skill | None:
+def _left_out(task_type: str, played: Sequence[Mapping[str, Any]], env: str, origin: str, least: int) -> Skill | None:
+    won, lost = shortest_won(played), [episode for episode in played if not episode["won"]]
+    if len(won) < least:
+        return None  # What a single won episode did was not needed for that.
+    common = set.intersection(*(set(steps_of(episode)) for episode in won))
+    did = [(episode, set(steps_of(episode))) for episode in lost]
+    # The first such step, not the one that is missing most: that would be the last one, which is winning itself.
+    for step in dict.fromkeys(steps_of(won[0])):
+        without = [episode for episode, steps in did if step not in steps]
+        if step in common and len(without) >= least and 2 * len(without) >= len(lost):
+            text = f'Do not leave out "{step}": every won episode did it, and most of the lost ones did not.'
+            where = f"{origin}, {len(without)} of {len(lost)} lost episodes: {some(without)}; won ones: {some(won)}"
+            when = f"the task is like this one: {' '.join(without[0]['goal'].split())}"
+            return candidate(
+                task_type, "left-out", f"Left out when lost: {_stem(task_type)}", text, when, env, where, ADVICE
+            )
+    return None
+
+
+def _mistake(task_type: str, played: Sequence[Mapping[str, Any]], env: str, origin: str, least: int) -> Skill | None:
     refused: Counter[str] = Counter()
+    allowed: Counter[str] = Counter()
     answers: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    inside: defaultdict[str, set[int]] = defaultdict(set)
-    for number, episode in enumerate(played):
+    inside: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for episode in played:
         for step, accepted, answer in _abstracted(episode):
-            if not accepted:
-                refused[step] += 1
-                inside[step].add(number)
-                if answer:
-                    answers[step][answer] += 1
-    if not refused or refused.most_common(1)[0][1] < least:
+            if accepted:
+                allowed[step] += 1
+                continue
+            refused[step] += 1
+            if not inside[step] or inside[step][-1] is not episode:
+                inside[step].append(episode)
+            if answer:
+                answers[step][answer] += 1
+    # By episodes first: one that is stuck says the same thing dozens of times. And what is accepted more often than
+    # refused is no mistake in itself.
+    wrong = [step for step, times in refused.items() if times >= least and times > allowed[step]]
+    if not wrong:
         return None
-    step, times = refused.most_common(1)[0]
+    step = max(wrong, key=lambda step: (len(inside[step]), refused[step]))
     what = f'Do not write "{step}"' if step else "Do not answer without an action in the required form"
-    text = f"{what}: it was refused {times} times in {len(inside[step])} of {len(played)} episodes."
+    text = f"{what}: it is refused."
     common = answers[step].most_common(1)
     # A whole page would not be an answer to learn from; a sentence is.
     if common and len(common[0][0]) <= 120:
         text += f" The world answers: {common[0][0]}"
     when = f"about to write {step}" if step else "writing an answer"
-    return _skill(task_type, "refused", "What is refused most", text, when, env, origin, MISTAKE)
+    where = f"{origin}, {refused[step]} times in {len(inside[step])} of {len(played)} episodes: {some(inside[step])}"
+    return candidate(task_type, "refused", f"What is refused most: {_stem(task_type)}", text, when, env, where, MISTAKE)
 
 
-def _skill(task_type: str, what: str, title: str, text: str, when: str, env: str, origin: str, kind: str) -> Skill:
+def some(episodes: Sequence[Mapping[str, Any]]) -> str:
+    """The first few of many episodes, for an origin."""
+    more = f" and {len(episodes) - _NAMED} more" if len(episodes) > _NAMED else ""
+    return ", ".join(map(named, episodes[:_NAMED])) + more
+
+
+def candidate(task_type: str, what: str, title: str, text: str, when: str, env: str, origin: str, kind: str) -> Skill:
+    """A skill that was learned, with an id of its own: `learned.<task type>.<what>-<hash of the text>`."""
     mark = sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
-    stem = re.sub(r"[^a-z0-9_-]", "-", task_type.lower()).lstrip("-_") or "task"
     types = (task_type,) if task_type else ("task",)
-    return Skill(f"learned.{stem}.{what}-{mark}", f"{title}: {stem}", text, when, env, types, origin, (), kind)
+    return Skill(f"learned.{_stem(task_type)}.{what}-{mark}", title, text, when, env, types, origin, (), kind)
+
+
+def _stem(task_type: str) -> str:
+    return re.sub(r"[^a-z0-9_-]", "-", task_type.lower()).lstrip("-_") or "task"
 
 
 def _abstracted(episode: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:

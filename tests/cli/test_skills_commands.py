@@ -24,7 +24,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
             main()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
-        return (code, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return code, out, err
 
     monkeypatch.setenv("COLUMNS", "300")
     return run
@@ -83,13 +84,26 @@ def test_a_run_teaches_a_library(command: Command, tmp_path: Path) -> None:
     library = load_library(mine)
     assert [skill.text for skill in library.for_task_type("tidy")] == [
         "These steps worked: go to <thing 2>; move <thing 1> to <thing 2>.",
-        'Do not write "jump": it was refused 3 times in 1 of 1 episodes. The world answers: A room.',
+        'Do not write "jump": it is refused. The world answers: A room.',
     ]
     code, out, err = command("add", str(mine), str(run))
     assert code != 0
     assert out.count("has a skill with the id 'learned.tidy.") == 2
     assert "Nothing in" in err
     assert load_library(mine) == library
+
+
+def test_a_run_teaches_what_its_training_showed_and_panels_only_when_asked(command: Command, tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    file = run / "episodes" / "update-1.jsonl"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "split": "test"}) + "\n")
+    code, _, err = command("add", "alfworld", str(run), "--output", str(tmp_path / "mine"))
+    assert code != 0
+    assert "are of the split test, and train was asked for" in err
+    assert command("add", "alfworld", str(run), "--output", str(tmp_path / "mine"), "--split", "test")[0] == 0
+    (worked, refused) = load_library(tmp_path / "mine").for_task_type("tidy")
+    assert worked.origin == f"run {tmp_path.name}/run, episode update-1:0/0, the shortest of 1 won"
+    assert refused.origin == f"run {tmp_path.name}/run, 3 times in 1 of 1 episodes: update-1:0/0"
 
 
 def test_a_new_library_grows_from_another_without_saying_things_twice(command: Command, tmp_path: Path) -> None:

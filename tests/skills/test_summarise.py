@@ -11,7 +11,7 @@ import pytest
 
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.skills import SkillFormatError, SkillLibrary
-from sdar_gym.skills.summarise import read_episodes, steps_of, summarise
+from sdar_gym.skills.summarise import named, read_episodes, steps_of, summarise
 
 KITCHEN = "put a clean mug in cabinet."
 
@@ -26,6 +26,11 @@ def episode(goal: str, *actions: str, won: bool = True, task_type: str = "clean"
         )
         observation = answer or "Something."
     return {"episode_id": f"0/{number}", "task_type": task_type, "goal": goal, "won": won, "turns": turns}
+
+
+def numbered(episodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with ids of their own."""
+    return [{**played, "episode_id": f"0/{number}"} for number, played in enumerate(episodes)]
 
 
 def test_numbered_things_become_the_goals_things_or_their_kind() -> None:
@@ -106,17 +111,48 @@ def test_the_action_refused_most_becomes_a_mistake() -> None:
         episode(KITCHEN, "!jump", "!put mug 1 in cabinet 2 => Nothing happens.", "look", won=False),
         episode(KITCHEN, "look", won=False),
     ]
-    (mistake,) = summarise(played, env="alfworld", origin="run x")
-    assert (mistake.kind, mistake.task_types, mistake.origin) == ("mistake", ("clean",), "run x")
+    (mistake,) = summarise(numbered(played), env="alfworld", origin="run x")
+    assert (mistake.kind, mistake.task_types) == ("mistake", ("clean",))
+    assert mistake.origin == "run x, 3 times in 2 of 3 episodes: 0/0, 0/1"
     assert mistake.text == (
-        'Do not write "put <thing 1> in <thing 2>": it was refused 3 times in 2 of 3 episodes. '
-        "The world answers: Nothing happens."
+        'Do not write "put <thing 1> in <thing 2>": it is refused. The world answers: Nothing happens.'
     )
     assert summarise(played, env="alfworld", origin="run x", min_mistakes=4) == ()
     (empty,) = summarise([episode("g", "!", "!", "!", won=False)], env="e", origin="o")
-    assert empty.text.startswith("Do not answer without an action in the required form: it was refused 3 times in 1")
+    assert empty.text.startswith("Do not answer without an action in the required form: it is refused.")
     with pytest.raises(ValueError, match="at least 1; got 0"):
         summarise([], env="e", origin="o", min_mistakes=0)
+
+
+def test_what_is_accepted_more_often_is_no_mistake_and_one_stuck_episode_does_not_outweigh_several() -> None:
+    stuck = episode(KITCHEN, *["!take mug 1 from cabinet 1"] * 9, won=False)
+    others = [episode(KITCHEN, "!jump", *["go to shelf 1", "look"] * 2, "!go to shelf 1", won=False) for _ in range(3)]
+    (mistake,) = summarise(numbered([stuck, *others, others[0]]), env="alfworld", origin="run x")
+    assert mistake.text.startswith('Do not write "jump": it is refused.')
+    assert mistake.origin == "run x, 4 times in 4 of 5 episodes: 0/1, 0/2, 0/3 and 1 more"
+
+
+def test_what_all_won_ones_did_and_lost_ones_did_not_becomes_a_skill() -> None:
+    def won(place: str) -> dict[str, Any]:
+        return episode(KITCHEN, f"go to {place} 1", "take mug 1", "clean mug 1", "move mug 1 to cabinet 1")
+
+    def lost(*actions: str) -> dict[str, Any]:
+        return episode(KITCHEN, *actions, won=False)
+
+    gave_up = [lost("take mug 1", "!clean mug 1"), lost("take mug 1", "look"), lost("take mug 1", "clean mug 1")]
+    played = numbered([won("desk"), won("shelf"), *gave_up])
+    worked, left_out = summarise(played, env="alfworld", origin="run x", min_mistakes=2)
+    assert worked.id.startswith("learned.clean.worked-")
+    # Not "go to desk", which one of them did; not "move", which comes later and which winning itself needs.
+    assert left_out.text.startswith('Do not leave out "clean <thing 1>": every won episode did it, and most')
+    assert (left_out.kind, left_out.task_types) == ("advice", ("clean",))
+    assert left_out.origin == "run x, 2 of 3 lost episodes: 0/2, 0/3; won ones: 0/0, 0/1"
+    # Where most lost ones clean, the next step is told; with too few of either kind, nothing is.
+    (_, later) = summarise([*played, *[gave_up[2]] * 3], env="e", origin="o", min_mistakes=2)
+    assert later.text.startswith('Do not leave out "move <thing 1> to <thing 2>"')
+    assert ", 6 of 6 lost episodes: " in later.origin
+    for few in (played[1:], played[:3]):
+        assert len(summarise(few, env="e", origin="o", min_mistakes=2)) == 1
 
 
 def test_candidates_join_a_library_and_can_be_saved(tmp_path: Path) -> None:
@@ -135,7 +171,7 @@ def test_run_folders_are_read_and_damage_is_told(tmp_path: Path) -> None:
     lines = [json.dumps(episode(KITCHEN, "look", number=n)) for n in range(2)]
     (tmp_path / "episodes" / "b.jsonl").write_text(lines[1] + "\n\n")
     (tmp_path / "episodes" / "a.jsonl").write_text(lines[0] + "\n")
-    assert [played["episode_id"] for played in read_episodes(tmp_path)] == ["0/0", "0/1"]
+    assert [named(played) for played in read_episodes(tmp_path)] == ["a:0/0", "b:0/1"]
     assert len(read_episodes(tmp_path / "episodes" / "a.jsonl")) == 1
     for line in ("{", "3", '{"goal": 1}', lines[0].replace('"look"', "7"), lines[0].replace('"turns"', '"trunks"')):
         (tmp_path / "episodes" / "b.jsonl").write_text(f"{lines[1]}\n{line}\n")
@@ -143,6 +179,20 @@ def test_run_folders_are_read_and_damage_is_told(tmp_path: Path) -> None:
             read_episodes(tmp_path)
     with pytest.raises(ValueError, match=r"No episodes in .*give a run folder"):
         read_episodes(tmp_path / "episodes")
+
+
+def test_panels_are_not_learned_from_unless_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "episodes").mkdir()
+    for split, number in (("train", 0), ("valid_seen", 1), ("test", 2)):
+        line = json.dumps({**episode(KITCHEN, "look", number=number), "split": split})
+        (tmp_path / "episodes" / f"{split}.jsonl").write_text(line + "\n")
+    assert [played["split"] for played in read_episodes(tmp_path)] == ["train"]
+    assert [played["split"] for played in read_episodes(tmp_path, ["valid_seen", "test"])] == ["test", "valid_seen"]
+    with pytest.raises(ValueError, match=r"1 episodes in .* are of the split test, and train was asked for"):
+        read_episodes(tmp_path / "episodes" / "test.jsonl")
+    (tmp_path / "episodes" / "test.jsonl").write_text(json.dumps({**episode(KITCHEN, "look"), "split": 3}))
+    with pytest.raises(SkillFormatError, match="split is no text"):
+        read_episodes(tmp_path)
 
 
 def test_what_the_expert_does_in_the_kitchen_is_the_procedure() -> None:

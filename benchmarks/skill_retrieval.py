@@ -8,6 +8,9 @@ them is among the first 1, 3 and 5 picked; general skills, which every task gets
 goals within a task type, then the unweighted mean over types, so that no type decides by being frequent. The libraries
 were written with the embedded goals' wordings in view; goals of the benchmarks' own data, which were not, are measured
 beside them where `--data` (or SDAR_GYM_DATA) has them.
+
+`ucb` is left out: it picks among skills of the right type by the rewards of a run, so recall says nothing about it, and
+rewards made up here would only give back what was made up.
 """
 
 from __future__ import annotations

@@ -4,7 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Low-rank adapters, trained instead of the weights.
+
+    Attributes:
+        r: Rank of the adapters.
+        alpha: Their product is multiplied by alpha / r. Learning rates are about ten times those of whole weights.
+        dropout: Of their inputs while training; it moves the student away from the policy that sampled.
+        target_modules: Last parts of the names of linear layers, such as `q_proj`; empty for all of attention and MLP.
+        seed: Of the adapters' first values.
+    """
+
+    # YAML with an unknown key is refused rather than ignored.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    r: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    target_modules: list[str] = field(default_factory=list)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("policy.lora.r", self.r, 1)
+        at_least("policy.lora.seed", self.seed, 0)
+        if not (self.alpha > 0 and isfinite(self.alpha)):
+            raise ValueError(f"policy.lora.alpha must be above 0, got {self.alpha}; twice the rank is usual.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"policy.lora.dropout must be from 0 up to below 1, got {self.dropout}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,19 +43,28 @@ class PolicySettings:
 
     Attributes:
         model: `builtin:tiny`, a folder, or a hub name.
-        dtype: `float32`, `bfloat16` or `auto`.
+        dtype: `float32`, `bfloat16`, `auto` (as saved), or `float64`, for tests of exactness. With half precision the
+            learner still keeps whole weights in single precision: in bfloat16 a step of 1e-6 rounds to nothing.
         gradient_checkpointing: Recompute activations in the backward pass.
         torch_threads: Threads a process; 1 is by far the fastest for small models and on busy machines.
+        lora: Train adapters instead of the weights; None trains the weights.
+        teacher_residence: Where a teacher's weights are while nobody scores with them: `cpu`, or `device`, which is
+            faster and takes the room of a second model.
     """
 
     model: str = "builtin:tiny"
     dtype: str = "float32"
     gradient_checkpointing: bool = False
     torch_threads: int = 1
+    lora: LoraSettings | None = None
+    teacher_residence: str = "cpu"
 
     def __post_init__(self) -> None:
         at_least("policy.torch_threads", self.torch_threads, 1)
-        _one_of("policy.dtype", self.dtype, ("float32", "bfloat16", "auto"))
+        _one_of("policy.dtype", self.dtype, ("float32", "bfloat16", "auto", "float64"))
+        _one_of("policy.teacher_residence", self.teacher_residence, ("cpu", "device"))
+        if isinstance(self.lora, dict):
+            raise ValueError("policy.lora must be a LoraSettings, such as LoraSettings(r=16), not a dict.")
 
 
 @dataclass(frozen=True, slots=True)

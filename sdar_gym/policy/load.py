@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 from transformers.cache_utils import DynamicLayer
 
 BUILTIN_PREFIX = "builtin:"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": "auto"}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64, "auto": "auto"}
 # What the libraries raise for files that are missing, damaged or of another model.
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
@@ -69,7 +70,7 @@ def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
 
     Args:
         name: See `policy_path`.
-        dtype: `float32`, `bfloat16` or `auto` (as saved).
+        dtype: `float32`, `bfloat16`, `auto` (as saved), or `float64`, for tests of exactness.
 
     Raises:
         PolicyLoadError: They cannot be had, are incomplete, or belong to a kind of model that would be scored wrong.
@@ -88,6 +89,35 @@ def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
         raise PolicyLoadError(f"The weights of {name!r} are incomplete: {len(absent)} tensors, {absent[0]} among them.")
     _refuse_unsupported(name, model.eval())
     return model
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Copy weights into a model, in the model's precision.
+
+    Everything that is trained has to be there. What is frozen may be missing: the model below its adapters.
+
+    Args:
+        model: A model, or a module that holds one.
+        weights: Tensors by their names in its state dict, on any device.
+
+    Raises:
+        ValueError: They belong to another model; nothing was copied.
+    """
+    own = model.state_dict()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for reason, names in (
+        ("are unknown to it", set(weights) - set(own)),
+        ("are missing", trained - set(weights)),
+        ("have another shape", {name for name in set(weights) & set(own) if own[name].shape != weights[name].shape}),
+    ):
+        if names:
+            raise ValueError(
+                f"The weights do not fit the model: {len(names)} tensors {reason}, {min(names)} among them. Use those "
+                "of the same model, trained in the same way: whole, or by adapters of the same rank and layers."
+            )
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
 
 
 def stop_token_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:

@@ -108,7 +108,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_place(text: str, message: s
         ("training.adam_betas=[0.9, 1.0]", r"training\.adam_betas must be two numbers from 0 up to below 1"),
         ("training.invalid_action_penalty=-0.1", r"training\.invalid_action_penalty must not be negative"),
         ("training.invalid_action_penalty=.nan", r"training\.invalid_action_penalty must not be negative"),
-        ("policy.dtype=float64", r"policy\.dtype must be one of float32, bfloat16, auto, got 'float64'"),
+        ("policy.dtype=float16", r"policy\.dtype must be one of float32, bfloat16, auto, float64, got 'float16'"),
         ("policy.torch_threads=0", r"policy\.torch_threads must be"),
         ("skills.k=0", r"skills\.k must be"),
         ("rollout.window=-1", r"rollout\.window must be"),

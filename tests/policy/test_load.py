@@ -10,7 +10,14 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from sdar_gym.policy.load import PolicyLoadError, load_model, load_tokenizer, policy_path, stop_token_ids
+from sdar_gym.policy.load import (
+    PolicyLoadError,
+    load_model,
+    load_tokenizer,
+    load_weights,
+    policy_path,
+    stop_token_ids,
+)
 
 
 @pytest.fixture
@@ -32,14 +39,16 @@ def test_a_folder_loads_as_it_was_saved(policy_folder: Path, tokenizer: Any) -> 
     assert load_tokenizer(str(policy_folder)).get_vocab() == tokenizer.get_vocab()
 
 
-@pytest.mark.parametrize(("dtype", "expected"), [("bfloat16", torch.bfloat16), ("auto", torch.float32)])
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("bfloat16", torch.bfloat16), ("float64", torch.float64), ("auto", torch.float32)]
+)
 def test_the_data_type_can_be_chosen(policy_folder: Path, dtype: str, expected: torch.dtype) -> None:
     assert load_model(str(policy_folder), dtype).dtype == expected
 
 
 def test_an_unknown_data_type_is_refused(policy_folder: Path) -> None:
-    with pytest.raises(ValueError, match="Unknown dtype 'float64'; choose one of float32, bfloat16, auto"):
-        load_model(str(policy_folder), "float64")
+    with pytest.raises(ValueError, match="Unknown dtype 'float16'; choose one of float32, bfloat16, float64, auto"):
+        load_model(str(policy_folder), "float16")
 
 
 @pytest.mark.parametrize("load", [load_model, load_tokenizer])
@@ -159,3 +168,39 @@ def test_answers_end_where_model_or_tokenizer_say(policy_folder: Path, tokenizer
     assert stop_token_ids(model, tokenizer) == tuple(sorted({3, 7, tokenizer.eos_token_id}))
     model.generation_config = None
     assert stop_token_ids(model, tokenizer) == (tokenizer.eos_token_id,)
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_weights_are_loaded_in_the_model_s_precision(make_model: Callable[..., Any], tied: bool) -> None:
+    source, model = make_model(tied=tied, seed=1), make_model(tied=tied, dtype=torch.bfloat16)
+    load_weights(model, source.state_dict())
+    assert model.dtype == torch.bfloat16
+    assert all(torch.equal(p, q.bfloat16()) for p, q in zip(model.parameters(), source.parameters(), strict=True))
+    assert all(p.requires_grad and p.is_leaf for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("model.norm.weight"), r"1 tensors are missing, model\.norm\.weight among them"),
+        (lambda state: state.update({"x": torch.zeros(1)}), "1 tensors are unknown to it, x among them"),
+        (lambda state: state.update({"model.norm.weight": torch.zeros(1)}), "1 tensors have another shape, model"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_before_any_is_copied(
+    change: Callable[[Any], None], message: str, make_model: Callable[..., Any]
+) -> None:
+    model, state = make_model(), dict(make_model(seed=1).state_dict())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        load_weights(model, state)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_what_is_frozen_may_be_missing(make_model: Callable[..., Any]) -> None:
+    model = make_model()
+    model.model.embed_tokens.requires_grad_(False)
+    state = {name: p + 1 for name, p in model.named_parameters() if name != "model.embed_tokens.weight"}
+    load_weights(model, state)
+    assert torch.equal(model.model.norm.weight, state["model.norm.weight"])

@@ -15,6 +15,7 @@ import torch
 import transformers
 from transformers import DynamicCache, PreTrainedModel
 
+from sdar_gym.policy.load import load_weights
 from sdar_gym.rollout.engines.base import GenerationRequest, GenerationResult, SamplingParams
 
 
@@ -36,8 +37,16 @@ class TransformersEngine:
         self._version = 0
 
     def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
-        """Load a full state dict; there is no cache that outlives a call of `generate`."""
-        self._model.load_state_dict(state_dict)
+        """Load new weights in the model's precision; there is no cache that outlives a call of `generate`.
+
+        Args:
+            state_dict: All weights, or those of the adapters if the model has some.
+            version: Handed out with every answer from now on.
+
+        Raises:
+            ValueError: They belong to another model.
+        """
+        load_weights(self._model, state_dict)
         self._version = version
 
     def info(self) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def test_the_action_refused_most_becomes_a_mistake() -> None:
 
 def test_what_is_accepted_more_often_is_no_mistake_and_one_stuck_episode_does_not_outweigh_several() -> None:
     stuck = episode(KITCHEN, *["!take mug 1 from cabinet 1"] * 9, won=False)
-    others = [episode(KITCHEN, "!jump", *["go to shelf 1", "look"] * 2, "!go to shelf 1", won=False) for _ in range(3)]
+    others = [episode(KITCHEN, "!jump", *["go to shelf 1"] * 3, *["!go to shelf 1"] * 2, won=False) for _ in range(3)]
     (mistake,) = summarise(numbered([stuck, *others, others[0]]), env="alfworld", origin="run x")
     assert mistake.text.startswith('Do not write "jump": it is refused.')
     assert mistake.origin == "run x, 4 times in 4 of 5 episodes: 0/1, 0/2, 0/3 and 1 more"

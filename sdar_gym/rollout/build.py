@@ -76,6 +76,18 @@ def build_engine(model: PreTrainedModel, tokenizer: Any) -> TransformersEngine:
     return TransformersEngine(model, stop_ids=stop_token_ids(model, tokenizer), pad_id=pad_id(tokenizer))
 
 
+def build_context(tokenizer: Any, env_id: str, rollout: RolloutSettings) -> ContextBuilder:
+    """The builder of an environment's prompts."""
+    return ContextBuilder(
+        tokenizer,
+        prompt_template(env_id, rollout.prompt),
+        window=rollout.window,
+        max_prompt_tokens=rollout.max_prompt_tokens,
+        think=rollout.think,
+        chat_template_kwargs=rollout.chat_template_kwargs,
+    )
+
+
 def build_collector(
     engine: TransformersEngine,
     tokenizer: Any,
@@ -88,19 +100,11 @@ def build_collector(
     skills_in_prompt: bool,
 ) -> Collector:
     """A collector of an environment's episodes."""
-    context = ContextBuilder(
-        tokenizer,
-        prompt_template(env_id, rollout.prompt),
-        window=rollout.window,
-        max_prompt_tokens=rollout.max_prompt_tokens,
-        think=rollout.think,
-        chat_template_kwargs=rollout.chat_template_kwargs,
-    )
     return Collector(
         engine,
         tokenizer,
         lambda: make_env(env_id, env_config),
-        context,
+        build_context(tokenizer, env_id, rollout),
         retriever,
         skill_env_name(env_id),
         teacher_prompts=teacher_prompts,

@@ -13,15 +13,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from sdar_gym.algorithms.sdar.batch import prepare_batch
+from sdar_gym.algorithms.diagnostics import TrustMeter
+from sdar_gym.algorithms.objective import Objective
+from sdar_gym.algorithms.sdar.batch import prepare_batch, scoring_columns
 from sdar_gym.algorithms.sdar.config import SDARConfig
 from sdar_gym.algorithms.sdar.learner import STEP
+from sdar_gym.algorithms.sdar.module import ANSWER_MASK
+from sdar_gym.algorithms.sdar.scores import (
+    Scores,
+    asked_rows,
+    spread_scores,
+    token_advantages,
+    wanted_scores,
+)
+from sdar_gym.algorithms.sdar.teacher_views import TeacherViews
+from sdar_gym.algorithms.sdar.turns import TurnTable, distilled_rows, turn_table
+from sdar_gym.algorithms.sdar.watch import WatchedTokens, watch_tokens
+from sdar_gym.algorithms.teachers import View
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel, panel_requests
 from sdar_gym.evaluation.summary import summarise
@@ -30,12 +45,16 @@ from sdar_gym.rollout.build import make_env, pad_id
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
 from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.coverage import coverage
 from sdar_gym.rollout.sampler import TaskSampler
+from sdar_gym.skills import LearningRetriever
 
 # How long a run waits for a lost env runner where there is no other one.
 _RESTART_SECONDS = 600.0
 # What a lost env runner should have played of a panel is played by the others.
 _EVALUATION_ATTEMPTS = 3
+# Where a checkpoint keeps what is learned beside the weights.
+_LEARNED = "sdar_learned"
 
 
 class SDAR(Algorithm):
@@ -53,8 +72,14 @@ class SDAR(Algorithm):
         self._sampler = TaskSampler(env.task_ids(), self.config.seed_or_zero)
         self._panel = build_panel(str(self.config.env), env, self.config.panel_settings)
         env.close()
-        self._pad_id = pad_id(load_tokenizer(self.config.policy_settings.model))
+        self._tokenizer = load_tokenizer(self.config.policy_settings.model)
+        self._pad_id = pad_id(self._tokenizer)
+        self._method = self.config.get_method()
+        self._retriever = self.config.get_retriever()
+        self._views = TeacherViews(self.config, self._tokenizer)
+        self._trust = TrustMeter()
         self.last_episodes: list[Episode] = []
+        self.last_tokens: WatchedTokens | None = None
         self.last_evaluation: list[Episode] = []
 
     @property
@@ -74,8 +99,9 @@ class SDAR(Algorithm):
         ]
         settings = config.rollout_settings
         params = SamplingParams(settings.max_response_tokens, settings.temperature)
-        episodes = self._collect(requests, params, config.group_size, skills_in_prompt=False)
-        self.last_episodes = episodes
+        acts_with_skills = self._method.acts_with_skills
+        episodes = self._collect(requests, params, config.group_size, skills_in_prompt=acts_with_skills)
+        self.last_episodes, self.last_tokens = episodes, None
         self._log(ENV_RUNNER_RESULTS, _rollout_metrics(episodes, len(requests)))
         steps = sum(episode.env_steps() for episode in episodes)
         self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
@@ -84,6 +110,9 @@ class SDAR(Algorithm):
             self.env_runner_group.sync_weights(
                 from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
             )
+        if isinstance(self._retriever, LearningRetriever):
+            for episode in episodes:
+                self._retriever.observe(episode.task_type, episode.skills, episode.score)
         finished = time.perf_counter()
         self._log("seconds", {"rollout": collected - started, "update": finished - collected})
 
@@ -118,6 +147,23 @@ class SDAR(Algorithm):
         model.save_pretrained(folder)
         load_tokenizer(self.config.policy_settings.model).save_pretrained(folder)
 
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's state, and what trust and retrieval have learned."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        state[_LEARNED] = {"trust": self._trust.get_state()}
+        if isinstance(self._retriever, LearningRetriever):
+            state[_LEARNED]["retriever"] = self._retriever.get_state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        super().set_state(state)
+        learned = state.get(_LEARNED, {})
+        if "trust" in learned:
+            self._trust.set_state(learned["trust"])
+        if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
+            self._retriever.set_state(learned["retriever"])
+
     @classmethod
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
         """The panel is played by the training runners: an evaluation runner would be one more copy of the model."""
@@ -128,8 +174,9 @@ class SDAR(Algorithm):
     ) -> list[Episode]:
         """Deal whole groups out to the runners, in turn; episodes of a runner that fails are lost and counted."""
         group = self.env_runner_group
+        learned = self._retriever.get_state() if isinstance(self._retriever, LearningRetriever) else None
         if group.local_env_runner is not None and not group.healthy_worker_ids():
-            return group.local_env_runner.collect(requests, params, skills_in_prompt)
+            return group.local_env_runner.collect(requests, params, skills_in_prompt, learned)
         ids = self._wait_for_runners()
         shares: dict[int, list[EpisodeRequest]] = {worker: [] for worker in ids}
         for number in range(0, len(requests), group_size):
@@ -138,7 +185,13 @@ class SDAR(Algorithm):
         results = group.foreach_env_runner(
             ["collect"] * len(ids),
             kwargs=[
-                {"requests": shares[worker], "params": params, "skills_in_prompt": skills_in_prompt} for worker in ids
+                {
+                    "requests": shares[worker],
+                    "params": params,
+                    "skills_in_prompt": skills_in_prompt,
+                    "retriever_state": learned,
+                }
+                for worker in ids
             ],
             local_env_runner=False,
             remote_worker_ids=ids,
@@ -158,16 +211,34 @@ class SDAR(Algorithm):
         return group.healthy_worker_ids()
 
     def _update(self, episodes: Sequence[Episode], step: int) -> bool:
+        """Make advantages of the episodes and take the gradient steps; False if there is nothing to learn from."""
         config: SDARConfig = self.config
-        learners = max(1, config.num_learners)
         if not episodes:
             return False
-        objective = config.get_objective()
-        batch = prepare_batch(
+        objective = self._method.objective
+        learners = max(1, config.num_learners)
+        table = turn_table(
             episodes,
-            objective,
-            teacher=objective.needs_teacher_at(step),
+            objective.baseline,
             invalid_action_penalty=config.invalid_action_penalty,
+            dtype=torch.float64 if config.policy_settings.dtype == "float64" else torch.float32,
+        )
+        metrics = dict(table.metrics)
+        if objective.needs_teacher_at(step):
+            metrics |= self._views.write(table.episodes)
+        watched = self._is_watched(step)
+        scores = self._scores(objective, table, step, watched)
+        adv_BT = token_advantages(objective, table, scores, step)
+        if watched:
+            seen, self.last_tokens = watch_tokens(objective, table, scores, adv_BT, self._tokenizer, self._trust)
+            self._log("teacher", seen)
+        batch = prepare_batch(
+            table,
+            objective,
+            adv_BT,
+            distill_B=distilled_rows(objective, table),
+            teacher_logp_BT=None if scores is None else scores.teacher_BT,
+            dense=objective.dense_at(step),
             row_multiple=learners * config.num_minibatches,
             pad_id=self._pad_id,
             shuffle_seed=f"sdar-gym rows {config.seed_or_zero} {step}",
@@ -175,7 +246,7 @@ class SDAR(Algorithm):
         rows = len(next(iter(batch.columns.values())))
         results = self.learner_group.update(
             training_data=TrainingData(
-                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch.columns)}, env_steps=batch.turns)
+                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch.columns)}, env_steps=len(table.turns))
             ),
             timesteps={
                 STEP: step,
@@ -189,9 +260,45 @@ class SDAR(Algorithm):
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self._log(
             ENV_RUNNER_RESULTS,
-            {**batch.metrics, "turns": batch.turns, "rows": batch.rows, "answer_tokens": batch.tokens},
+            {**metrics, "turns": len(table.turns), "rows": batch.rows, "answer_tokens": table.tokens},
         )
         return True
+
+    def _is_watched(self, step: int) -> bool:
+        """Whether this update is looked at closely: the first one, and each one before an evaluation."""
+        interval = self.config.panel_settings.interval
+        return step == 0 or bool(interval and (step + 1) % interval == 0)
+
+    def _scores(self, objective: Objective, table: TurnTable, step: int, watched: bool) -> Scores | None:
+        """Ask the learners what they and the teacher think of the sampled tokens; distinct rows only."""
+        wanted = wanted_scores(objective, step, watched=watched)
+        asked_B = asked_rows(objective, table, step, watched=watched)
+        if not wanted:
+            return None
+        if not bool(asked_B.any()):
+            index_B, answered = torch.full(asked_B.shape, -1), {}
+            for name in wanted:
+                answered[name] = torch.zeros((1, table.mask_BT.shape[1]))
+            return spread_scores(table, index_B, answered)
+        view = objective.teacher.view if objective.teacher is not None else View.NONE
+        columns, index_B = scoring_columns(table, asked_B, view, self._pad_id, control="control" in wanted)
+        group = self.learner_group
+        if group.is_local:
+            return spread_scores(table, index_B, group._learner.score(columns=columns, wanted=wanted))
+        shards = len(group)
+        results = group._worker_manager.foreach_actor(
+            "score",
+            kwargs=[
+                {"columns": {name: column[shard::shards] for name, column in columns.items()}, "wanted": wanted}
+                for shard in range(shards)
+            ],
+        )
+        answered = {}
+        for shard, part in enumerate(group._get_results(results)):
+            for name, value in part.items():
+                whole = answered.setdefault(name, value.new_zeros((len(columns[ANSWER_MASK]), value.shape[1])))
+                whole[shard::shards] = value
+        return spread_scores(table, index_B, answered)
 
     def _log(self, key: str, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -203,7 +310,6 @@ def _rollout_metrics(episodes: Sequence[Episode], asked: int) -> dict[str, float
     by_type: defaultdict[str, list[float]] = defaultdict(list)
     for episode in episodes:
         by_type[episode.task_type].append(float(episode.won))
-    served = [episode for episode in episodes if episode.skills_specific is not None]
     count, rows = max(1, len(episodes)), max(1, len(turns))
     return {
         "success": sum(episode.won for episode in episodes) / count,
@@ -213,6 +319,6 @@ def _rollout_metrics(episodes: Sequence[Episode], asked: int) -> dict[str, float
         "prompt_too_long": sum(episode.ended == "prompt_too_long" for episode in episodes),
         "valid_form": sum(turn.valid_form for turn in turns) / rows,
         "valid_action": sum(turn.valid_action for turn in turns) / rows,
-        "skill_coverage": sum(bool(episode.skills_specific) for episode in served) / len(served) if served else 0.0,
+        **coverage(episodes),
         **{f"success/{kind}": sum(wins) / len(wins) for kind, wins in sorted(by_type.items())},
     }

@@ -1,8 +1,7 @@
-"""Turns finished groups of episodes into the one padded batch that the learners are given."""
+"""Cuts the table of turns into padded columns: distinct rows to be scored, and merged rows to learn from."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -10,153 +9,175 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from sdar_gym.algorithms.advantages import Statistics, group_advantages, turn_advantages
 from sdar_gym.algorithms.losses import Aggregation, sequence_mean_weights, token_mean_weights
 from sdar_gym.algorithms.objective import Objective
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
-from sdar_gym.rollout.episode import Episode, TurnRow
+from sdar_gym.algorithms.sdar.turns import TurnTable
+from sdar_gym.algorithms.teachers import View
+from sdar_gym.rollout.episode import TurnRow
 
 TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH = "teacher_input_ids", "teacher_prompt_length"
+CONTROL_INPUT_IDS, CONTROL_PROMPT_LENGTH = "control_input_ids", "control_prompt_length"
 OLD_LOGP, ADVANTAGE, WEIGHT = "old_logp", "advantage", "weight"
+DISTILL, TEACHER_LOGP = "distill", "teacher_logp"
+
+Columns = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """Columns, one row a turn, and what is worth logging about the groups.
+    """Columns to learn from.
 
     Attributes:
         columns: Numpy arrays; all have the same number of rows, a multiple of the asked one.
-        turns: Turns of the episodes.
-        rows: Rows they were merged into; further rows are padding of weight zero.
-        tokens: Answer tokens.
-        metrics: Group statistics.
+        rows: Rows that turns were merged into; further rows are padding of weight zero.
     """
 
-    columns: dict[str, np.ndarray[Any, Any]]
-    turns: int
+    columns: Columns
     rows: int
-    tokens: int
-    metrics: dict[str, float]
+
+
+def scoring_columns(
+    table: TurnTable, rows_B: Tensor, view: View, pad_id: int, *, control: bool = False
+) -> tuple[Columns, Tensor]:
+    """Distinct rows among those asked about: the same prompts and answer have the same scores.
+
+    Args:
+        table: The turns.
+        rows_B: Bool, which turns are asked about; at least one.
+        view: The teacher's; with `none` its prompt is the student's.
+        pad_id: Padding token.
+        control: Whether the blanked prompts are wanted too.
+
+    Returns:
+        Columns of the distinct rows, and for each turn the number of its row, -1 where it is not asked about.
+    """
+    number_of: dict[tuple[Any, ...], int] = {}
+    chosen: list[TurnRow] = []
+    index = [-1] * len(table.turns)
+    for row in rows_B.nonzero().flatten().tolist():
+        turn = table.turns[row]
+        key = tuple(
+            tuple(ids) for ids in (turn.prompt_ids, turn.teacher_prompt_ids, turn.control_prompt_ids, turn.response_ids)
+        )
+        if key not in number_of:
+            number_of[key] = len(chosen)
+            chosen.append(turn)
+        index[row] = number_of[key]
+    answers = [turn.response_ids for turn in chosen]
+    mask = np.zeros((len(chosen), table.mask_BT.shape[1]), dtype=bool)
+    for row, answer in enumerate(answers):
+        mask[row, : len(answer)] = True
+    columns: Columns = {ANSWER_MASK: mask}
+    columns[INPUT_IDS], columns[PROMPT_LENGTH] = _pad([turn.prompt_ids for turn in chosen], answers, pad_id)
+    shown = [teacher_prompt(turn, view) for turn in chosen]
+    columns[TEACHER_INPUT_IDS], columns[TEACHER_PROMPT_LENGTH] = _pad(shown, answers, pad_id)
+    if control:
+        blank = [turn.control_prompt_ids or turn.prompt_ids for turn in chosen]
+        columns[CONTROL_INPUT_IDS], columns[CONTROL_PROMPT_LENGTH] = _pad(blank, answers, pad_id)
+    return columns, torch.tensor(index)
 
 
 def prepare_batch(
-    episodes: Sequence[Episode],
+    table: TurnTable,
     objective: Objective,
+    adv_BT: Tensor,
     *,
-    teacher: bool,
-    invalid_action_penalty: float,
+    distill_B: Tensor,
+    teacher_logp_BT: Tensor | None,
+    dense: bool,
     row_multiple: int,
     pad_id: int,
     shuffle_seed: str,
 ) -> PreparedBatch:
-    """Compute advantages and weights over the whole batch, then shuffle and pad its rows.
+    """Merge, shuffle and pad rows.
 
-    Everything that needs the whole batch happens here, before it is cut into shards: a group's baseline, and weights
-    that divide by the global token count. A group that lost members with a failed runner keeps the others; one with a
-    single member left is dropped, since it has no baseline.
+    Weights divide by the token count of the whole update, so that no shard or micro-batch changes what a token counts.
 
     Args:
-        episodes: Finished episodes.
-        objective: Says how advantages and weights are made.
-        teacher: Whether the teacher's prompts are wanted.
-        invalid_action_penalty: Fine of a turn with an invalid answer.
+        table: The turns.
+        objective: Says how tokens are averaged.
+        adv_BT: Advantage of each token.
+        distill_B: Bool, which turns are distilled.
+        teacher_logp_BT: The teacher's log-probabilities of the sampled tokens, if they are known.
+        dense: Whether the teacher's prompts are wanted, for its distributions.
         row_multiple: What the number of rows has to be a multiple of.
         pad_id: Padding token.
         shuffle_seed: Rows are shuffled with it, so that minibatches mix tasks.
-
-    Raises:
-        ValueError: No group of two is left.
     """
-    members = Counter(episode.group_id for episode in episodes if episode.turns)
-    kept = [episode for episode in episodes if members[episode.group_id] > 1 and episode.turns]
-    if not kept:
-        raise ValueError(f"None of {len(episodes)} episodes has a group of at least two: nothing to compare.")
-    number_of = {id(episode): number for number, episode in enumerate(kept)}
-    turns = [(episode, turn) for episode in kept for turn in episode.turns]
-    fine = [0.0 if turn.valid_form and turn.valid_action else invalid_action_penalty for _, turn in turns]
-    advantage_B = turn_advantages(
-        torch.tensor([episode.total_reward for episode, _ in turns]) - torch.tensor(fine),
-        torch.tensor([episode.group_id for episode, _ in turns]),
-        torch.tensor([number_of[id(episode)] for episode, _ in turns]),
-        normalize_by_std=objective.normalize_by_std,
-        statistics=Statistics(objective.advantage_statistics),
-    )
-    groups = group_advantages(
-        torch.tensor([float(episode.won) for episode in kept]),
-        torch.tensor([episode.group_id for episode in kept]),
-        success_threshold=0.5,
-    )
-    rows = _merge([turn for _, turn in turns], advantage_B.tolist())
+    rows = _merge(table, adv_BT, distill_B, objective)
     Random(shuffle_seed).shuffle(rows)
     count = -(-len(rows) // row_multiple) * row_multiple
-
-    longest_answer = max(len(row.turn.response_ids) for row in rows)
-    mask_BT = np.zeros((count, longest_answer), dtype=bool)
-    old_logp_BT = np.zeros((count, longest_answer), dtype=np.float32)
-    advantage = np.zeros(count, dtype=np.float32)
-    copies = np.zeros(count, dtype=np.float32)
-    for number, row in enumerate(rows):
-        mask_BT[number, : len(row.turn.response_ids)] = True
-        old_logp_BT[number, : len(row.turn.response_ids)] = row.turn.logprobs
-        advantage[number] = row.advantage
-        copies[number] = row.copies
-    prompts = [row.turn.prompt_ids for row in rows]
-    answers = [row.turn.response_ids for row in rows]
-    tokens = sum(len(turn.response_ids) for _, turn in turns)
+    first = torch.tensor([row[0] for row in rows])
+    copies = np.zeros(count, dtype=np.float64)
+    copies[: len(rows)] = [len(row) for row in rows]
+    mask_BT = _filled(table.mask_BT[first], count)
     if objective.aggregation == Aggregation.TOKEN_MEAN:
-        weight = token_mean_weights(torch.from_numpy(mask_BT), tokens)
+        weight = token_mean_weights(torch.from_numpy(mask_BT), table.tokens, dtype=table.adv_B.dtype)
     else:
-        weight = sequence_mean_weights(torch.from_numpy(mask_BT), len(turns))
-    weight_BT = weight.numpy() * copies[:, None]
-
-    input_ids, lengths = _pad(prompts, answers, count, pad_id)
-    columns: dict[str, np.ndarray[Any, Any]] = {
-        INPUT_IDS: input_ids,
-        PROMPT_LENGTH: lengths,
+        weight = sequence_mean_weights(torch.from_numpy(mask_BT), len(table.turns), dtype=table.adv_B.dtype)
+    advantage = torch.stack([adv_BT[row].double().mean(dim=0) for row in rows]).to(adv_BT.dtype)
+    turns = [table.turns[row[0]] for row in rows]
+    answers = [turn.response_ids for turn in turns]
+    columns: Columns = {
         ANSWER_MASK: mask_BT,
-        OLD_LOGP: old_logp_BT,
-        ADVANTAGE: advantage,
-        WEIGHT: weight_BT,
+        OLD_LOGP: _filled(table.old_logp_BT[first], count),
+        ADVANTAGE: _filled(advantage, count),
+        WEIGHT: (weight * torch.from_numpy(copies).to(weight.dtype)[:, None]).numpy(),
     }
-    if teacher:
-        # A row whose task got no skill is scored by the student's own prompt: its gap is 0.
-        shown = [row.turn.teacher_prompt_ids or row.turn.prompt_ids for row in rows]
-        columns[TEACHER_INPUT_IDS], columns[TEACHER_PROMPT_LENGTH] = _pad(shown, answers, count, pad_id)
-    metrics = {
-        "live_group_fraction": groups.live_group_fraction,
-        "all_fail_fraction": groups.all_fail_fraction or 0.0,
-        "all_success_fraction": groups.all_success_fraction or 0.0,
-        "dropped_episodes": float(len(episodes) - len(kept)),
-    }
-    return PreparedBatch(columns, len(turns), len(rows), tokens, metrics)
+    columns[INPUT_IDS], columns[PROMPT_LENGTH] = _pad([turn.prompt_ids for turn in turns], answers, pad_id, count)
+    if objective.teacher is not None:
+        columns[DISTILL] = _filled(distill_B[first], count)
+        if teacher_logp_BT is not None:
+            columns[TEACHER_LOGP] = _filled(teacher_logp_BT[first], count)
+        if dense:
+            shown = [teacher_prompt(turn, objective.teacher.view) for turn in turns]
+            columns[TEACHER_INPUT_IDS], columns[TEACHER_PROMPT_LENGTH] = _pad(shown, answers, pad_id, count)
+    return PreparedBatch(columns, len(rows))
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    turn: TurnRow
-    advantage: float
-    copies: int
+def teacher_prompt(turn: TurnRow, view: View) -> list[int]:
+    """What the teacher reads: its own prompt, or the student's where it has none."""
+    return turn.prompt_ids if view is View.NONE else turn.teacher_prompt_ids or turn.prompt_ids
 
 
-def _merge(turns: Sequence[TurnRow], advantages: Sequence[float]) -> list[_Row]:
-    """Turns with the same prompt, the same answer and the same sign of advantage become one row that counts for all.
+def _merge(table: TurnTable, adv_BT: Tensor, distill_B: Tensor, objective: Objective) -> list[list[int]]:
+    """Turns with the same prompts, the same answer and the same signs of advantage become one row that counts for all.
 
     Exact: the loss of a token is linear in the advantage as long as its sign does not change, and linear in the weight.
-    A small policy gives the same answer many times in a group; merging saves it about half of the learner's work.
+    A small policy gives the same answer many times in a group; merging saves it about half of the learner's work. An
+    objective that is not linear in the advantage's size merges equal advantages only.
     """
-    merged: dict[tuple[Any, ...], tuple[TurnRow, list[float]]] = {}
-    for turn, advantage in zip(turns, advantages, strict=True):
-        sign = (advantage > 0) - (advantage < 0)
-        key = (tuple(turn.prompt_ids), tuple(turn.teacher_prompt_ids), tuple(turn.response_ids), sign)
-        merged.setdefault(key, (turn, []))[1].append(advantage)
-    return [_Row(turn, sum(shares) / len(shares), len(shares)) for turn, shares in merged.values()]
+    alike_BT = adv_BT.sign() if objective.mergeable else adv_BT
+    merged: dict[tuple[Any, ...], list[int]] = {}
+    for number, (turn, alike, distilled) in enumerate(
+        zip(table.turns, alike_BT.tolist(), distill_B.tolist(), strict=True)
+    ):
+        key = (
+            tuple(turn.prompt_ids),
+            tuple(turn.teacher_prompt_ids),
+            tuple(turn.response_ids),
+            tuple(alike[: len(turn.response_ids)]),
+            distilled,
+        )
+        merged.setdefault(key, []).append(number)
+    return list(merged.values())
+
+
+def _filled(value: Tensor, count: int) -> np.ndarray[Any, Any]:
+    """Rows and zeros up to `count`."""
+    result = np.zeros((count, *value.shape[1:]), dtype=value.numpy().dtype)
+    result[: len(value)] = value.numpy()
+    return result
 
 
 def _pad(
-    prompts: Sequence[list[int]], answers: Sequence[list[int]], count: int, pad_id: int
+    prompts: Sequence[list[int]], answers: Sequence[list[int]], pad_id: int, count: int | None = None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Prompt, answer, padding on the right; padding rows keep one token of prompt."""
+    count = len(prompts) if count is None else count
     width = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
     input_ids = np.full((count, width), pad_id, dtype=np.int64)
     lengths = np.ones(count, dtype=np.int64)

@@ -23,6 +23,8 @@ from sdar_gym.configs.settings import (
     SkillSettings,
     TrainingSettings,
 )
+from sdar_gym.algorithms.teachers import View
+from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import EnvEntry, entry_of
 from sdar_gym.rollout.build import build_retriever
@@ -103,7 +105,7 @@ class SDARConfig(AlgorithmConfig):
 
         Args:
             method: Name of a preset: `sdar`, `grpo`, …
-            objective: Settings of the preset to change, such as `{"distill_coeff": 0.03}`.
+            objective: Settings of the preset to change, such as `{"distill": {"coeff": 0.03}}`.
             group_size: Episodes of one task, at least 2.
             tasks_per_iteration: Groups an update.
             num_minibatches: Optimizer steps an epoch.
@@ -247,16 +249,34 @@ class SDARConfig(AlgorithmConfig):
             weight_decay=self.weight_decay,
             adam_betas=self.adam_betas,
         )
-        method = self.get_method()
-        retriever = self.get_retriever()
-        if method.needs_teacher and retriever.name == "none":
-            raise ValueError(
-                f"algorithm={self.method} distils from a teacher with skills, but skills.strategy is 'none': the "
-                "teacher would be the student. Choose skills.strategy=oracle_type or bm25, or algorithm=grpo."
-            )
+        self._check_teacher(self.get_method())
         if self.num_env_runners > 0:
             # A second full model on the driver would serve nothing.
             self.create_local_env_runner = False
+
+    def _check_teacher(self, method: Method) -> None:
+        retriever = self.get_retriever()
+        teacher = method.objective.teacher
+        reads_skills = method.acts_with_skills or (teacher is not None and teacher.view is View.SKILLS)
+        if reads_skills and retriever.name == "none":
+            who = (
+                "trains a policy that reads skills" if method.acts_with_skills else "distils from a teacher with skills"
+            )
+            raise ValueError(
+                f"algorithm={self.method} {who}, but skills.strategy is 'none': the teacher would be the student. Choose "
+                "skills.strategy=oracle_type or bm25, or algorithm=grpo."
+            )
+        if teacher is None:
+            return
+        if teacher.after_rollout and method.acts_with_skills:
+            raise ValueError(
+                f"teacher.view={str(teacher.view)!r} writes over the student's own prompt, which has skills in it here."
+            )
+        if teacher.view is View.SOLUTION and expert_of(str(self.env)) is None:
+            raise ValueError(
+                f"algorithm={self.method} shows its teacher a solution, but {self.env} registers no expert that could "
+                "give one. Register it with expert='module:Class', or set objective.teacher.view, to 'sibling' say."
+            )
 
     @property
     def seed_or_zero(self) -> int:

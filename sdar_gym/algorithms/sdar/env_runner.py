@@ -20,6 +20,7 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import sdar_gym  # noqa: F401  registers the environments in remote workers
+from sdar_gym.algorithms.teachers import View
 from sdar_gym.envs.registry import EnvEntry, entries, register
 from sdar_gym.envs.spaces import FreeText
 from sdar_gym.policy.load import load_tokenizer
@@ -47,7 +48,11 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         self._collectors: dict[bool, Collector] = {}
 
     def collect(
-        self, requests: Sequence[EpisodeRequest], params: SamplingParams, skills_in_prompt: bool = False
+        self,
+        requests: Sequence[EpisodeRequest],
+        params: SamplingParams,
+        skills_in_prompt: bool = False,
+        retriever_state: dict[str, Any] | None = None,
     ) -> list[Episode]:
         """Play episodes to their end.
 
@@ -55,11 +60,15 @@ class EpisodeRunner(EnvRunner, Checkpointable):
             requests: What to play.
             params: How to sample.
             skills_in_prompt: Whether the acting policy sees the skills.
+            retriever_state: What a retriever that learns has learned so far.
 
         Returns:
             One episode a request, in order.
         """
-        episodes = self._collector(skills_in_prompt).collect(requests, params)
+        collector = self._collector(skills_in_prompt)
+        if retriever_state is not None:
+            collector.set_retriever_state(retriever_state)
+        episodes = collector.collect(requests, params)
         steps = sum(episode.env_steps() for episode in episodes)
         self.num_env_steps_sampled_lifetime += steps
         return episodes
@@ -137,6 +146,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
     def _collector(self, skills_in_prompt: bool) -> Collector:
         if skills_in_prompt not in self._collectors:
             config = self.config
+            teacher = config.get_method().objective.teacher
             self._collectors[skills_in_prompt] = build_collector(
                 self._engine,
                 self.tokenizer,
@@ -144,7 +154,8 @@ class EpisodeRunner(EnvRunner, Checkpointable):
                 config.env_config,
                 config.rollout_settings,
                 config.get_retriever(),
-                teacher_prompts=config.get_method().needs_teacher,
+                # Other views are written once the episodes are finished.
+                teacher_prompts=teacher is not None and teacher.view is View.SKILLS,
                 skills_in_prompt=skills_in_prompt,
             )
         return self._collectors[skills_in_prompt]
@@ -153,4 +164,4 @@ class EpisodeRunner(EnvRunner, Checkpointable):
 def _ensure_registered(entry: EnvEntry | None) -> None:
     """Make an id that was registered in the driver's script known in this process too."""
     if entry is not None and entry not in entries():
-        register(entry.id, entry.entry_point, prompt=entry.prompt, skills=entry.skills)
+        register(entry.id, entry.entry_point, prompt=entry.prompt, skills=entry.skills, expert=entry.expert)

@@ -1,4 +1,4 @@
-"""The learner: scores the teacher and the reference once per update, then takes gradient steps on one objective."""
+"""The learner: scores teacher and reference once per update, then takes gradient steps on one objective."""
 
 # RLlib declares most of what its classes get at run time as optional or not at all.
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
@@ -8,8 +8,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,32 +18,73 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from transformers import PreTrainedModel
 
-from sdar_gym.algorithms.objective import Objective, TokenBatch, compute_loss
-from sdar_gym.algorithms.sdar.batch import ADVANTAGE, OLD_LOGP, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH, WEIGHT
+from sdar_gym.algorithms.loss import TokenBatch, compute_loss
+from sdar_gym.algorithms.objective import Objective
+from sdar_gym.algorithms.sdar.batch import (
+    ADVANTAGE,
+    CONTROL_INPUT_IDS,
+    CONTROL_PROMPT_LENGTH,
+    DISTILL,
+    OLD_LOGP,
+    TEACHER_INPUT_IDS,
+    TEACHER_LOGP,
+    TEACHER_PROMPT_LENGTH,
+    WEIGHT,
+)
+from sdar_gym.algorithms.sdar.dense_teacher import AGREEMENT, DENSE_TEACHER_LOGP, DIVERGENCE, DenseTargets
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
-from sdar_gym.policy.logprobs import score_answers
+from sdar_gym.algorithms.sdar.scoring import Scorer, dense_term, micro_batches
+from sdar_gym.algorithms.teachers import Weights
+from sdar_gym.policy.load import load_model
+from sdar_gym.policy.teacher import TeacherWeights
 
 # Columns that this learner adds to its shard before the first gradient step.
-TEACHER_LOGP, REFERENCE_LOGP = "teacher_logp", "reference_logp"
+REFERENCE_LOGP, SHARD_ROW = "reference_logp", "shard_row"
 STEP = "sdar_step"
+TEACHER_STATE = "teacher_weights"
 
 
 class SDARLearner(TorchLearner):
     """One learner for every method that is a preset of the objective.
 
-    Teacher and student log-probabilities come from the same numerics, this learner's. The teacher has the weights with
-    which the update starts, and the skills in its prompt. The reference, if the objective asks for one, is a frozen
-    copy of the initial policy.
+    Teacher and student log-probabilities come from the same numerics, this learner's. The reference of the KL term and
+    a frozen teacher are the same weights, kept once.
     """
 
     def build(self) -> None:
-        """Build module and optimizer; keep a frozen copy of the initial weights if they are a reference."""
+        """Build module and optimizer; set aside what teacher and reference need of the initial weights."""
         super().build()
         torch.set_num_threads(self.config.policy_settings.torch_threads)
         self._objective: Objective = self.config.get_objective()
-        self._reference: PreTrainedModel | None = None
-        if self._objective.kl_coeff > 0:
-            self._reference = copy.deepcopy(self._model).requires_grad_(False).eval()
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        self._scorer = Scorer(
+            self.config.micro_batch_tokens,
+            self.config.rollout_settings.temperature,
+            self.device,
+            getattr(module, "numerics", contextlib.nullcontext),
+        )
+        module.dense_term = self._dense_term
+        self._targets: DenseTargets | None = None
+        teacher = self._objective.teacher
+        needs_frozen = self._objective.kl_coeff > 0 or (teacher is not None and teacher.weights is Weights.FROZEN)
+        self._frozen = self._weights("frozen") if needs_frozen else None
+        self._teacher: TeacherWeights | None = None
+        if teacher is not None:
+            self._teacher = self._frozen if teacher.weights is Weights.FROZEN else self._weights(teacher.weights)
+
+    def _weights(self, kind: str) -> TeacherWeights:
+        settings, teacher = self.config.policy_settings, self._objective.teacher
+        external = None
+        if kind == Weights.EXTERNAL:
+            external = load_model(teacher.model, settings.dtype)
+        return TeacherWeights(
+            str(kind),
+            self._model,
+            rate=teacher.rate if kind == Weights.EMA else None,
+            every=teacher.every if kind == Weights.STALE else None,
+            external=external,
+            adapters=getattr(self.module[DEFAULT_MODULE_ID].unwrapped(), "adapters", None),
+        )
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """AdamW over the parameters that are trained."""
@@ -55,6 +95,33 @@ class SDARLearner(TorchLearner):
         self.register_optimizer(
             module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
         )
+
+    def score(self, *, columns: dict[str, np.ndarray[Any, Any]], wanted: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Scores of rows that the driver asks about before it makes advantages of them.
+
+        Args:
+            columns: Made by `scoring_columns`.
+            wanted: Of `student`, `teacher`, `control` (log-probabilities of the answers) and `cost` (how far the
+                teacher is from the student).
+
+        Returns:
+            What was asked for by name, each [rows, answer tokens]; with `student` also `entropy`.
+        """
+        result: dict[str, torch.Tensor] = {}
+        with self._evaluating() as model:
+            if "student" in wanted:
+                result["student"], result["entropy"] = self._scorer.student(model, columns)
+            if "cost" in wanted:
+                result["cost"] = self._scorer.costs(
+                    self._objective.distill, self._objective.future.cost, model, self._teacher, columns
+                )
+        if "teacher" in wanted or "control" in wanted:
+            with self._teacher.borrow() as teacher:
+                if "teacher" in wanted:
+                    result["teacher"] = self._scorer.logp(teacher, columns, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)
+                if "control" in wanted:
+                    result["control"] = self._scorer.logp(teacher, columns, CONTROL_INPUT_IDS, CONTROL_PROMPT_LENGTH)
+        return result
 
     def update(self, *, training_data: TrainingData, timesteps: dict[str, Any], **kwargs: Any) -> Any:
         """One update on this learner's shard of a prepared batch.
@@ -67,53 +134,50 @@ class SDARLearner(TorchLearner):
         self._step = int(timesteps[STEP])
         training_data.solve_refs()
         columns = training_data.batch.policy_batches[DEFAULT_MODULE_ID]
-        if self._objective.needs_teacher_at(self._step):
-            columns[TEACHER_LOGP] = self._score(self._model, columns, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)
-        if self._reference is not None:
-            columns[REFERENCE_LOGP] = self._score(self._reference, columns, INPUT_IDS, PROMPT_LENGTH)
-        return super().update(training_data=training_data, timesteps=timesteps, **kwargs)
+        columns[SHARD_ROW] = np.arange(len(columns[PROMPT_LENGTH]))
+        self._targets = None
+        if self._objective.dense_at(self._step) and TEACHER_INPUT_IDS in columns:
+            with self._evaluating() as model:
+                self._targets = self._scorer.targets(
+                    self._objective.distill, model, self._teacher, columns, torch.as_tensor(columns[DISTILL])
+                )
+        if self._objective.kl_coeff > 0:
+            with self._frozen.borrow() as model:
+                columns[REFERENCE_LOGP] = self._scorer.logp(model, columns).numpy()
+        results = super().update(training_data=training_data, timesteps=timesteps, **kwargs)
+        self._targets = None
+        if self._teacher is not None:
+            self._teacher.after_update(self._step + 1)
+        return results
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's state, and the weights of a teacher that follows the student."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._teacher is not None and self._check_component(TEACHER_STATE, components, not_components):
+            state[TEACHER_STATE] = self._teacher.get_state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        super().set_state(state)
+        if self._teacher is not None and TEACHER_STATE in state:
+            self._teacher.set_state(state[TEACHER_STATE])
 
     @property
     def _model(self) -> PreTrainedModel:
         return self.module[DEFAULT_MODULE_ID].unwrapped().model
 
-    @torch.no_grad()
-    def _score(self, model: PreTrainedModel, columns: Any, ids: str, lengths: str) -> np.ndarray[Any, Any]:
-        """Log-probabilities of all answers of the shard, [rows, answer tokens], without gradient."""
-        mask_BT = torch.as_tensor(columns[ANSWER_MASK])
-        input_ids, prompt_length = torch.as_tensor(columns[ids]), torch.as_tensor(columns[lengths])
-        result_BT = torch.zeros(mask_BT.shape)
+    @contextlib.contextmanager
+    def _evaluating(self) -> Any:
+        """The student as it scores: in evaluation mode, without gradient."""
+        model = self._model
         was_training = model.training
         model.eval()
-        for rows, width in self._micro_batches(prompt_length, mask_BT):
-            answer = int(mask_BT[rows].sum(dim=1).max())
-            scores = score_answers(
-                model,
-                input_ids[rows, :width].to(self.device),
-                prompt_length[rows].to(self.device),
-                mask_BT[rows, :answer].to(self.device),
-                self.config.rollout_settings.temperature,
-            )
-            result_BT[rows, :answer] = scores.logp_BT.cpu()
-        model.train(was_training)
-        return result_BT.numpy()
-
-    def _micro_batches(
-        self, prompt_length_B: torch.Tensor, mask_BT: torch.Tensor
-    ) -> Iterator[tuple[torch.Tensor, int]]:
-        """Rows of similar length, as many as fit into the token budget, and their width; padding rows are left out."""
-        answers_B = mask_BT.sum(dim=1)
-        width_B = prompt_length_B + answers_B
-        order = width_B.argsort(stable=True)
-        order = order[answers_B[order] > 0].tolist()
-        batch: list[int] = []
-        for row in order:
-            if batch and (len(batch) + 1) * int(width_B[row]) > self.config.micro_batch_tokens:
-                yield torch.tensor(batch), int(width_B[batch[-1]])
-                batch = []
-            batch.append(row)
-        if batch:
-            yield torch.tensor(batch), int(width_B[batch[-1]])
+        try:
+            with torch.no_grad():
+                yield model
+        finally:
+            model.train(was_training)
 
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """One optimizer step on one minibatch, in micro-batches whose gradients add up."""
@@ -125,18 +189,20 @@ class SDARLearner(TorchLearner):
         scale = float(self.config.num_minibatches * max(1, self.config.num_learners))
         module = self.module[DEFAULT_MODULE_ID]
         total = torch.zeros(())
-        micro_batches = list(self._micro_batches(columns[PROMPT_LENGTH].cpu(), columns[ANSWER_MASK].cpu()))
-        for number, (rows, width) in enumerate(micro_batches):
+        pieces = list(
+            micro_batches(columns[PROMPT_LENGTH].cpu(), columns[ANSWER_MASK].cpu(), self.config.micro_batch_tokens)
+        )
+        for number, (rows, width) in enumerate(pieces):
             with contextlib.ExitStack() as stack:
-                if hasattr(module, "no_sync") and number + 1 < len(micro_batches):
+                if hasattr(module, "no_sync") and number + 1 < len(pieces):
                     stack.enter_context(module.no_sync())
                 loss = self._micro_loss(module, columns, rows.to(self.device), width)
                 (scale * loss).backward()
             total = total + loss.detach().cpu()
         alone = max(1, self.config.num_learners) == 1
-        if not micro_batches and not alone:
+        if not pieces and not alone:
             self._zero_loss(module, columns).backward()
-        if micro_batches or not alone:
+        if pieces or not alone:
             gradients = {reference: parameter.grad for reference, parameter in self._params.items()}
             self.apply_gradients(self.postprocess_gradients(gradients))
         return {}, {DEFAULT_MODULE_ID: total * scale}, {}
@@ -145,16 +211,28 @@ class SDARLearner(TorchLearner):
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> torch.Tensor:
         """The loss of some rows, a share of the update's: add, do not average. Its metrics are logged on the way."""
+        logp_BT = fwd_out["logp"]
+
+        def number(name: str, source: dict[str, Any] = batch) -> torch.Tensor | None:
+            return source[name].to(logp_BT.dtype) if name in source else None
+
+        teacher_logp_BT = number(TEACHER_LOGP)
+        if teacher_logp_BT is None:
+            teacher_logp_BT = number(DENSE_TEACHER_LOGP, fwd_out)
+        distill_B = batch.get(DISTILL)
         output = compute_loss(
             self._objective,
             TokenBatch(
-                logp_BT=fwd_out["logp"],
-                old_logp_BT=batch[OLD_LOGP].float(),
-                adv_B=batch[ADVANTAGE].float(),
+                logp_BT=logp_BT,
+                old_logp_BT=number(OLD_LOGP),
+                adv_BT=number(ADVANTAGE),
                 mask_BT=batch[ANSWER_MASK],
-                weight_BT=batch[WEIGHT].float(),
-                teacher_logp_BT=batch[TEACHER_LOGP].float() if TEACHER_LOGP in batch else None,
-                ref_logp_BT=batch[REFERENCE_LOGP].float() if REFERENCE_LOGP in batch else None,
+                weight_BT=number(WEIGHT),
+                distill_mask_BT=None if distill_B is None else distill_B.bool()[:, None].expand_as(logp_BT),
+                teacher_logp_BT=teacher_logp_BT,
+                dense_BT=number(DIVERGENCE, fwd_out),
+                agree_BT=fwd_out[AGREEMENT].bool() if AGREEMENT in fwd_out else None,
+                ref_logp_BT=number(REFERENCE_LOGP),
                 entropy_BT=fwd_out["entropy"],
             ),
             self._step,
@@ -173,6 +251,7 @@ class SDARLearner(TorchLearner):
             INPUT_IDS: columns[INPUT_IDS][first, :2],
             PROMPT_LENGTH: columns[PROMPT_LENGTH][first],
             ANSWER_MASK: torch.ones((1, 1), dtype=torch.bool, device=self.device),
+            SHARD_ROW: columns[SHARD_ROW][first],
         }
         return 0.0 * module.forward_train(micro)["logp"].sum()
 
@@ -180,13 +259,26 @@ class SDARLearner(TorchLearner):
         answer = int(columns[ANSWER_MASK][rows].sum(dim=1).max())
         micro = {
             INPUT_IDS: columns[INPUT_IDS][rows, :width],
-            PROMPT_LENGTH: columns[PROMPT_LENGTH][rows],
-            ADVANTAGE: columns[ADVANTAGE][rows],
             ANSWER_MASK: columns[ANSWER_MASK][rows, :answer].bool(),
         }
-        for name in (OLD_LOGP, WEIGHT, TEACHER_LOGP, REFERENCE_LOGP):
+        for name in (PROMPT_LENGTH, SHARD_ROW, DISTILL):
+            if name in columns:
+                micro[name] = columns[name][rows]
+        for name in (ADVANTAGE, OLD_LOGP, WEIGHT, TEACHER_LOGP, REFERENCE_LOGP):
             if name in columns:
                 micro[name] = columns[name][rows, :answer]
         return self.compute_loss_for_module(
             module_id=DEFAULT_MODULE_ID, config=self.config, batch=micro, fwd_out=module.forward_train(micro)
+        )
+
+    def _dense_term(self, batch: dict[str, Any]) -> Any:
+        """The dense term of a micro-batch, or None where the update has no dense teacher."""
+        if self._targets is None:
+            return None
+        return dense_term(
+            self._objective.distill,
+            self._targets,
+            self._targets.slot_B[batch[SHARD_ROW].cpu()],
+            (batch[INPUT_IDS], batch[PROMPT_LENGTH], batch[ANSWER_MASK]),
+            self.config.rollout_settings.temperature,
         )

@@ -1,10 +1,11 @@
 """The objectives of agent training as pure functions of tensors: no Ray, no configuration objects, no environments.
 
 Shapes are part of the names: B rows (turns), T response tokens, E episodes, G members of a group, V vocabulary;
-where a function takes entries of either sort N, and K for distinct groups. The way through: rewards become
-advantages (`advantages`), the teacher's opinion becomes a gap (`signals`) and a gate (`gates`), policy loss
-(`losses`) and divergences (`divergences`) are weighed by schedules (`schedules`) into one loss (`objective`), and
-each published method is a row of its settings (`methods`). The RLlib side lives in `sdar_gym.algorithms.sdar`.
+where a function takes entries of either sort N, and K for distinct groups. The way through: rewards become base
+advantages (`advantages`, `baselines`), the teacher's opinion becomes a gap (`signals`) and enters the advantage
+(`shaping`, `future`) or the loss through a gate (`gates`), policy loss (`losses`) and divergences (`divergences`,
+`dense`) are weighed by schedules (`schedules`) into one loss (`objective`, `loss`), and each published method is a row
+of its settings (`methods`). The RLlib side lives in `sdar_gym.algorithms.sdar`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from sdar_gym.algorithms.advantages import (
     normalise_by_group,
     turn_advantages,
 )
-from sdar_gym.algorithms.divergences import Divergence, k3_kl, nll
-from sdar_gym.algorithms.gates import Gate, constant_gate, sigmoid_gate
+from sdar_gym.algorithms.baselines import Baseline, Estimator, base_advantages
+from sdar_gym.algorithms.dense import dense_divergence
+from sdar_gym.algorithms.distillation import Chooser, Distill, Groups, Support
+from sdar_gym.algorithms.divergences import Divergence, k3_is, k3_kl, logratio_pg, nll
+from sdar_gym.algorithms.future import Cost, FutureBaseline, FutureCredit, future_costs
+from sdar_gym.algorithms.gates import Gate, constant_gate, gate_weights, sigmoid_gate
+from sdar_gym.algorithms.loss import LossOutput, TokenBatch, compute_loss
 from sdar_gym.algorithms.losses import (
     Aggregation,
     PolicyLoss,
@@ -27,32 +33,60 @@ from sdar_gym.algorithms.losses import (
     weighted_sum,
 )
 from sdar_gym.algorithms.methods import METHODS, Method, get_method
-from sdar_gym.algorithms.objective import LossOutput, Objective, TokenBatch, compute_loss
+from sdar_gym.algorithms.objective import Objective
 from sdar_gym.algorithms.schedules import Schedule
+from sdar_gym.algorithms.shaping import Aggregate, Enter, Normalise, Shaping, Signal, Squash, Turns, shape_advantages
 from sdar_gym.algorithms.signals import teacher_gap
+from sdar_gym.algorithms.teachers import Teacher, View, Weights
 
 __all__ = [
     "METHODS",
     "Advantages",
+    "Aggregate",
     "Aggregation",
+    "Baseline",
+    "Chooser",
+    "Cost",
+    "Distill",
     "Divergence",
+    "Enter",
+    "Estimator",
+    "FutureBaseline",
+    "FutureCredit",
     "Gate",
+    "Groups",
     "LossOutput",
     "Method",
+    "Normalise",
     "Objective",
     "PolicyLoss",
     "Schedule",
+    "Shaping",
+    "Signal",
+    "Squash",
     "Statistics",
+    "Support",
+    "Teacher",
     "TokenBatch",
+    "Turns",
+    "View",
+    "Weights",
+    "base_advantages",
     "clipped_policy_loss",
     "compute_loss",
     "constant_gate",
+    "dense_divergence",
+    "future_costs",
+    "gate_weights",
     "get_method",
     "group_advantages",
+    "k3_is",
     "k3_kl",
+    "logratio_pg",
     "nll",
     "normalise_by_group",
     "sequence_mean_weights",
+    "shape_advantages",
     "sigmoid_gate",
     "teacher_gap",
     "token_mean_weights",

@@ -148,20 +148,39 @@ def turn_advantages(
         the fine goes; that code's own trajectory option takes the first row of each episode, here it is their mean.
     """
     statistics = choice(Statistics, "statistics", statistics)
-    _check_entries(reward_B, group_B, "reward_B", "group_B")
-    _check_entries(reward_B, episode_B, "reward_B", "episode_B")
-    ids_E, episode_index_B = torch.unique(episode_B, return_inverse=True)
-    group_E = _scatter(group_B, episode_index_B, len(ids_E), "amin")
-    if not torch.equal(group_E, _scatter(group_B, episode_index_B, len(ids_E), "amax")):
-        raise ValueError("An episode has rows in two groups: give every episode its own id, unique over all groups.")
-    # Deviations from the smallest reward, so that the mean of equal rewards is that reward to the last bit.
-    low_E = _scatter(reward_B.double(), episode_index_B, len(ids_E), "amin")
-    excess_E = _scatter(reward_B.double() - low_E[episode_index_B], episode_index_B, len(ids_E), "mean")
-    episodes = _group_moments(low_E + excess_E, group_E, None)
+    mean_E, group_E, episode_index_B = _episode_means(reward_B, group_B, episode_B)
+    episodes = _group_moments(mean_E, group_E, None)
     if statistics is Statistics.TRAJECTORY:
         return episodes.normalise(reward_B, episodes.index_N[episode_index_B], normalize_by_std, eps)
     rows = _group_moments(reward_B, group_B, None)
     return rows.normalise(reward_B, rows.index_N, normalize_by_std, eps)
+
+
+def episode_deviations(reward_B: Tensor, group_B: Tensor, episode_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns how rows stand to their episode and their episode to its group.
+
+    Args:
+        reward_B: Reward of each turn row.
+        group_B: Integer id of each row's group.
+        episode_B: Integer id of each row's episode, unique over all groups.
+
+    Returns:
+        The row's reward minus its episode's mean, the episode's mean minus the group's mean over episodes, and the
+        number of episodes of the group; each of shape (B,).
+
+    Raises:
+        ValueError: See `turn_advantages`.
+    """
+    mean_E, group_E, episode_index_B = _episode_means(reward_B, group_B, episode_B)
+    moments = _group_moments(mean_E, group_E, None)
+    size_K = _scatter(torch.ones_like(mean_E), moments.index_N, len(moments.mean_K), "sum")
+    deviation_E = torch.where(moments.live_K[moments.index_N], mean_E - moments.mean_K[moments.index_N], 0.0)
+    kind = reward_B.dtype if reward_B.is_floating_point() else torch.get_default_dtype()
+    return (
+        (reward_B.double() - mean_E[episode_index_B]).to(kind),
+        deviation_E[episode_index_B].to(kind),
+        size_K[moments.index_N][episode_index_B].to(kind),
+    )
 
 
 def normalise_by_group(
@@ -190,6 +209,20 @@ def normalise_by_group(
     """
     moments = _group_moments(value_N, group_N, weight_N)
     return moments.normalise(value_N, moments.index_N, normalize_by_std, eps)
+
+
+def _episode_means(reward_B: Tensor, group_B: Tensor, episode_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean reward and group of each episode, and each row's episode."""
+    _check_entries(reward_B, group_B, "reward_B", "group_B")
+    _check_entries(reward_B, episode_B, "reward_B", "episode_B")
+    ids_E, episode_index_B = torch.unique(episode_B, return_inverse=True)
+    group_E = _scatter(group_B, episode_index_B, len(ids_E), "amin")
+    if not torch.equal(group_E, _scatter(group_B, episode_index_B, len(ids_E), "amax")):
+        raise ValueError("An episode has rows in two groups: give every episode its own id, unique over all groups.")
+    # Deviations from the smallest reward, so that the mean of equal rewards is that reward to the last bit.
+    low_E = _scatter(reward_B.double(), episode_index_B, len(ids_E), "amin")
+    excess_E = _scatter(reward_B.double() - low_E[episode_index_B], episode_index_B, len(ids_E), "mean")
+    return low_E + excess_E, group_E, episode_index_B
 
 
 def _group_moments(value_N: Tensor, group_N: Tensor, weight_N: Tensor | None) -> _Moments:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from enum import StrEnum
 from typing import Any, TypeVar
 
 Choice = TypeVar("Choice", bound=StrEnum)
+Section = TypeVar("Section")
 
 
 def number(name: str, value: Any, *, at_least: float | None = None, above: float | None = None) -> float:
@@ -91,6 +93,52 @@ def choice(kind: type[Choice], name: str, value: Any) -> Choice:
         return kind(value)
     except ValueError:
         raise ValueError(f"{name} must be one of {[str(member) for member in kind]}, got {value!r}.") from None
+
+
+def section(kind: type[Section], name: str, value: Any, base: Section | None = None) -> Section:
+    """Returns a group of settings from a data class or from what a configuration says.
+
+    Args:
+        kind: The data class.
+        name: What the group is called where the user wrote it.
+        value: An instance, or a mapping of some of its settings.
+        base: Settings that the mapping leaves alone.
+
+    Returns:
+        The settings; the data class refuses what makes no sense.
+
+    Raises:
+        ValueError: If `value` is neither, or names an unknown setting.
+    """
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is a group of settings, got {value!r} of type {type(value).__name__}.")
+    known = [field.name for field in fields(kind)]  # pyright: ignore[reportArgumentType]
+    for key in value:
+        if key not in known:
+            raise ValueError(f"{name} has no setting {key!r}. {closest(str(key), known)}")
+    kept = {key: getattr(base, key) for key in known} if base is not None else {}
+    try:
+        return kind(**(kept | dict(value)))
+    except TypeError as error:
+        raise ValueError(f"{name}: {str(error).split(') ')[-1]}.") from None
+
+
+def store(settings: object, **parsed: Any) -> None:
+    """Sets fields of a frozen data class while it is being made: names become enum members, numbers schedules."""
+    for name, value in parsed.items():
+        object.__setattr__(settings, name, value)
+
+
+def without_effect(name: str, value: Any, reason: str) -> None:
+    """Refuses a setting that nothing would read, since whoever wrote it believes that it acts.
+
+    Raises:
+        ValueError: If `value` is not None.
+    """
+    if value is not None:
+        raise ValueError(f"{name}={value!r} has no effect: {reason}. Leave it out.")
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""How far the student is from its teacher or from its reference, per sampled token and differentiable."""
+"""How far the student is from its teacher or its reference, from the probabilities of the sampled tokens alone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,41 @@ LOG_RATIO_LIMIT = 20.0
 
 
 class Divergence(StrEnum):
-    """What the distillation loss measures. `NLL` needs the teacher's log-probability of the sampled token only."""
+    """What the distillation loss measures.
+
+    From sampled tokens: `NLL` (a weighted likelihood), `LOGRATIO_PG` and `K3_IS` (two estimates of the reverse KL's
+    gradient). From distributions, on the top k tokens or the whole vocabulary: `FORWARD_CE`, `FKL` (the same gradient,
+    zero where both agree), `RKL`, `JSD`.
+    """
 
     NLL = "nll"
+    LOGRATIO_PG = "logratio_pg"
+    K3_IS = "k3_is"
+    FORWARD_CE = "forward_ce"
+    FKL = "fkl"
+    RKL = "rkl"
+    JSD = "jsd"
+
+    @property
+    def dense(self) -> bool:
+        """Whether it needs distributions rather than sampled tokens."""
+        return self in (Divergence.FORWARD_CE, Divergence.FKL, Divergence.RKL, Divergence.JSD)
+
+
+def sampled_divergence(divergence: Divergence, logp_BT: Tensor, teacher_logp_BT: Tensor, old_logp_BT: Tensor) -> Tensor:
+    """Returns the named per-token loss, shape (B, T).
+
+    Raises:
+        ValueError: If the divergence needs distributions.
+    """
+    match divergence:
+        case Divergence.NLL:
+            return nll(logp_BT, teacher_logp_BT)
+        case Divergence.LOGRATIO_PG:
+            return logratio_pg(logp_BT, teacher_logp_BT)
+        case Divergence.K3_IS:
+            return k3_is(logp_BT, teacher_logp_BT, old_logp_BT)
+    raise ValueError(f"{str(divergence)!r} needs distributions, not the probabilities of sampled tokens.")
 
 
 def nll(logp_BT: Tensor, teacher_logp_BT: Tensor) -> Tensor:
@@ -38,6 +70,48 @@ def nll(logp_BT: Tensor, teacher_logp_BT: Tensor) -> Tensor:
         of the paper call it a weighted likelihood).
     """
     return teacher_logp_BT.detach() - logp_BT
+
+
+def logratio_pg(logp_BT: Tensor, teacher_logp_BT: Tensor) -> Tensor:
+    """Returns -sg[Δ]·log p, the score-function estimate of the reverse KL's gradient.
+
+    With Δ = log p_teacher - log p the expected gradient over the student's own samples is that of
+    KL(student || teacher): the derivative of Δ itself has expectation zero.
+
+    Args:
+        logp_BT: Student log-probabilities of the sampled tokens, with gradient.
+        teacher_logp_BT: Teacher log-probabilities of the same tokens.
+
+    Returns:
+        Per-token surrogate, shape (B, T); its value means nothing, its gradient does.
+
+    Source:
+        The sampled-token mode of SDPO (arXiv 2601.20802) and OPSD (arXiv 2601.18734).
+    """
+    return -(teacher_logp_BT - logp_BT).detach() * logp_BT
+
+
+def k3_is(logp_BT: Tensor, teacher_logp_BT: Tensor, old_logp_BT: Tensor) -> Tensor:
+    """Returns ρ·k3, an estimate of KL(student || teacher) that corrects for the tokens having come from the old policy.
+
+    With l = log p - log p_teacher and k3 = e^-l - 1 + l the gradient is ρ·l·∇log p, exactly the importance-weighted
+    reverse KL; it must run through ρ and l.
+
+    Args:
+        logp_BT: Student log-probabilities of the sampled tokens, with gradient.
+        teacher_logp_BT: Teacher log-probabilities of the same tokens.
+        old_logp_BT: The same under the policy that sampled them.
+
+    Returns:
+        Per-token loss in nats, shape (B, T), never negative.
+
+    Source:
+        Skill-SD (arXiv 2604.10674) as in the SDAR repository: exponents capped at 20 and, of the ratio, at 10. There
+        each cap keeps the value and drops the gradient.
+    """
+    l_BT = logp_BT - teacher_logp_BT.detach()
+    k3_BT = torch.expm1((-l_BT).clamp(max=LOG_RATIO_LIMIT)) + l_BT
+    return (logp_BT - old_logp_BT.detach()).clamp(max=10.0).exp() * k3_BT
 
 
 def k3_kl(logp_BT: Tensor, ref_logp_BT: Tensor, *, cap: float = 10.0) -> Tensor:

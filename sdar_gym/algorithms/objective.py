@@ -1,277 +1,192 @@
-"""One loss covers every method; this file is its settings, its inputs and the one function that computes it.
+"""The settings of the one loss that covers every method, and what is refused because it makes no sense together.
 
     L = Σ w · [ -min(ρÂ, clip(ρ)Â) + λ(s)·c·D + β·k3(π, π_ref) - η·H ],    Â = κ(s)·A·M + B
 
-w are weights that hold the global denominator, c is the gate, D the divergence. The multiplier M and the additive
-bonus B enter in `_shaped_advantage`; every method here has M = 1 and B = 0.
+w are weights that hold the global denominator; A is `baseline`, κ `policy_coeff`, M or B `shaping`, B also `future`,
+λ, c and D `distill`, β `kl_coeff`, η `entropy_coeff`. `loss.py` computes it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from sdar_gym.algorithms.advantages import Statistics
-from sdar_gym.algorithms.checks import choice, flag, number
-from sdar_gym.algorithms.divergences import Divergence, k3_kl, nll
-from sdar_gym.algorithms.gates import Gate, gate_weights
-from sdar_gym.algorithms.losses import Aggregation, check_clipping, clipped_policy_loss, weighted_sum
+from sdar_gym.algorithms.baselines import Baseline
+from sdar_gym.algorithms.checks import choice, closest, number, section, store
+from sdar_gym.algorithms.distillation import Distill, Groups, Support
+from sdar_gym.algorithms.future import FutureCredit
+from sdar_gym.algorithms.gates import Gate
+from sdar_gym.algorithms.losses import Aggregation, check_clipping
 from sdar_gym.algorithms.schedules import Schedule
-from sdar_gym.algorithms.signals import teacher_gap
+from sdar_gym.algorithms.shaping import Enter, Shaping, Signal
+from sdar_gym.algorithms.teachers import Teacher, View
 
-_ON, _OFF = Schedule.constant(1.0), Schedule.constant(0.0)
+_ON, _GRPO = Schedule.constant(1.0), Baseline()
+_SECTIONS: Mapping[str, type] = {
+    "baseline": Baseline,
+    "teacher": Teacher,
+    "shaping": Shaping,
+    "distill": Distill,
+    "future": FutureCredit,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The settings of the loss. Numbers become constant schedules and names become enum members.
+    """The settings of the loss. Numbers become constant schedules, names enum members, mappings groups of settings.
 
     Args:
         policy_coeff: κ, what the group-relative advantage is multiplied with.
-        distill_coeff: λ, coefficient of the distillation loss.
-        divergence: D, what the distillation loss measures.
-        gate: c, how a token's share of the distillation loss depends on the gap.
-        gate_beta: Sharpness of the sigmoid gate; None with the other gates.
-        kl_coeff: β, coefficient of the KL to the reference policy.
+        baseline: A, what a return is compared with.
+        teacher: Who teaches; None without a teacher.
+        shaping: M or B, the teacher in the advantage; None for neither.
+        distill: λ, c and D, the distillation loss; None for none.
+        future: Credit for later tokens' distillation costs; None for none.
+        kl_coeff: β, coefficient of the KL to the initial policy.
         entropy_coeff: η, coefficient of the entropy bonus.
         clip_low: Clip range of the ratio below one.
         clip_high: Clip range of the ratio above one.
         dual_clip: Bound on the ratio for negative advantages, or None.
-        normalize_by_std: Whether advantages are divided by the group's standard deviation.
-        advantage_statistics: Over what a group's mean and deviation run.
         aggregation: How tokens are averaged.
-
-    The last three are not used by `compute_loss`: they tell whoever prepares the batch how to call
-    `turn_advantages` and which of `token_mean_weights` and `sequence_mean_weights` to take.
 
     Raises:
         ValueError: If a setting is out of range or settings contradict each other.
     """
 
     policy_coeff: Schedule = _ON
-    distill_coeff: Schedule = _OFF
-    divergence: Divergence = Divergence.NLL
-    gate: Gate = Gate.ONE
-    gate_beta: float | None = None
+    baseline: Baseline = _GRPO
+    teacher: Teacher | None = None
+    shaping: Shaping | None = None
+    distill: Distill | None = None
+    future: FutureCredit | None = None
     kl_coeff: float = 0.0
     entropy_coeff: float = 0.0
     clip_low: float = 0.2
     clip_high: float = 0.2
     dual_clip: float | None = 3.0
-    normalize_by_std: bool = True
-    advantage_statistics: Statistics = Statistics.TRAJECTORY
     aggregation: Aggregation = Aggregation.TOKEN_MEAN
 
     def __post_init__(self) -> None:
-        parsed = {
-            "policy_coeff": Schedule.parse(self.policy_coeff, name="policy_coeff"),
-            "distill_coeff": Schedule.parse(self.distill_coeff, name="distill_coeff"),
-            "divergence": choice(Divergence, "divergence", self.divergence),
-            "gate": choice(Gate, "gate", self.gate),
-            "kl_coeff": number("kl_coeff", self.kl_coeff, at_least=0.0),
-            "entropy_coeff": number("entropy_coeff", self.entropy_coeff, at_least=0.0),
-            "normalize_by_std": flag("normalize_by_std", self.normalize_by_std),
-            "advantage_statistics": choice(Statistics, "advantage_statistics", self.advantage_statistics),
-            "aggregation": choice(Aggregation, "aggregation", self.aggregation),
-        }
-        for name, value in parsed.items():
-            object.__setattr__(self, name, value)
+        store(
+            self,
+            policy_coeff=Schedule.parse(self.policy_coeff, name="policy_coeff"),
+            kl_coeff=number("kl_coeff", self.kl_coeff, at_least=0.0),
+            entropy_coeff=number("entropy_coeff", self.entropy_coeff, at_least=0.0),
+            aggregation=choice(Aggregation, "aggregation", self.aggregation),
+        )
+        for name, kind in _SECTIONS.items():
+            value = getattr(self, name)
+            if value is not None or name == "baseline":
+                store(self, **{name: section(kind, name, value)})
         check_clipping(self.clip_low, self.clip_high, self.dual_clip)
-        self._check_gate()
-        for name in ("policy_coeff", "distill_coeff"):
-            if getattr(self, name).minimum < 0.0:
-                raise ValueError(f"{name} must never be negative, got {getattr(self, name)}; drop the sign.")
-        if self.policy_coeff.always_zero and self.distill_coeff.always_zero:
-            raise ValueError("policy_coeff and distill_coeff are both zero: nothing to learn from. Set one of them.")
+        if self.policy_coeff.minimum < 0.0:
+            raise ValueError(f"policy_coeff must never be negative, got {self.policy_coeff}; drop the sign.")
+        self._check_learns()
+        self._check_teacher()
+        self._check_future()
+        self._check_advantage()
 
-    def _check_gate(self) -> None:
-        if self.gate is Gate.SIGMOID:
-            if self.gate_beta is None:
-                raise ValueError("gate='sigmoid' needs gate_beta; SDAR uses 5.0.")
-            if number("gate_beta", self.gate_beta, at_least=0.0) == 0.0:
-                raise ValueError("gate_beta=0 makes the sigmoid one half everywhere; write gate='constant' instead.")
-        elif self.gate_beta is not None:
+    def changed(self, changes: Mapping[str, Any]) -> Objective:
+        """Returns the same objective with some settings replaced; a mapping changes settings inside a group.
+
+        Args:
+            changes: Settings by name, as Python values or as plain configuration values; None removes a group.
+
+        Raises:
+            ValueError: If a setting is unknown, out of range or contradicts another.
+        """
+        known = [field.name for field in fields(self)]
+        values = {name: getattr(self, name) for name in known}
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(f"The objective has no setting {name!r}. {closest(str(name), known)}")
+            if name in _SECTIONS and isinstance(value, Mapping):
+                value = section(_SECTIONS[name], name, value, values[name])
+            values[name] = value
+        # A distillation that never acts is no distillation: what asks for a teacher then falls away too.
+        if isinstance(values["distill"], Distill) and values["distill"].coeff.always_zero:
+            values["distill"] = values["future"] = None
+            if values["shaping"] is None and "teacher" not in changes:
+                values["teacher"] = None
+        return Objective(**values)
+
+    def _check_learns(self) -> None:
+        if self.distill is not None and self.distill.coeff.always_zero:
+            raise ValueError("distill.coeff is 0 at every step; leave distill out instead.")
+        bonus = self.shaping is not None and self.shaping.enter is Enter.BONUS
+        if self.policy_coeff.always_zero and self.distill is None and not bonus:
+            raise ValueError("policy_coeff is zero and there is no distill: nothing to learn from. Set one of them.")
+
+    def _check_teacher(self) -> None:
+        if self.teacher is None:
+            for name in ("shaping", "distill"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} needs a teacher: set teacher, such as {{view: skills, weights: live}}.")
+            return
+        if self.shaping is None and self.distill is None:
+            raise ValueError("Neither distill nor shaping listens to the teacher. Set one of them, or leave it out.")
+        contrast = self.shaping is not None and self.shaping.signal is Signal.CONTRAST
+        if contrast != self.teacher.blank_control:
             raise ValueError(
-                f"gate_beta={self.gate_beta!r} has no effect with gate={str(self.gate)!r}; "
-                "set gate='sigmoid' or gate_beta=None."
+                "shaping.signal='contrast' and teacher.blank_control=true go together: the one is the difference "
+                "between the teacher's view and the blanked view that the other asks for."
             )
+        if self.distill is not None and self.distill.groups is Groups.ALL_FAIL and self.teacher.view is View.SIBLING:
+            raise ValueError(
+                "distill.groups='all_fail' with teacher.view='sibling' never has a teacher: where every episode "
+                "failed there is no successful sibling. Choose another view."
+            )
+
+    def _check_future(self) -> None:
+        if self.future is None:
+            return
+        if self.distill is None or not self.distill.divergence.dense:
+            raise ValueError(
+                "future sums the cost of distributions: it needs distill with a dense divergence, such as forward_ce."
+            )
+        if self.distill.groups is not Groups.ALL or self.distill.positive_only:
+            raise ValueError("future needs the cost of every token: set distill.groups='all', positive_only=false.")
+
+    def _check_advantage(self) -> None:
+        if not self.policy_coeff.always_zero:
+            return
+        if self.shaping is not None and self.shaping.enter is Enter.MULTIPLIER:
+            raise ValueError("shaping multiplies the advantage, but policy_coeff is 0: there is none. Use a bonus.")
+        if self.distill is not None and (self.distill.positive_only or self.distill.gate is Gate.INFLUENCE):
+            raise ValueError("distill asks for the advantage's sign, but policy_coeff is 0: there is no advantage.")
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether teacher log-probabilities are needed at some step."""
-        return not self.distill_coeff.always_zero
+        """Whether a teacher is needed at some step."""
+        return self.teacher is not None
+
+    def distils_at(self, step: int) -> bool:
+        """Returns whether the distillation loss acts at this step."""
+        return self.distill is not None and self.distill.coeff.at(step) != 0.0
+
+    def shapes_at(self, step: int) -> bool:
+        """Returns whether a multiplier or bonus of the teacher acts at this step."""
+        return self.shaping is not None and self.shaping.coeff.at(step) != 0.0
 
     def needs_teacher_at(self, step: int) -> bool:
-        """Returns whether this step needs teacher log-probabilities, so that the extra forward pass can be saved."""
-        return self.distill_coeff.at(step) != 0.0
+        """Returns whether this step needs a teacher at all, so that its forward pass can be saved."""
+        return self.distils_at(step) or self.shapes_at(step)
 
+    def dense_at(self, step: int) -> bool:
+        """Returns whether this step needs distributions of the teacher."""
+        return self.distill is not None and self.distill.divergence.dense and self.distils_at(step)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenBatch:
-    """What the loss is computed from: some rows of one update, on one device, in one floating-point type.
+    def future_at(self, step: int) -> bool:
+        """Returns whether this step gives credit for later costs."""
+        return self.future is not None and self.distils_at(step)
 
-    What padding holds does not matter, nan included: a token counts if its mask is True and its weight is not zero.
+    def scores_at(self, step: int) -> bool:
+        """Returns whether this step needs the teacher's probabilities of sampled tokens before the update."""
+        sampled = self.distill is not None and self.distill.support is Support.SAMPLED and self.distils_at(step)
+        return sampled or self.shapes_at(step) or self.future_at(step)
 
-    Args:
-        logp_BT: Current log-probabilities of the sampled tokens, with gradient.
-        old_logp_BT: The same under the weights that the update started from.
-        adv_B: Advantage of each row.
-        mask_BT: Bool, True on response tokens.
-        weight_BT: Per-token weights from `token_mean_weights` or `sequence_mean_weights`, made with GLOBAL counts.
-        teacher_logp_BT: The same tokens under the teacher's context.
-        ref_logp_BT: The same tokens under the reference policy.
-        entropy_BT: Entropy of the current distribution at each token, with gradient, in nats.
-
-    Raises:
-        ValueError: If shapes or types do not fit.
-    """
-
-    logp_BT: Tensor
-    old_logp_BT: Tensor
-    adv_B: Tensor
-    mask_BT: Tensor
-    weight_BT: Tensor
-    teacher_logp_BT: Tensor | None = None
-    ref_logp_BT: Tensor | None = None
-    entropy_BT: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.logp_BT.ndim != 2:
-            raise ValueError(f"logp_BT must have shape (rows, tokens), got {tuple(self.logp_BT.shape)}.")
-        if self.logp_BT.dtype not in (torch.float32, torch.float64):
-            raise ValueError(
-                f"logp_BT is {self.logp_BT.dtype}: ratios and gaps of half-precision log-probabilities are mostly "
-                "rounding error. Compute log-probabilities in float32."
-            )
-        for field in fields(self):
-            tensor = getattr(self, field.name)
-            if tensor is None:
-                continue
-            shape = self.logp_BT.shape[:1] if field.name == "adv_B" else self.logp_BT.shape
-            dtype = torch.bool if field.name == "mask_BT" else self.logp_BT.dtype
-            if tensor.shape != shape or tensor.dtype != dtype:
-                raise ValueError(
-                    f"{field.name} must have shape {tuple(shape)} and type {dtype} to fit logp_BT, "
-                    f"got {tuple(tensor.shape)} and {tensor.dtype}."
-                )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LossOutput:
-    """The loss of some rows of an update, and what to log about them.
-
-    Args:
-        loss: Scalar with gradient. Add over micro-batches and shards, do not average.
-        metrics: Detached scalars, each Σ weight·value over these rows. Add them over micro-batches and shards: the
-            sum is the exact global weighted mean. (A data-parallel wrapper that averages gradients over R ranks
-            undoes this; multiply the loss by R there.)
-        maxima: Detached scalars of which the global value is the maximum; 0 where there was no token.
-
-    Always in `metrics`: `policy_loss` (κ inside), `approx_kl` (old to current, never negative), `clip_fraction`,
-    `dual_clip_fraction`, `weight` (sums to one if the weights were made right). With teacher log-probabilities:
-    `distill_loss` (gated, before λ), `gate_mean`, `gate_active_fraction` (gate above one half), `gap_mean`. With
-    reference log-probabilities `kl`, with entropies `entropy`. In `maxima`: `ratio_max`.
-    """
-
-    loss: Tensor
-    metrics: dict[str, Tensor]
-    maxima: dict[str, Tensor]
-
-
-def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> LossOutput:
-    """Returns the loss of some rows of an update.
-
-    A term with coefficient zero is left out of the loss rather than added as zero, so that a method with it
-    switched off is bit for bit the method without it; its metrics are still computed if its inputs are there.
-
-    Args:
-        objective: The settings.
-        tokens: The rows.
-        step: Number of completed updates, for the schedules.
-
-    Returns:
-        Loss, metrics and maxima.
-
-    Raises:
-        ValueError: If a term with a coefficient lacks its input.
-
-    Source:
-        SDAR (arXiv 2605.15155) and the released code: clipped policy loss, gated sampled-token distillation, k3 to
-        the initial policy, entropy bonus (the last in the code only).
-    """
-    distill_coeff = objective.distill_coeff.at(step)
-    _require(tokens.teacher_logp_BT, distill_coeff, "teacher_logp_BT", f"distill_coeff is {distill_coeff:g} here")
-    _require(tokens.ref_logp_BT, objective.kl_coeff, "ref_logp_BT", f"kl_coeff is {objective.kl_coeff:g}")
-    _require(tokens.entropy_BT, objective.entropy_coeff, "entropy_BT", f"entropy_coeff is {objective.entropy_coeff:g}")
-
-    live_BT = tokens.mask_BT & (tokens.weight_BT != 0)
-    weight_BT = _keep(live_BT, tokens.weight_BT)
-    logp_BT = _keep(live_BT, tokens.logp_BT)
-    old_logp_BT = _keep(live_BT, tokens.old_logp_BT)
-
-    policy = clipped_policy_loss(
-        logp_BT,
-        old_logp_BT,
-        _shaped_advantage(objective, tokens, step),
-        clip_low=objective.clip_low,
-        clip_high=objective.clip_high,
-        dual_clip=objective.dual_clip,
-    )
-    loss = weighted_sum(policy.loss_BT, weight_BT)
-    terms_BT = {
-        "policy_loss": policy.loss_BT,
-        # The samples come from the old policy, so this estimates KL(old || current): the k3 with the roles swapped.
-        "approx_kl": k3_kl(old_logp_BT, logp_BT),
-        "clip_fraction": policy.clipped_BT,
-        "dual_clip_fraction": policy.dual_clipped_BT,
-        "weight": live_BT,
-    }
-    if tokens.teacher_logp_BT is not None:
-        teacher_logp_BT = _keep(live_BT, tokens.teacher_logp_BT)
-        gap_BT = teacher_gap(teacher_logp_BT, logp_BT, live_BT)
-        gate_BT = gate_weights(objective.gate, gap_BT, objective.gate_beta)
-        distill_BT = gate_BT * _divergence(objective.divergence, logp_BT, teacher_logp_BT)
-        if distill_coeff:
-            loss = loss + distill_coeff * weighted_sum(distill_BT, weight_BT)
-        terms_BT |= {
-            "distill_loss": distill_BT,
-            "gate_mean": gate_BT,
-            "gate_active_fraction": gate_BT > 0.5,
-            "gap_mean": gap_BT,
-        }
-    if tokens.ref_logp_BT is not None:
-        terms_BT["kl"] = k3_kl(logp_BT, _keep(live_BT, tokens.ref_logp_BT))
-        if objective.kl_coeff:
-            loss = loss + objective.kl_coeff * weighted_sum(terms_BT["kl"], weight_BT)
-    if tokens.entropy_BT is not None:
-        terms_BT["entropy"] = tokens.entropy_BT
-        if objective.entropy_coeff:
-            loss = loss - objective.entropy_coeff * weighted_sum(terms_BT["entropy"], weight_BT)
-
-    with torch.no_grad():
-        metrics = {name: weighted_sum(term_BT.to(weight_BT.dtype), weight_BT) for name, term_BT in terms_BT.items()}
-        ratio_max = _keep(live_BT, policy.ratio_BT).max() if live_BT.numel() else weight_BT.new_zeros(())
-    return LossOutput(loss, metrics, {"ratio_max": ratio_max})
-
-
-def _shaped_advantage(objective: Objective, tokens: TokenBatch, step: int) -> Tensor:
-    """Returns Â = κ(s)·A·M + B per token; a method that rescales or adds credit extends this with the gap."""
-    return (objective.policy_coeff.at(step) * tokens.adv_B).unsqueeze(1).expand_as(tokens.logp_BT)
-
-
-def _divergence(divergence: Divergence, logp_BT: Tensor, teacher_logp_BT: Tensor) -> Tensor:
-    match divergence:
-        case Divergence.NLL:
-            return nll(logp_BT, teacher_logp_BT)
-
-
-def _keep(live_BT: Tensor, value_BT: Tensor) -> Tensor:
-    """Returns the values of counted tokens and zero elsewhere, before any exp() can meet the padding."""
-    return torch.where(live_BT, value_BT, torch.zeros_like(value_BT))
-
-
-def _require(tensor: Tensor | None, coefficient: float, name: str, reason: str) -> None:
-    if coefficient and tensor is None:
-        raise ValueError(f"The batch has no {name}, but {reason}. Compute it, or set the coefficient to 0.")
+    @property
+    def mergeable(self) -> bool:
+        """Whether equal rows whose advantages have the same signs may count as one: the loss is linear in the size."""
+        return self.distill is None or self.distill.gate is not Gate.INFLUENCE

@@ -156,6 +156,11 @@ class Schedule:
         return min(value for _, value in self.points)
 
     @property
+    def maximum(self) -> float:
+        """The largest value at any step."""
+        return max(value for _, value in self.points)
+
+    @property
     def always_zero(self) -> bool:
         """Whether the coefficient is zero at every step, so that what it multiplies need not be computed."""
         return all(value == 0.0 for _, value in self.points)

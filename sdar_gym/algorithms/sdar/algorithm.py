@@ -43,9 +43,9 @@ from sdar_gym.evaluation.summary import summarise
 from sdar_gym.policy.load import load_model, load_tokenizer
 from sdar_gym.rollout.build import make_env, pad_id
 from sdar_gym.rollout.collector import EpisodeRequest
+from sdar_gym.rollout.coverage import coverage
 from sdar_gym.rollout.engines.base import SamplingParams
 from sdar_gym.rollout.episode import Episode
-from sdar_gym.rollout.coverage import coverage
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.skills import LearningRetriever
 

@@ -16,6 +16,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objective import Objective
+from sdar_gym.algorithms.teachers import View
 from sdar_gym.configs.settings import (
     EvaluationSettings,
     PolicySettings,
@@ -23,7 +24,6 @@ from sdar_gym.configs.settings import (
     SkillSettings,
     TrainingSettings,
 )
-from sdar_gym.algorithms.teachers import View
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import EnvEntry, entry_of

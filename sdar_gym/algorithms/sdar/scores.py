@@ -1,4 +1,4 @@
-"""From scores to one advantage a token: which scores an update needs, and what shaping and future credit make of them."""
+"""From scores to one advantage a token: which scores an update needs, and what the teacher makes of the advantage."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def wanted_scores(objective: Objective, step: int, *, watched: bool) -> tuple[st
 
 
 def asked_rows(objective: Objective, table: TurnTable, step: int, *, watched: bool) -> Tensor:
-    """Bool (B,): the turns whose scores matter: all with a context where advantages are made of them, else those distilled."""
+    """Bool (B,): the turns whose scores matter: all with a context where advantages use them, else the distilled ones."""
     if objective.teacher is None:
         return torch.zeros(len(table.turns), dtype=torch.bool)
     if watched or objective.shapes_at(step) or objective.future_at(step):

@@ -1,0 +1,37 @@
+"""What rows share: the base of the released SDAR runs, the plain base of our own, and their common deviations."""
+
+from __future__ import annotations
+
+from sdar_gym.algorithms.advantages import Statistics
+from sdar_gym.algorithms.baselines import Baseline
+from sdar_gym.algorithms.objective import Objective
+from sdar_gym.algorithms.teachers import Teacher, View, Weights
+
+# What all runs of the released SDAR code share, whatever the method.
+RELEASED_BASE = Objective(
+    kl_coeff=0.01,
+    entropy_coeff=0.001,
+    clip_low=0.2,
+    clip_high=0.2,
+    dual_clip=3.0,
+    baseline=Baseline(statistics=Statistics.ROW, normalize_by_std=True),
+)
+
+SKILLS_LIVE = Teacher(view=View.SKILLS, weights=Weights.LIVE)
+SKILLS_FROZEN = Teacher(view=View.SKILLS, weights=Weights.FROZEN)
+
+SDAR_SOURCE = "arXiv 2605.15155; github.com/ZJU-REAL/SDAR at 8b85c23"
+
+SHARED_DEVIATIONS = (
+    "Group statistics run over turn rows, as in the released code; the paper writes them over trajectories "
+    "(baseline.statistics='trajectory').",
+    "Token mean over the whole update; the released code averages within micro-batches and then over them, the "
+    "paper within sequences first (aggregation='sequence_mean').",
+    "A group without spread gets advantage exactly 0, and a group of one episode is refused.",
+    "kl_coeff is 0.01 everywhere, as in the paper's table; the released Search-QA scripts use 0.001.",
+    "The entropy bonus of 0.001 is in the released code only; the paper does not mention it.",
+    "A turn without a teacher's context is not distilled; there the code would compare the student with itself.",
+)
+
+ON_RELEASED_BASE = "Clipping, KL and entropy bonus are those of the released SDAR runs, so that rows compare."
+FROM_A_NOTE = "Taken from a third party's reading note on the paper; to be checked against the paper itself."

@@ -1,0 +1,52 @@
+"""Policy gradients without a teacher, which the other methods stand on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sdar_gym.algorithms.advantages import Statistics
+from sdar_gym.algorithms.baselines import Baseline, Estimator
+from sdar_gym.algorithms.methods.common import ON_RELEASED_BASE, RELEASED_BASE
+from sdar_gym.algorithms.methods.method import Method
+
+_PLAIN = replace(RELEASED_BASE, kl_coeff=0.0, entropy_coeff=0.0)
+
+FOUNDATIONS = (
+    Method(
+        name="gigpo",
+        objective=replace(
+            RELEASED_BASE,
+            baseline=Baseline(Estimator.GIGPO, Statistics.ROW, normalize_by_std=False, step_weight=1.0, gamma=0.95),
+        ),
+        summary="GRPO plus a step advantage: turns of one group in the same state are compared with each other.",
+        source="arXiv 2505.10978; github.com/langfengQ/verl-agent, core_gigpo.py",
+        deviations=(
+            "Without the standard deviation, the code's default; with it set baseline.normalize_by_std=true.",
+            "States are equal if their observations are; the code's grouping by similarity is not offered.",
+            ON_RELEASED_BASE,
+        ),
+    ),
+    Method(
+        name="dr_grpo",
+        objective=replace(_PLAIN, baseline=Baseline(Estimator.GRPO, Statistics.TRAJECTORY, normalize_by_std=False)),
+        summary="GRPO without the standard deviation and without length normalisation.",
+        source="arXiv 2503.20783",
+        deviations=(
+            "The paper divides by a constant length; the token mean over the whole update does so too, up to a factor "
+            "that is the same for all tokens of an update.",
+            "Dual clip as in the other rows.",
+        ),
+    ),
+    Method(
+        name="rloo",
+        objective=replace(
+            _PLAIN, baseline=Baseline(Estimator.RLOO, Statistics.TRAJECTORY, normalize_by_std=False), dual_clip=None
+        ),
+        summary="A return is compared with the mean of the group's other episodes.",
+        source="arXiv 2402.14740",
+        deviations=(
+            "The paper takes REINFORCE's gradient; here the ratio is clipped, which changes nothing on the first step.",
+            "The paper puts a KL into the reward; here there is none (kl_coeff adds one to the loss).",
+        ),
+    ),
+)

@@ -1,0 +1,319 @@
+"""The teacher in the advantage: multipliers that keep its sign, and bonuses that are added to it.
+
+    Â = κ·A·M + B        multiplier: M = 1 + λ·u, u from sign(A)·x        bonus: B = λ·u, u from x
+
+x is the teacher's signal, brought to the size of a token, a turn or a walk over the turns, and u what squashing,
+normalising and limiting make of it. Computed once per update over all rows, as trajectories and groups are looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from sdar_gym.algorithms.advantages import episode_deviations
+from sdar_gym.algorithms.checks import choice, flag, number, store, without_effect
+from sdar_gym.algorithms.schedules import Schedule
+from sdar_gym.algorithms.signals import (
+    belief_changes,
+    mean_by,
+    teacher_gap,
+    turn_mean,
+    turn_sum,
+    turn_z_scores,
+    z_scores_by,
+)
+
+
+class Enter(StrEnum):
+    """Where the signal enters the advantage."""
+
+    MULTIPLIER = "multiplier"
+    BONUS = "bonus"
+
+
+class Signal(StrEnum):
+    """x: the gap teacher minus student, the teacher's log-probability alone, or its view minus the blanked view."""
+
+    GAP = "gap"
+    TEACHER_LOGP = "teacher_logp"
+    CONTRAST = "contrast"
+
+
+class Aggregate(StrEnum):
+    """Over what x is gathered before it acts on every token of it."""
+
+    TOKEN = "token"
+    TURN_MEAN = "turn_mean"
+    TURN_SUM = "turn_sum"
+    BELIEF = "belief"
+
+
+class Squash(StrEnum):
+    """How x becomes bounded or relative: as it is, e^x - 1, or tanh(x/2) = 2σ(x) - 1."""
+
+    IDENTITY = "identity"
+    EXPM1 = "expm1"
+    TANH = "tanh"
+
+
+class Normalise(StrEnum):
+    """What x is divided by: nothing, its z-score in the turn or in the trajectory, the group's mean |x|."""
+
+    NONE = "none"
+    TURN_Z = "turn_z"
+    TRAJECTORY_Z = "trajectory_z"
+    GROUP_MEAN_ABS = "group_mean_abs"
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """Settings of a multiplier or bonus.
+
+    Args:
+        enter: Multiplier or bonus.
+        coeff: λ, a schedule.
+        signal: x.
+        aggregate: Over what x is gathered.
+        squash: What makes it bounded.
+        normalise: What it is divided by.
+        scale: What u is multiplied with before the limit.
+        limit: Largest |u|; None leaves it as it is.
+        decay: With `belief`: what is left of the evidence after a turn.
+        turn_budget: Whether a turn's mean multiplier is set to 1, so that weight moves within turns only.
+        uncertain_turns: Only this share of the turns, those least likely to the student, is touched; None for all.
+        group_trust: Whether u is weighed by how well the teacher's liking of a group's episodes agrees with their
+            returns, and limited where returns spread little.
+
+    Raises:
+        ValueError: If a setting is out of range, has no effect, or could flip the sign of an advantage.
+    """
+
+    enter: Enter
+    coeff: Schedule
+    signal: Signal = Signal.GAP
+    aggregate: Aggregate = Aggregate.TOKEN
+    squash: Squash = Squash.IDENTITY
+    normalise: Normalise = Normalise.NONE
+    scale: float = 1.0
+    limit: float | None = None
+    decay: float | None = None
+    turn_budget: bool = False
+    uncertain_turns: float | None = None
+    group_trust: bool = False
+
+    def __post_init__(self) -> None:
+        store(
+            self,
+            enter=choice(Enter, "shaping.enter", self.enter),
+            coeff=Schedule.parse(self.coeff, name="shaping.coeff"),
+            signal=choice(Signal, "shaping.signal", self.signal),
+            aggregate=choice(Aggregate, "shaping.aggregate", self.aggregate),
+            squash=choice(Squash, "shaping.squash", self.squash),
+            normalise=choice(Normalise, "shaping.normalise", self.normalise),
+            turn_budget=flag("shaping.turn_budget", self.turn_budget),
+            group_trust=flag("shaping.group_trust", self.group_trust),
+        )
+        number("shaping.scale", self.scale, above=0.0)
+        if self.coeff.minimum < 0.0 or self.coeff.always_zero:
+            raise ValueError("shaping.coeff must not be negative, nor 0 at every step; leave shaping out instead.")
+        if self.limit is not None:
+            number("shaping.limit", self.limit, above=0.0)
+        if self.aggregate is Aggregate.BELIEF:
+            if self.decay is None or not 0.0 < number("shaping.decay", self.decay) <= 1.0:
+                raise ValueError(f"shaping.aggregate='belief' needs shaping.decay in (0, 1], got {self.decay!r}.")
+        else:
+            without_effect("shaping.decay", self.decay, "only shaping.aggregate='belief' forgets")
+        if self.uncertain_turns is not None and not 0.0 < number("shaping.uncertain_turns", self.uncertain_turns) < 1:
+            raise ValueError(f"shaping.uncertain_turns is a share between 0 and 1, got {self.uncertain_turns!r}.")
+        if self.normalise is Normalise.TURN_Z and self.aggregate is not Aggregate.TOKEN:
+            raise ValueError("shaping.normalise='turn_z' compares the tokens of a turn; it needs aggregate='token'.")
+        if self.normalise is Normalise.TRAJECTORY_Z and self.aggregate is Aggregate.TOKEN:
+            raise ValueError(
+                "shaping.normalise='trajectory_z' compares turns; it needs another aggregate than 'token'."
+            )
+        if self.turn_budget and (self.enter is Enter.BONUS or self.aggregate is not Aggregate.TOKEN):
+            raise ValueError("shaping.turn_budget moves weight between the tokens of a turn: multiplier, 'token'.")
+        if self.enter is Enter.MULTIPLIER:
+            bound = self.limit
+            if bound is None and self.squash is Squash.TANH and self.normalise is Normalise.NONE:
+                bound = self.scale
+            if bound is None:
+                raise ValueError("A multiplier needs shaping.limit (or squash='tanh'): without a bound it flips signs.")
+            if self.coeff.maximum * bound >= 1.0:
+                raise ValueError(
+                    f"shaping: coeff {self.coeff.maximum:g} times limit {bound:g} is not below 1, so a multiplier "
+                    "could reach 0 and flip the advantage's sign. Lower one of them."
+                )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turns:
+    """All turns of an update, with what shaping looks at; B rows, T response tokens.
+
+    Args:
+        adv_B: Base advantage.
+        mask_BT: Bool, True on response tokens.
+        logp_BT: Student log-probabilities of the sampled tokens at the start of the update.
+        teacher_logp_BT: The same tokens under the teacher; NaN-free, equal to `logp_BT` where it has no context.
+        control_logp_BT: The same under the teacher's blanked view, if there is one.
+        group_B: Integer id of each row's group.
+        episode_B: Integer id of each row's episode.
+        turn_B: Number of the turn within its episode.
+        return_B: Return of the row's episode.
+        won_B: Bool, whether the row's episode succeeded.
+
+    Raises:
+        ValueError: If shapes do not fit.
+    """
+
+    adv_B: Tensor
+    mask_BT: Tensor
+    logp_BT: Tensor
+    teacher_logp_BT: Tensor
+    group_B: Tensor
+    episode_B: Tensor
+    turn_B: Tensor
+    return_B: Tensor
+    won_B: Tensor
+    control_logp_BT: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            tensor = getattr(self, field.name)
+            wanted = self.mask_BT.shape if field.name.endswith("BT") else self.mask_BT.shape[:1]
+            if tensor is not None and tensor.shape != wanted:
+                raise ValueError(f"{field.name} must have shape {tuple(wanted)}, got {tuple(tensor.shape)}.")
+
+
+def shape_advantages(shaping: Shaping, turns: Turns, step: int, *, policy_coeff: float = 1.0) -> Tensor:
+    """Returns κ·A·M or κ·A + B per token; κ times a row's own A where λ(step) is zero.
+
+    Args:
+        shaping: The settings.
+        turns: All turns of the update.
+        step: Number of completed updates.
+        policy_coeff: κ at this step; a bonus is added after it, and so does not fade with it.
+
+    Returns:
+        Detached advantages, shape (B, T), zero where masked.
+
+    Raises:
+        ValueError: If a contrast is asked for without the blanked view's log-probabilities.
+    """
+    adv_BT = policy_coeff * turns.adv_B[:, None].expand_as(turns.mask_BT)
+    coeff = shaping.coeff.at(step)
+    if coeff:
+        signal_BT = _signal(shaping, turns)
+        if shaping.enter is Enter.BONUS:
+            adv_BT = adv_BT + coeff * _limited(shaping, turns, signal_BT)
+        else:
+            u_BT = _limited(shaping, turns, turns.adv_B.sign()[:, None] * signal_BT)
+            multiplier_BT = 1.0 + coeff * u_BT
+            if shaping.turn_budget:
+                multiplier_BT = multiplier_BT / turn_mean(multiplier_BT, turns.mask_BT).clamp(min=1e-6)[:, None]
+            adv_BT = adv_BT * multiplier_BT
+    return torch.where(turns.mask_BT, adv_BT, torch.zeros_like(adv_BT)).detach()
+
+
+def _signal(shaping: Shaping, turns: Turns) -> Tensor:
+    """Per token: x, gathered as the settings say."""
+    mask_BT = turns.mask_BT
+    match shaping.signal:
+        case Signal.GAP:
+            x_BT = teacher_gap(turns.teacher_logp_BT, turns.logp_BT, mask_BT)
+        case Signal.TEACHER_LOGP:
+            # Without a context the teacher's log-probabilities are the student's own, and no opinion of a teacher.
+            taught_B = (mask_BT & (turns.teacher_logp_BT != turns.logp_BT)).any(dim=1)
+            x_BT = torch.where(mask_BT & taught_B[:, None], turns.teacher_logp_BT, torch.zeros_like(turns.logp_BT))
+        case Signal.CONTRAST:
+            if turns.control_logp_BT is None:
+                raise ValueError("shaping.signal='contrast' needs teacher.blank_control=true.")
+            x_BT = teacher_gap(turns.teacher_logp_BT, turns.control_logp_BT, mask_BT)
+    match shaping.aggregate:
+        case Aggregate.TOKEN:
+            return x_BT
+        case Aggregate.TURN_MEAN:
+            x_B = turn_mean(x_BT, mask_BT)
+        case Aggregate.TURN_SUM:
+            x_B = turn_sum(x_BT, mask_BT)
+        case Aggregate.BELIEF:
+            prior_B = _success_rate(turns)
+            x_B = belief_changes(turn_sum(x_BT, mask_BT), prior_B, turns.episode_B, turns.turn_B, shaping.decay or 1.0)
+    return x_B[:, None].expand_as(mask_BT)
+
+
+def _limited(shaping: Shaping, turns: Turns, x_BT: Tensor) -> Tensor:
+    """Per token: u, which is x squashed, normalised, weighed and limited."""
+    match shaping.squash:
+        case Squash.EXPM1:
+            x_BT = torch.expm1(x_BT.clamp(max=20.0))
+        case Squash.TANH:
+            x_BT = torch.tanh(0.5 * x_BT)
+        case Squash.IDENTITY:
+            pass
+    match shaping.normalise:
+        case Normalise.TURN_Z:
+            x_BT = turn_z_scores(x_BT, turns.mask_BT)
+        case Normalise.TRAJECTORY_Z:
+            x_BT = z_scores_by(turn_mean(x_BT, turns.mask_BT), turns.episode_B)[:, None].expand_as(x_BT)
+        case Normalise.GROUP_MEAN_ABS:
+            size_B = mean_by(turn_mean(x_BT.abs(), turns.mask_BT), turns.group_B)
+            x_BT = x_BT / (size_B + 1e-6)[:, None]
+        case Normalise.NONE:
+            pass
+    u_BT = shaping.scale * x_BT
+    limit_B = torch.full_like(turns.adv_B, shaping.limit if shaping.limit is not None else torch.inf)
+    if shaping.group_trust:
+        value_B, spread_B = _teacher_value(turns), _spread(turns)
+        u_BT = u_BT * torch.sigmoid(2.0 * value_B)[:, None]
+        spread_K = torch.stack([spread_B[turns.group_B == group][0] for group in turns.group_B.unique()])
+        live_K = spread_K[spread_K > 0]
+        typical = live_K.median() if len(live_K) else spread_B.new_ones(())
+        # No spread, no limit left: such a group gets nothing.
+        limit_B = torch.where(spread_B > 0, limit_B * (spread_B / typical).clamp(max=1.0), torch.zeros_like(limit_B))
+    u_BT = torch.maximum(torch.minimum(u_BT, limit_B[:, None]), -limit_B[:, None])
+    if shaping.uncertain_turns is not None:
+        u_BT = u_BT * _least_likely(turns, shaping.uncertain_turns)[:, None]
+    return u_BT
+
+
+def _least_likely(turns: Turns, share: float) -> Tensor:
+    """Bool (B,): the turns with the highest mean negative log-likelihood, this share of them, at least one."""
+    nll_B = -turn_mean(turns.logp_BT, turns.mask_BT)
+    chosen_B = torch.zeros_like(nll_B, dtype=torch.bool)
+    chosen_B[nll_B.topk(max(1, round(share * len(nll_B)))).indices] = True
+    return chosen_B
+
+
+def _success_rate(turns: Turns) -> Tensor:
+    """Per row: the share of its group's episodes that succeeded."""
+    return _over_episodes(turns, turns.won_B.to(turns.adv_B.dtype))
+
+
+def _spread(turns: Turns) -> Tensor:
+    """Per row: the standard deviation of its group's returns over episodes, exactly zero where all are the same."""
+    _, deviation_B, _ = episode_deviations(turns.return_B, turns.group_B, turns.episode_B)
+    return _over_episodes(turns, deviation_B**2).sqrt()
+
+
+def _teacher_value(turns: Turns) -> Tensor:
+    """Per row: the group's mean return of the episodes the teacher likes minus that of those it does not.
+
+    Source: ADRS (arXiv 2608.03223), teacher value of alignment; alignment is σ of the mean teacher log-probability.
+    """
+    liking_B = torch.sigmoid(mean_by(turn_mean(turns.teacher_logp_BT, turns.mask_BT), turns.episode_B))
+    liked = _over_episodes(turns, liking_B * turns.return_B) / _over_episodes(turns, liking_B).clamp(min=1e-6)
+    other_B = 1.0 - liking_B
+    unliked = _over_episodes(turns, other_B * turns.return_B) / _over_episodes(turns, other_B).clamp(min=1e-6)
+    return liked - unliked
+
+
+def _over_episodes(turns: Turns, value_B: Tensor) -> Tensor:
+    """Per row: the mean over its group's episodes of a value that all rows of an episode share."""
+    _, episode_B, rows_E = torch.unique(turns.episode_B, return_inverse=True, return_counts=True)
+    weight_B = 1.0 / rows_E[episode_B].to(value_B.dtype)
+    return mean_by(value_B * weight_B, turns.group_B) / mean_by(weight_B, turns.group_B)

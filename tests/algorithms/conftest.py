@@ -8,9 +8,10 @@ from dataclasses import fields
 import pytest
 import torch
 
-from sdar_gym.algorithms import TokenBatch, token_mean_weights
+from sdar_gym.algorithms import TokenBatch, Turns, token_mean_weights
 
 Batch = dict[str, torch.Tensor]
+LEAVES = ("logp_BT", "entropy_BT", "dense_BT")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -20,7 +21,7 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def make_batch() -> Callable[..., Batch]:
-    """Returns the fields of a TokenBatch; `rows` keeps a part of them, as a shard or micro-batch would."""
+    """Returns the fields of a TokenBatch, all of them: what a method does not read must not disturb it."""
 
     def make(rows: int = 12, tokens: int = 7, *, seed: int = 0, drift: float = 0.3) -> Batch:
         rng = torch.Generator().manual_seed(seed)
@@ -37,9 +38,12 @@ def make_batch() -> Callable[..., Batch]:
             "teacher_logp_BT": logp + 0.4 * normal(rows, tokens),
             "ref_logp_BT": logp + 0.4 * normal(rows, tokens),
             "entropy_BT": normal(rows, tokens).abs(),
-            "adv_B": normal(rows),
+            "adv_BT": normal(rows, 1).expand(rows, tokens).clone(),
             "mask_BT": mask,
             "weight_BT": token_mean_weights(mask, int(mask.sum()), dtype=torch.float64),
+            "dense_BT": normal(rows, tokens).abs(),
+            "agree_BT": torch.rand(rows, tokens, generator=rng) < 0.5,
+            "distill_mask_BT": torch.ones_like(mask),
         }
 
     return make
@@ -47,14 +51,53 @@ def make_batch() -> Callable[..., Batch]:
 
 @pytest.fixture
 def to_tokens() -> Callable[..., TokenBatch]:
-    """Returns a TokenBatch of some rows whose log-probabilities and entropies are leaves that collect gradients."""
+    """Returns a TokenBatch of some rows, as a shard or micro-batch has them; the model's outputs collect gradients."""
 
     def build(batch: Batch, rows: slice | list[int] = slice(None)) -> TokenBatch:
         part = {name: tensor[rows].clone() for name, tensor in batch.items()}
-        for name in ("logp_BT", "entropy_BT"):
+        for name in LEAVES:
             if name in part:
                 part[name].requires_grad_()
         assert set(part) <= {field.name for field in fields(TokenBatch)}
         return TokenBatch(**part)
 
     return build
+
+
+@pytest.fixture
+def make_turns() -> Callable[..., Turns]:
+    """Returns the turns of some groups of episodes of unequal length, rows in random order, ids with gaps.
+
+    `spread` is the size of the gaps in nats. Returns and successes differ within each group.
+    """
+
+    def make(
+        groups: int = 3, members: int = 4, longest: int = 5, tokens: int = 6, *, seed: int = 0, spread: float = 1.0
+    ) -> Turns:
+        rng = torch.Generator().manual_seed(seed)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+        turns_E = torch.randint(1, longest + 1, (groups * members,), generator=rng)
+        episode_B = torch.arange(groups * members).repeat_interleave(turns_E)
+        turn_B = torch.cat([torch.arange(int(count)) for count in turns_E])
+        rows = len(episode_B)
+        return_E = torch.arange(groups * members) % members / (members - 1.0)
+        lengths = torch.randint(1, tokens + 1, (rows,), generator=rng)
+        logp = -1.5 + 0.5 * normal(rows, tokens)
+        order_B = torch.randperm(rows, generator=rng)
+        return Turns(
+            adv_B=normal(rows)[order_B],
+            mask_BT=(torch.arange(tokens) < lengths[:, None])[order_B],
+            logp_BT=logp[order_B],
+            teacher_logp_BT=(logp + spread * normal(rows, tokens))[order_B],
+            control_logp_BT=(logp + spread * normal(rows, tokens))[order_B],
+            group_B=(7 * (episode_B // members) - 3)[order_B],
+            episode_B=(episode_B * 10 + 1)[order_B],
+            turn_B=turn_B[order_B],
+            return_B=return_E[episode_B].double()[order_B],
+            won_B=(return_E[episode_B] > 0.5)[order_B],
+        )
+
+    return make

@@ -60,6 +60,8 @@ def test_parse_leaves_the_mapping_alone():
 
 def test_bounds():
     assert Schedule.linear(0.5, -0.25, 3).minimum == -0.25
+    assert Schedule.linear(0.5, -0.25, 3).maximum == 0.5
+    assert Schedule.phases(2.0, delay=3, hold=1).maximum == 2.0
     assert Schedule.phases(0.0, delay=3).always_zero
     assert not Schedule.phases(0.1, delay=3).always_zero
 

@@ -7,13 +7,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sdar_gym.algorithms import Gate, Objective, Schedule, TokenBatch, compute_loss, get_method, nll, sigmoid_gate
+from sdar_gym.algorithms import (
+    Distill,
+    Gate,
+    Objective,
+    Schedule,
+    Teacher,
+    TokenBatch,
+    compute_loss,
+    get_method,
+    nll,
+    sigmoid_gate,
+)
 
 DISTILL_ONLY = Objective(
     policy_coeff=Schedule.constant(0.0),
-    distill_coeff=Schedule.constant(0.01),
-    gate=Gate.SIGMOID,
-    gate_beta=5.0,
+    teacher=Teacher(),
+    distill=Distill(Schedule.constant(0.01), gate=Gate.SIGMOID, gate_beta=5.0),
 )
 
 
@@ -23,12 +33,22 @@ def gradient(objective: Objective, tokens: TokenBatch) -> torch.Tensor:
     return tokens.logp_BT.grad
 
 
-def test_gradient_is_minus_lambda_times_the_mean_of_gate_times_score(make_batch, to_tokens):
-    batch = make_batch()
+@pytest.fixture
+def batch(make_batch):
+    return make_batch()
+
+
+@pytest.fixture
+def no_reward(batch):
+    # κ stands in the advantages that a batch brings: without a policy gradient they are zero.
+    return batch | {"adv_BT": torch.zeros_like(batch["adv_BT"])}
+
+
+def test_gradient_is_minus_lambda_times_the_mean_of_gate_times_score(batch, no_reward, to_tokens):
     gate = torch.sigmoid(5.0 * (batch["teacher_logp_BT"] - batch["logp_BT"]))
     mean_of_gate = torch.where(batch["mask_BT"], gate / batch["mask_BT"].sum(), torch.zeros_like(gate))
     expected = -0.01 * mean_of_gate
-    torch.testing.assert_close(gradient(DISTILL_ONLY, to_tokens(batch)), expected, rtol=1e-14, atol=0)
+    torch.testing.assert_close(gradient(DISTILL_ONLY, to_tokens(no_reward)), expected, rtol=1e-14, atol=0)
     # The same through the preset: SDAR minus GRPO leaves exactly that term.
     sdar = gradient(get_method("sdar").objective, to_tokens(batch))
     grpo = gradient(get_method("grpo").objective, to_tokens(batch))
@@ -36,16 +56,13 @@ def test_gradient_is_minus_lambda_times_the_mean_of_gate_times_score(make_batch,
     assert (expected[batch["mask_BT"]] < 0).all()  # every sampled token is pushed up, none down
 
 
-def test_the_repositorys_opsd_is_sdar_without_the_policy_gradient(make_batch, to_tokens):
-    batch = make_batch()
+def test_the_repositorys_opsd_is_sdar_without_the_policy_gradient(no_reward, to_tokens):
     bare = get_method("opsd_sdar_repo").with_overrides(kl_coeff=0.0, entropy_coeff=0.0).objective
-    assert torch.equal(gradient(bare, to_tokens(batch)), gradient(DISTILL_ONLY, to_tokens(batch)))
-    batch["adv_B"] = batch["adv_B"] * 100  # rewards do not matter to it
-    assert torch.equal(gradient(bare, to_tokens(batch)), gradient(DISTILL_ONLY, to_tokens(batch)))
+    assert bare.policy_coeff.always_zero
+    assert torch.equal(gradient(bare, to_tokens(no_reward)), gradient(DISTILL_ONLY, to_tokens(no_reward)))
 
 
-def test_the_repositorys_grpo_opsd_pushes_every_token_alike(make_batch, to_tokens):
-    batch = make_batch()
+def test_the_repositorys_grpo_opsd_pushes_every_token_alike(batch, to_tokens):
     difference = gradient(get_method("grpo_opsd_sdar_repo").objective, to_tokens(batch)) - gradient(
         get_method("grpo").objective, to_tokens(batch)
     )
@@ -62,6 +79,7 @@ def test_finite_differences_of_the_gated_loss_with_the_gate_held_fixed(make_batc
 def test_a_gate_with_gradient_would_be_another_objective(make_batch, to_tokens):
     # Differences of the loss's VALUE see the gate move: -(g + βΔ·g(1-g)) per token (SDAR, Prop. 5). Autograd must not.
     batch = make_batch(rows=3, tokens=4)
+    batch["adv_BT"].zero_()
     gap = batch["teacher_logp_BT"] - batch["logp_BT"]
     gate = torch.sigmoid(5.0 * gap)
     step, moved = 1e-6, torch.zeros_like(gap)
@@ -78,21 +96,30 @@ def test_a_gate_with_gradient_would_be_another_objective(make_batch, to_tokens):
 
 
 @pytest.mark.parametrize("with_teacher", [True, False])
-def test_sdar_with_lambda_zero_is_grpo_bit_for_bit(with_teacher: bool, make_batch, to_tokens):
-    batch = make_batch()
+def test_sdar_with_lambda_zero_is_grpo_bit_for_bit(with_teacher: bool, batch, to_tokens):
     batch["teacher_logp_BT"][0, 0] = float("nan")  # not even a broken teacher leaks in
     if not with_teacher:
         del batch["teacher_logp_BT"]
-    off = get_method("sdar").with_overrides(distill_coeff=0.0)
+    off, plain = get_method("sdar").with_overrides(distill={"coeff": 0.0}), get_method("grpo")
     assert not off.needs_teacher
+    assert off.objective == plain.objective
     tokens, baseline = to_tokens(batch), to_tokens({k: v for k, v in batch.items() if k != "teacher_logp_BT"})
-    sdar, grpo = compute_loss(off.objective, tokens), compute_loss(get_method("grpo").objective, baseline)
+    sdar, grpo = compute_loss(off.objective, tokens), compute_loss(plain.objective, baseline)
     sdar.loss.backward()
     grpo.loss.backward()
     assert torch.equal(sdar.loss, grpo.loss)
     for mine, theirs in ((tokens.logp_BT, baseline.logp_BT), (tokens.entropy_BT, baseline.entropy_BT)):
         assert mine is not None and theirs is not None and mine.grad is not None and theirs.grad is not None
         assert torch.equal(mine.grad, theirs.grad)
+
+
+def test_a_schedule_at_zero_is_grpo_bit_for_bit(batch, to_tokens):
+    fading = get_method("sdar").with_overrides(distill={"coeff": {"kind": "linear", "start": 1, "end": 0, "steps": 3}})
+    faded, plain = to_tokens(batch), to_tokens(batch)
+    compute_loss(fading.objective, faded, step=3).loss.backward()
+    compute_loss(get_method("grpo").objective, plain).loss.backward()
+    assert faded.logp_BT.grad is not None and plain.logp_BT.grad is not None
+    assert torch.equal(faded.logp_BT.grad, plain.logp_BT.grad)
 
 
 def expected_gradient(objective: Objective, logits_V: torch.Tensor, teacher_V: torch.Tensor) -> torch.Tensor:
@@ -102,7 +129,7 @@ def expected_gradient(objective: Objective, logits_V: torch.Tensor, teacher_V: t
     tokens = TokenBatch(
         logp_BT=logp_V1,
         old_logp_BT=logp_V1.detach(),
-        adv_B=torch.zeros_like(logits_V.detach()),
+        adv_BT=torch.zeros_like(logp_V1.detach()),
         mask_BT=torch.ones_like(logp_V1, dtype=torch.bool),
         weight_BT=logp_V1.detach().exp(),
         teacher_logp_BT=teacher_V.log_softmax(0).unsqueeze(1),
@@ -118,8 +145,8 @@ TEACHER = torch.tensor([1.2, -0.5, 0.1, 0.4], dtype=torch.float64)
 
 @pytest.mark.parametrize("gate", [Gate.CONSTANT, Gate.ONE])
 def test_constant_gates_have_no_expected_gradient_on_policy(gate: Gate):
-    objective = replace(DISTILL_ONLY, gate=gate, gate_beta=None)
-    assert expected_gradient(objective, LOGITS, TEACHER).abs().max() < 1e-17
+    ungated = replace(DISTILL_ONLY, distill=Distill(Schedule.constant(0.01), gate=gate))
+    assert expected_gradient(ungated, LOGITS, TEACHER).abs().max() < 1e-17
 
 
 def test_the_sigmoid_gate_is_a_policy_gradient_with_the_gate_as_reward():

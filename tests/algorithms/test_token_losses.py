@@ -6,18 +6,14 @@ import pytest
 import torch
 
 from sdar_gym.algorithms import (
-    Gate,
     clipped_policy_loss,
-    constant_gate,
     k3_kl,
     nll,
     sequence_mean_weights,
-    sigmoid_gate,
     teacher_gap,
     token_mean_weights,
     weighted_sum,
 )
-from sdar_gym.algorithms.gates import gate_weights
 
 
 def row(*values: float, grad: bool = False) -> torch.Tensor:
@@ -115,21 +111,6 @@ def test_gap_is_teacher_minus_student_detached_and_zero_where_masked():
     gap = teacher_gap(row(-0.5, -4.0, float("nan")), student, torch.tensor([[True, True, False]]))
     assert not gap.requires_grad
     assert torch.equal(gap, row(0.5, -2.0, 0.0))
-
-
-def test_gates_hand_computed():
-    gap = row(0.0, math.log(3) / 5, -math.log(3) / 5, grad=True)
-    sigmoid = sigmoid_gate(gap, 5.0)
-    assert not sigmoid.requires_grad
-    torch.testing.assert_close(sigmoid, row(0.5, 0.75, 0.25))
-    assert torch.equal(gate_weights(Gate.SIGMOID, gap, 5.0), sigmoid)
-    half = gate_weights(Gate.CONSTANT, gap, None)
-    assert not half.requires_grad
-    assert torch.equal(half, sigmoid_gate(gap, 0.0))
-    assert torch.equal(gate_weights(Gate.ONE, gap, None), row(1, 1, 1))
-    assert torch.equal(constant_gate(gap, 0.2), row(0.2, 0.2, 0.2))
-    with pytest.raises(ValueError, match="needs gate_beta"):
-        gate_weights(Gate.SIGMOID, gap, None)
 
 
 def test_nll_is_teacher_minus_student_and_trains_the_student_only():

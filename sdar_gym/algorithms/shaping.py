@@ -155,7 +155,7 @@ class Turns:
     """All turns of an update, with what shaping looks at; B rows, T response tokens.
 
     Args:
-        adv_B: Base advantage.
+        adv_B: κ·A, the base advantage with its coefficient; a bonus is added to it and does not fade with κ.
         mask_BT: Bool, True on response tokens.
         logp_BT: Student log-probabilities of the sampled tokens at the start of the update.
         teacher_logp_BT: The same tokens under the teacher; NaN-free, equal to `logp_BT` where it has no context.
@@ -189,14 +189,13 @@ class Turns:
                 raise ValueError(f"{field.name} must have shape {tuple(wanted)}, got {tuple(tensor.shape)}.")
 
 
-def shape_advantages(shaping: Shaping, turns: Turns, step: int, *, policy_coeff: float = 1.0) -> Tensor:
-    """Returns κ·A·M or κ·A + B per token; κ times a row's own A where λ(step) is zero.
+def shape_advantages(shaping: Shaping, turns: Turns, step: int) -> Tensor:
+    """Returns κ·A·M or κ·A + B per token; a row's own κ·A where λ(step) is zero.
 
     Args:
         shaping: The settings.
         turns: All turns of the update.
         step: Number of completed updates.
-        policy_coeff: κ at this step; a bonus is added after it, and so does not fade with it.
 
     Returns:
         Detached advantages, shape (B, T), zero where masked.
@@ -204,7 +203,7 @@ def shape_advantages(shaping: Shaping, turns: Turns, step: int, *, policy_coeff:
     Raises:
         ValueError: If a contrast is asked for without the blanked view's log-probabilities.
     """
-    adv_BT = policy_coeff * turns.adv_B[:, None].expand_as(turns.mask_BT)
+    adv_BT = turns.adv_B[:, None].expand_as(turns.mask_BT)
     coeff = shaping.coeff.at(step)
     if coeff:
         signal_BT = _signal(shaping, turns)
@@ -226,9 +225,7 @@ def _signal(shaping: Shaping, turns: Turns) -> Tensor:
         case Signal.GAP:
             x_BT = teacher_gap(turns.teacher_logp_BT, turns.logp_BT, mask_BT)
         case Signal.TEACHER_LOGP:
-            # Without a context the teacher's log-probabilities are the student's own, and no opinion of a teacher.
-            taught_B = (mask_BT & (turns.teacher_logp_BT != turns.logp_BT)).any(dim=1)
-            x_BT = torch.where(mask_BT & taught_B[:, None], turns.teacher_logp_BT, torch.zeros_like(turns.logp_BT))
+            x_BT = torch.where(mask_BT, turns.teacher_logp_BT, torch.zeros_like(turns.logp_BT))
         case Signal.CONTRAST:
             if turns.control_logp_BT is None:
                 raise ValueError("shaping.signal='contrast' needs teacher.blank_control=true.")

@@ -147,7 +147,7 @@ class TrainingSettings:
         grad_clip: Largest global norm of a gradient.
         weight_decay: Of AdamW.
         adam_betas: Of AdamW.
-        objective: Settings of the algorithm's preset to change, such as `{distill_coeff: 0.03}`.
+        objective: Settings of the algorithm's preset to change, such as `{distill: {coeff: 0.03}}`.
     """
 
     group_size: int = 8
@@ -215,6 +215,8 @@ class EvaluationSettings:
         seed: Of its draws.
         interval: Updates between evaluations; 0 evaluates only before and after.
         with_skills: Whether the acting policy sees the skills (measures the teacher).
+        teacher_tasks: Tasks of the panel that the method's teacher plays as well, with its skills; 0 for none.
+        token_turns: Turns of an update whose tokens are written out at each evaluation; 0 for none.
     """
 
     split: str = "valid_seen"
@@ -224,8 +226,12 @@ class EvaluationSettings:
     seed: int = 0
     interval: int = 5
     with_skills: bool = False
+    teacher_tasks: int = 32
+    token_turns: int = 256
 
     def __post_init__(self) -> None:
+        at_least("evaluation.teacher_tasks", self.teacher_tasks, 0)
+        at_least("evaluation.token_turns", self.token_turns, 0)
         at_least("evaluation.tasks", self.tasks, 1)
         at_least("evaluation.interval", self.interval, 0)
         _not_negative("evaluation.temperature", self.temperature)

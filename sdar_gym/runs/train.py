@@ -17,6 +17,7 @@ from sdar_gym.configs.schema import RunConfig
 from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.policy.load import load_tokenizer
 from sdar_gym.report.curve import draw_curve
+from sdar_gym.report.tokens import turn_tokens, write_tokens
 from sdar_gym.rollout.build import make_env
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.runs.folder import RunFolder, new_run_folder
@@ -100,6 +101,7 @@ def train(
                 if last or (interval and done % interval == 0):
                     latest = _evaluate(algorithm, folder, done)
                     folder.write_episodes(f"train-{done:05d}", algorithm.last_episodes)
+                    _write_tokens(algorithm, folder, done, run.evaluation.token_turns)
                     draw_curve(folder.records(), folder.path / "curve.png", f"{run.name} · {run.algorithm}")
                 if last or done % run.checkpoint_interval == 0:
                     _checkpoint(algorithm, folder)
@@ -134,12 +136,27 @@ def _record(update: int, result: dict[str, Any]) -> dict[str, Any]:
         for name, value in result.get("learners", {}).get("default_policy", {}).items()
         if not name.startswith(("num_", "module_train_batch"))
     }
-    return {
-        "update": update,
-        "train": dict(result["env_runners"]),
-        "learner": learner,
-        "seconds": dict(result["seconds"]),
-    }
+    record = {"update": update, "train": dict(result["env_runners"]), "learner": learner}
+    # Absent but for the updates that are looked at closely.
+    if "teacher" in result:
+        record["teacher"] = dict(result["teacher"])
+    return {**record, "seconds": dict(result["seconds"])}
+
+
+def _write_tokens(algorithm: Any, folder: RunFolder, update: int, turns: int) -> None:
+    """Write what student and teacher thought of the last update's tokens, whole episodes up to a number of turns."""
+    watched = algorithm.last_tokens
+    if watched is None or not turns:
+        return
+    owners = [(episode, number) for episode in watched.episodes for number in range(len(episode.turns))]
+    rows = []
+    for row, (episode, number) in enumerate(owners):
+        length = len(episode.turns[number].response_ids)
+        values = {name: value[row, :length].tolist() for name, value in watched.values.items()}
+        rows.append(
+            turn_tokens(episode, number, algorithm.tokenizer, advantage=float(watched.adv_B[row]), values=values)
+        )
+    write_tokens(folder.path / "tokens" / f"train-{update:05d}.jsonl", rows, max_turns=turns)
 
 
 def _checkpoint(algorithm: Any, folder: RunFolder) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -25,7 +25,7 @@ from sdar_gym.algorithms.objective import Objective
 from sdar_gym.algorithms.sdar.batch import prepare_batch, scoring_columns
 from sdar_gym.algorithms.sdar.config import SDARConfig
 from sdar_gym.algorithms.sdar.learner import STEP
-from sdar_gym.algorithms.sdar.module import ANSWER_MASK
+from sdar_gym.algorithms.sdar.module import ANSWER_MASK, merged_policy
 from sdar_gym.algorithms.sdar.scores import (
     Scores,
     asked_rows,
@@ -36,11 +36,11 @@ from sdar_gym.algorithms.sdar.scores import (
 from sdar_gym.algorithms.sdar.teacher_views import TeacherViews
 from sdar_gym.algorithms.sdar.turns import TurnTable, distilled_rows, turn_table
 from sdar_gym.algorithms.sdar.watch import WatchedTokens, watch_tokens
-from sdar_gym.algorithms.teachers import View
-from sdar_gym.envs.tasks import TaskPanel
+from sdar_gym.algorithms.teachers import View, Weights
+from sdar_gym.envs.tasks import TaskPanel, freeze_panel
 from sdar_gym.evaluation.panels import build_panel, panel_requests
 from sdar_gym.evaluation.summary import summarise
-from sdar_gym.policy.load import load_model, load_tokenizer
+from sdar_gym.policy.load import load_tokenizer
 from sdar_gym.rollout.build import make_env, pad_id
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.coverage import coverage
@@ -78,6 +78,7 @@ class SDAR(Algorithm):
         self._retriever = self.config.get_retriever()
         self._views = TeacherViews(self.config, self._tokenizer)
         self._trust = TrustMeter()
+        self._frozen_teacher: dict[str, Any] | None = None
         self.last_episodes: list[Episode] = []
         self.last_tokens: WatchedTokens | None = None
         self.last_evaluation: list[Episode] = []
@@ -86,6 +87,11 @@ class SDAR(Algorithm):
     def panel(self) -> TaskPanel:
         """The frozen evaluation panel."""
         return self._panel
+
+    @property
+    def tokenizer(self) -> Any:
+        """The policy's."""
+        return self._tokenizer
 
     def training_step(self) -> None:
         """One update: episodes, advantages, gradient steps, new weights."""
@@ -107,9 +113,7 @@ class SDAR(Algorithm):
         self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
         collected = time.perf_counter()
         if self._update(episodes, step):
-            self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
-            )
+            self._sync()
         if isinstance(self._retriever, LearningRetriever):
             for episode in episodes:
                 self._retriever.observe(episode.task_type, episode.skills, episode.score)
@@ -123,34 +127,83 @@ class SDAR(Algorithm):
             Success with a 95 % interval, over all and by task type, with the panel's name and hash.
         """
         settings = self.config.panel_settings
-        requests = panel_requests(self._panel, settings.seed)
+        self._sync()
+        self.last_evaluation = self._play_panel(self._panel, settings.with_skills, self._sync)
+        result = summarise(self.last_evaluation, self._panel, settings.temperature, settings.seed, settings.with_skills)
+        teacher = self._evaluate_teacher()
+        return {**result, "teacher": teacher} if teacher else result
+
+    def _sync(self) -> None:
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+        )
+
+    def _play_panel(self, panel: TaskPanel, with_skills: bool, sync: Callable[[], None]) -> list[Episode]:
+        """Play all tasks of a panel; runners that come back get their weights from `sync`."""
+        settings = self.config.panel_settings
+        requests = panel_requests(panel, settings.seed)
         params = SamplingParams(self.config.rollout_settings.max_response_tokens, settings.temperature)
         played: dict[int, Episode] = {}
-        for _ in range(_EVALUATION_ATTEMPTS):
-            self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
-            )
+        for attempt in range(_EVALUATION_ATTEMPTS):
+            if attempt:
+                sync()
             left = [request for request in requests if request.group_id not in played]
-            episodes = self._collect(left, params, 1, skills_in_prompt=settings.with_skills)
+            episodes = self._collect(left, params, 1, skills_in_prompt=with_skills)
             played |= {episode.group_id: episode for episode in episodes}
             if len(played) == len(requests):
                 break
-        self.last_evaluation = [played[number] for number in sorted(played)]
-        return summarise(self.last_evaluation, self._panel, settings.temperature, settings.seed, settings.with_skills)
+        return [played[number] for number in sorted(played)]
+
+    def _evaluate_teacher(self) -> dict[str, Any] | None:
+        """How the teacher itself does, with skills in its prompt: one that shares weights can lose what it teaches.
+
+        Returns:
+            Its success on the first tasks of the panel, or None where there is no teacher that could act.
+        """
+        settings, teacher = self.config.panel_settings, self._method.objective.teacher
+        if not settings.teacher_tasks or teacher is None or teacher.view is not View.SKILLS:
+            return None
+        if teacher.weights is Weights.FROZEN:
+            # What it can do never changes; before the first update it is the student with skills.
+            if self.training_iteration == 0:
+                self._frozen_teacher = self._teacher_result(self._sync)
+            return self._frozen_teacher
+        if teacher.weights is Weights.EXTERNAL:
+            return None
+        if teacher.weights is Weights.LIVE:
+            return self._teacher_result(self._sync)
+        try:
+            self._sync_teacher()
+            return self._teacher_result(self._sync_teacher)
+        finally:
+            self._sync()
+
+    def _sync_teacher(self) -> None:
+        """Give the runners the teacher's weights; to be followed by `_sync`."""
+        weights = next(iter(self.learner_group.foreach_learner(lambda learner: learner.teacher_policy()))).get()
+        state = {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}
+        self.env_runner_group.foreach_env_runner("set_state", kwargs={"state": state})
+
+    def _teacher_result(self, sync: Callable[[], None]) -> dict[str, Any]:
+        settings = self.config.panel_settings
+        whole = self._panel
+        panel = freeze_panel(f"{whole.name}-teacher", whole.env_id, whole.task_ids, settings.teacher_tasks)
+        episodes = self._play_panel(panel, True, sync)
+        summary = summarise(episodes, panel, settings.temperature, settings.seed, True)
+        return {name: summary[name] for name in ("success", "success_low", "success_high", "tasks", "skill_coverage")}
 
     def export_policy(self, folder: str | Path) -> None:
         """Save the policy in the form that `transformers` and vLLM load."""
         module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
-        model = load_model(self.config.policy_settings.model, self.config.policy_settings.dtype)
-        weights = {name.removeprefix("model."): value for name, value in module[DEFAULT_MODULE_ID].items()}
-        model.load_state_dict(weights)
+        settings = self.config.policy_settings
+        model = merged_policy(settings.model, settings.dtype, settings.lora, module[DEFAULT_MODULE_ID])
         model.save_pretrained(folder)
-        load_tokenizer(self.config.policy_settings.model).save_pretrained(folder)
+        load_tokenizer(settings.model).save_pretrained(folder)
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state, and what trust and retrieval have learned."""
         state = super().get_state(components, not_components=not_components, **kwargs)
-        state[_LEARNED] = {"trust": self._trust.get_state()}
+        state[_LEARNED] = {"trust": self._trust.get_state(), "frozen_teacher": self._frozen_teacher}
         if isinstance(self._retriever, LearningRetriever):
             state[_LEARNED]["retriever"] = self._retriever.get_state()
         return state
@@ -161,6 +214,7 @@ class SDAR(Algorithm):
         learned = state.get(_LEARNED, {})
         if "trust" in learned:
             self._trust.set_state(learned["trust"])
+        self._frozen_teacher = learned.get("frozen_teacher")
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
             self._retriever.set_state(learned["retriever"])
 

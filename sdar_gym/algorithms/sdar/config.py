@@ -263,8 +263,8 @@ class SDARConfig(AlgorithmConfig):
                 "trains a policy that reads skills" if method.acts_with_skills else "distils from a teacher with skills"
             )
             raise ValueError(
-                f"algorithm={self.method} {who}, but skills.strategy is 'none': the teacher would be the student. Choose "
-                "skills.strategy=oracle_type or bm25, or algorithm=grpo."
+                f"algorithm={self.method} {who}, but skills.strategy is 'none': the teacher would be the student. "
+                "Choose skills.strategy=oracle_type or bm25, or algorithm=grpo."
             )
         if teacher is None:
             return

@@ -150,6 +150,11 @@ class SDARLearner(TorchLearner):
             self._teacher.after_update(self._step + 1)
         return results
 
+    def teacher_policy(self) -> dict[str, Any]:
+        """The policy's state with the weights of a teacher that follows the student."""
+        with self._teacher.borrow():
+            return self.module[DEFAULT_MODULE_ID].unwrapped().get_state(inference_only=True)
+
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state, and the weights of a teacher that follows the student."""
         state = super().get_state(components, not_components=not_components, **kwargs)

@@ -58,7 +58,7 @@ def wanted_scores(objective: Objective, step: int, *, watched: bool) -> tuple[st
 
 
 def asked_rows(objective: Objective, table: TurnTable, step: int, *, watched: bool) -> Tensor:
-    """Bool (B,): the turns whose scores matter: all with a context where advantages use them, else the distilled ones."""
+    """Bool (B,): the turns whose scores matter: those with a context where advantages use them, else the distilled."""
     if objective.teacher is None:
         return torch.zeros(len(table.turns), dtype=torch.bool)
     if watched or objective.shapes_at(step) or objective.future_at(step):

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-# What the logits of a chunk may take; about four times as much exists while they are worked on. Each chunk reads the
+from sdar_gym.policy.prefix import hidden_states
+
+# What the logits of a chunk may take; about five times as much exists in the backward pass. Each chunk reads the
 # whole head matrix, and in the backward pass writes a gradient of its size, so a smaller budget costs time.
 LOGIT_BUDGET_BYTES = 256 * 2**20
 # However large the vocabulary is.
@@ -58,12 +60,11 @@ def answer_tokens(
         prompt_len_B: Tokens of each prompt, at least 1.
         answer_mask_BT: 1 where the row has an answer token.
     """
-    # No mask: with padding on the right, causal attention keeps every real token from seeing any of it.
-    hidden_BSH = model.base_model(input_ids=input_ids_BS, use_cache=False).last_hidden_state
+    hidden_BSH, first = hidden_states(model, input_ids_BS, prompt_len_B)
     rows_N, places_N = answer_mask_BT.bool().nonzero(as_tuple=True)
     at_N = prompt_len_B[rows_N] + places_N
     # Token i is predicted from position i - 1.
-    return AnswerTokens(hidden_BSH[rows_N, at_N - 1], input_ids_BS[rows_N, at_N], rows_N, places_N)
+    return AnswerTokens(hidden_BSH[rows_N, at_N - 1 - first], input_ids_BS[rows_N, at_N], rows_N, places_N)
 
 
 def head_of(model: PreTrainedModel) -> torch.nn.Linear:

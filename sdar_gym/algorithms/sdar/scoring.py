@@ -18,6 +18,7 @@ from sdar_gym.algorithms.sdar.batch import TEACHER_INPUT_IDS, TEACHER_PROMPT_LEN
 from sdar_gym.algorithms.sdar.dense_teacher import DIVERGENCE, DenseTargets, DenseTeacher
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
 from sdar_gym.policy.logprobs import answer_hidden, gather_scores, score_answers, topk_scores
+from sdar_gym.policy.prefix import alike_batches
 from sdar_gym.policy.teacher import TeacherWeights
 
 Columns = Mapping[str, Any]
@@ -93,7 +94,7 @@ class Scorer:
                 hidden = self._each(*shown, head[0].shape[1:], lambda inputs, _: answer_hidden(model, *inputs))
             return DenseTargets(slot_B, hidden_RTH=hidden, head=head)
         # The rest is at least one token.
-        k = min(distill.k or 1, student.get_input_embeddings().weight.shape[0] - 1)
+        k = min(distill.k or 1, int(student.config.get_text_config().vocab_size) - 1)
         if distill.chooser is Chooser.STUDENT:
             ids = self._chosen(student, (asked, INPUT_IDS, PROMPT_LENGTH), k)
         else:
@@ -150,7 +151,7 @@ class Scorer:
         mask_BT = torch.as_tensor(columns[ANSWER_MASK])
         input_ids, prompt_length = torch.as_tensor(columns[ids]), torch.as_tensor(columns[lengths])
         result: Tensor | None = None
-        for rows, width in micro_batches(prompt_length, mask_BT, self._token_budget):
+        for rows, width in alike_batches(input_ids, prompt_length, mask_BT.sum(dim=1), self._token_budget):
             answer = int(mask_BT[rows].sum(dim=1).max())
             inputs = (
                 input_ids[rows, :width].to(self._device),

@@ -157,8 +157,8 @@ def _adapters(model: PreTrainedModel, settings: LoraSettings) -> Adapters:
 
 def _recompute_activations(model: PreTrainedModel) -> None:
     """Keep a layer's input instead of its activations; has an effect in training mode, which RLlib sets."""
-    # Renamed during the releases of `transformers` that are allowed. Non-reentrant, since below adapters the inputs of
-    # layers need no gradient, and the other form would then give none at all.
+    # Renamed during the releases of `transformers` that are allowed. Non-reentrant: that form needs no gradient at the
+    # inputs of layers, which below adapters have none, and keeps autocast and DDP as they were in the forward pass.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 

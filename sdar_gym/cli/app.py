@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sdar_gym.cli.methods import methods_app
 from sdar_gym.envs.registry import entries
 from sdar_gym.extras import require
 
@@ -18,6 +19,7 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data", help="List and fetch the benchmarks' own data.")
 skills_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(skills_app, name="skills", help="Look into skill libraries, search them, let them grow.")
+app.add_typer(methods_app, name="methods", help="List the learner's methods, and show what each is made of.")
 Changes = Annotated[
     Optional[list[str]],  # noqa: UP045  typer reads the annotation at run time
     typer.Argument(help="Changes to the configuration, key=value; dots for sections."),

@@ -1,0 +1,166 @@
+"""The page of the methods: it says what the objects say, its YAML gives them back, and the committed one is current."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields, replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+import sdar_gym
+from sdar_gym.algorithms.distillation import Distill, Groups
+from sdar_gym.algorithms.divergences import Divergence
+from sdar_gym.algorithms.gates import Gate
+from sdar_gym.algorithms.methods import METHODS, Method
+from sdar_gym.algorithms.methods.common import RELEASED_BASE, SKILLS_LIVE
+from sdar_gym.algorithms.objective import Objective
+from sdar_gym.algorithms.schedules import Schedule
+from sdar_gym.cli import main
+from sdar_gym.cli.methods import schedule_setting, setting_lines
+from sdar_gym.configs.schema import parse_run_config
+
+ROOT = Path(sdar_gym.__file__).parents[1]
+
+
+def load() -> ModuleType:
+    spec = spec_from_file_location("method_pages", ROOT / "scripts" / "method_pages.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+method_pages: Any = load()
+
+
+def test_the_committed_page_is_up_to_date() -> None:
+    assert method_pages.PAGE.read_text(encoding="utf-8") == method_pages.page(), (
+        "docs/methods.md does not say what the methods say: run python scripts/method_pages.py"
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_settings_on_the_page_give_the_method_back(name: str) -> None:
+    objective = METHODS[name].objective
+    section = method_pages.page().split(f"\n### {name}\n")[1].split("\n### ")[0]
+    found = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
+    assert found is not None
+    assert Objective().changed(yaml.safe_load(found[1]) or {}) == objective
+    # One line each, so that the page can be scanned, and nothing that is said already by default.
+    assert found[1].count("\n") == sum(
+        getattr(objective, field.name) != getattr(Objective(), field.name) for field in fields(objective)
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_is_in_the_table_and_tells_all_its_deviations(name: str) -> None:
+    method, page = METHODS[name], method_pages.page()
+    rows = [line for line in page.splitlines() if line.startswith(f"| [{name}](#{name}) |")]
+    assert len(rows) == 1 and rows[0].count(" | ") == len(method_pages.COLUMNS) - 1
+    section = page.split(f"\n### {name}\n")[1].split("\n### ")[0].split("\n## ")[0]
+    assert method.summary in section and f"Source: {method.source}." in section
+    shared = dict(re.findall(r"^(\d+)\. (.*)$", page.split("## Shared deviations")[1], re.MULTILINE))
+    numbers = re.search(r"\[shared\]\(#shared-deviations\): ([\d, ]+)", section)
+    told = re.findall(r"^- (?!\[shared\])(.*)$", section, re.MULTILINE)
+    told += [shared[number] for number in numbers[1].split(", ")] if numbers else []
+    assert sorted(told) == sorted(method.deviations)
+
+
+def test_rows_that_differ_look_different_in_the_table() -> None:
+    rows = {name: method_pages.cells(method)[1:] for name, method in METHODS.items()}
+    assert rows["sdar"][3] == "sigmoid β 5" and rows["grpo_opsd_sdar_repo"][3] == "constant"
+    assert len(set(rows.values())) == len(rows)
+
+
+def test_every_word_of_the_settings_is_explained() -> None:
+    words = method_pages.words()
+    assert "`constant` is one half" in words and "`CONSTANT`" not in words
+    for name in ("baseline.statistics", "teacher.weights", "shaping.signal", "distill.gate", "future.cost"):
+        assert f"- `{name}`: " in words
+
+
+def test_the_example_of_a_new_method_makes_one() -> None:
+    kinds = {kind.__name__: kind for kind in (Method, Distill, Divergence, Gate, Groups)}
+    known = {**kinds, "replace": replace, "RELEASED_BASE": RELEASED_BASE, "SKILLS_LIVE": SKILLS_LIVE}
+    method = eval(method_pages.EXAMPLE, known)
+    assert method.objective == METHODS["sdar"].with_overrides(distill={"groups": "mixed"}).objective
+
+
+def test_the_examples_of_changes_are_accepted() -> None:
+    content = yaml.safe_load(method_pages.CHANGE)
+    run = parse_run_config({"name": "page", "env": "sdar/ALFWorld-v0", **content}, "the page")
+    changed = METHODS[run.algorithm].with_overrides(**run.training.objective).objective
+    assert changed.distill is not None and changed.distill.coeff == Schedule.constant(0.03)
+    assert changed.kl_coeff == 0.0 and changed.distill.gate is Gate.SIGMOID
+    off = METHODS["sdar"].with_overrides(**yaml.safe_load(method_pages.SWITCHED_OFF)).objective
+    assert off == METHODS["grpo"].objective
+    assert Schedule.parse(yaml.safe_load(method_pages.DECAY)) == Schedule.linear(0.4, 0.0, 150)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule.constant(0.25),
+        Schedule.linear(0.5, 0.0, 100),
+        Schedule.linear(0.0, 1.0, 7),
+        Schedule.phases(1.0, delay=20, hold=50),
+        Schedule.phases(0.3, delay=20, warmup=10, hold=50),
+        Schedule.phases(0.3, warmup=10),
+        Schedule.phases(0.3, delay=5),
+        Schedule.phases(2.0, delay=5, hold=1),
+    ],
+)
+def test_a_schedule_is_written_as_it_can_be_read(schedule: Schedule) -> None:
+    assert Schedule.parse(yaml.safe_load(yaml.safe_dump(schedule_setting(schedule)))) == schedule
+
+
+def test_a_schedule_that_no_word_describes_is_refused() -> None:
+    with pytest.raises(ValueError, match="No kind of schedule makes"):
+        schedule_setting(Schedule(((0, 1.0), (3, 0.5), (9, 0.7))))
+
+
+def test_a_small_number_is_written_as_a_number() -> None:
+    lines = setting_lines(replace(METHODS["grpo"].objective, kl_coeff=1e-5))
+    assert yaml.safe_load("\n".join(lines))["kl_coeff"] == 1e-5
+
+
+def test_checking_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(method_pages, "PAGE", tmp_path / "methods.md")
+    assert method_pages.main(["--check"]) == 1
+    assert capsys.readouterr().out.startswith("out of date: methods.md")
+    assert list(tmp_path.iterdir()) == []
+    assert method_pages.main([]) == 0
+    assert method_pages.main(["--check"]) == 0
+    (tmp_path / "methods.md").write_text("edited by hand", encoding="utf-8")
+    assert method_pages.main(["--check"]) == 1
+
+
+def test_the_command_lists_and_shows_methods(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["sdar-gym", "methods", "list"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    listed = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} +\S", listed, re.MULTILINE) for name in METHODS)
+
+    monkeypatch.setattr(sys, "argv", ["sdar-gym", "methods", "show", "adrs"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    assert "{kind: phases, value: 1.0, delay: 20, hold: 50}" in shown and METHODS["adrs"].deviations[0] in shown
+
+    monkeypatch.setattr(sys, "argv", ["sdar-gym", "methods", "show", "sdarr"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and "Did you mean 'sdar'?" in capsys.readouterr().err

@@ -215,6 +215,7 @@ class SDARConfig(AlgorithmConfig):
             "model": settings.model,
             "dtype": settings.dtype,
             "gradient_checkpointing": settings.gradient_checkpointing,
+            "lora": settings.lora,
             "temperature": self.rollout_settings.temperature,
             "entropy_gradient": self.get_objective().entropy_coeff > 0,
         }

@@ -83,6 +83,7 @@ class SDARLearner(TorchLearner):
             rate=teacher.rate if kind == Weights.EMA else None,
             every=teacher.every if kind == Weights.STALE else None,
             external=external,
+            residence=settings.teacher_residence,
             adapters=getattr(self.module[DEFAULT_MODULE_ID].unwrapped(), "adapters", None),
         )
 

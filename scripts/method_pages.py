@@ -80,8 +80,8 @@ def opening() -> str:
             formula,
             legend.replace("\n", " "),
             "Each section below shows a method as what it sets in `Objective()`, a plain clipped policy gradient, in "
-            "the YAML that a configuration takes. Coefficients are those of the sources: most belong to large models and "
-            "learning rates near 1e-6, and do not carry over to other sizes.",
+            "the YAML that a configuration takes. Coefficients are those of the sources: most belong to large models "
+            "and learning rates near 1e-6, and do not carry over to other sizes.",
         )
     )
 
@@ -211,7 +211,7 @@ def _measured(objective: Objective) -> str:
         if distill.support is Support.TOPK:
             over = f"{distill.chooser}'s top {distill.k}" + (" and the rest" if distill.rest else "")
         parts.append(f"{distill.divergence}{alpha} × {over}")
-    return ", ".join(parts).replace("_", " ") or NONE
+    return ", ".join(parts) or NONE
 
 
 def _gate(objective: Objective) -> str:
@@ -234,7 +234,7 @@ def _gate(objective: Objective) -> str:
         parts += ["A > 0"] * distill.positive_only
         parts += [] if distill.ratio_cap is None else [f"ρ ≤ {distill.ratio_cap:g}"]
         parts += [] if distill.teacher_floor is None else [f"floor {distill.teacher_floor:g}"]
-    return ", ".join(parts).replace("_", " ") or NONE
+    return ", ".join(parts) or NONE
 
 
 def _teacher(method: Method) -> str:

@@ -1,0 +1,256 @@
+"""The teacher in the advantage, method by method, against the published formulas written out in loops."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from dataclasses import replace
+from statistics import median_low
+
+import pytest
+import torch
+
+from sdar_gym.algorithms import METHODS, Shaping, Turns, shape_advantages
+
+Rows = list[list[float]]
+
+
+def shaping(name: str) -> Shaping:
+    found = METHODS[name].objective.shaping
+    assert found is not None
+    return found
+
+
+def tokens(values_BT: torch.Tensor | None, turns: Turns) -> Rows:
+    """The values of each row's response tokens."""
+    assert values_BT is not None
+    return [values_BT[row][turns.mask_BT[row]].tolist() for row in range(len(values_BT))]
+
+
+def gaps(turns: Turns) -> Rows:
+    return tokens(turns.teacher_logp_BT - turns.logp_BT, turns)
+
+
+def sign(x: float) -> float:
+    return float((x > 0) - (x < 0))
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def clip(x: float, bound: float) -> float:
+    return max(-bound, min(bound, x))
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def agrees(name: str, turns: Turns, expected: Rows, step: int = 0) -> None:
+    found = shape_advantages(shaping(name), turns, step)
+    assert not found.requires_grad
+    assert not found[~turns.mask_BT].any()
+    for row, values in zip(tokens(found, turns), expected, strict=True):
+        assert row == pytest.approx(values, rel=1e-10, abs=1e-13)
+    plain = turns.adv_B[:, None].expand_as(found)[turns.mask_BT]
+    assert (found[turns.mask_BT] - plain).abs().max() > 1e-5  # it did something
+
+
+@pytest.mark.parametrize("step", [0, 30, 99])
+def test_rlsd(step: int, make_turns):
+    turns = make_turns()
+    lam = 0.5 * (1 - step / 100)
+    expected = [
+        [a * ((1 - lam) + lam * max(0.8, min(1.2, math.exp(sign(a) * gap)))) for gap in row]
+        for a, row in zip(turns.adv_B.tolist(), gaps(turns), strict=True)
+    ]
+    agrees("rlsd", turns, expected, step)
+
+
+def test_agent_opsd(make_turns):
+    turns = make_turns()
+    rows: dict[int, list[int]] = defaultdict(list)
+    for row in sorted(range(len(turns.adv_B)), key=lambda row: int(turns.turn_B[row])):
+        rows[int(turns.episode_B[row])].append(row)
+    expected: Rows = [[] for _ in turns.adv_B]
+    for numbers in rows.values():
+        own = turns.group_B == turns.group_B[numbers[0]]
+        # Two of four members are above one half in every group.
+        members = {int(e): bool(w) for e, w in zip(turns.episode_B[own], turns.won_B[own], strict=True)}
+        prior = mean([float(won) for won in members.values()])
+        assert prior == 0.5
+        carried, before, moves = 0.0, prior, []
+        for row in numbers:
+            carried = 0.95 * carried + sum(gaps(turns)[row])
+            after = sigmoid(math.log(prior / (1 - prior)) + carried)
+            moves.append(sign(turns.adv_B[row].item()) * (after - before))
+            before = after
+        centre = mean(moves)
+        deviation = math.sqrt(mean([(move - centre) ** 2 for move in moves])) + 1e-6
+        for row, move in zip(numbers, moves, strict=True):
+            z = (move - centre) / deviation
+            weight = 0.5 + 0.5 * max(0.8, min(1.2, 1 + 0.2 * z))
+            expected[row] = [turns.adv_B[row].item() * weight] * int(turns.mask_BT[row].sum())
+    agrees("agent_opsd", turns, expected)
+
+
+def test_agent_opsd_two_episodes_of_three_turns():
+    # One token a turn. The first episode won, so the prior is one half; its advantage is 1, the other's -1.
+    gap = torch.tensor([[1.0], [-0.5], [2.0], [1.0], [0.0], [-1.0]], dtype=torch.float64)
+    turns = Turns(
+        adv_B=torch.tensor([1.0, 1, 1, -1, -1, -1], dtype=torch.float64),
+        mask_BT=torch.ones(6, 1, dtype=torch.bool),
+        logp_BT=torch.zeros(6, 1, dtype=torch.float64),
+        teacher_logp_BT=gap,
+        group_B=torch.zeros(6, dtype=torch.int64),
+        episode_B=torch.tensor([0, 0, 0, 1, 1, 1]),
+        turn_B=torch.tensor([0, 1, 2, 0, 1, 2]),
+        return_B=torch.tensor([1.0, 1, 1, 0, 0, 0], dtype=torch.float64),
+        won_B=torch.tensor([True, True, True, False, False, False]),
+    )
+    # c: 1, 0.45, 2.4275 and 1, 0.95, -0.0975.
+    beliefs = [0.5, sigmoid(1), sigmoid(0.45), sigmoid(2.4275)], [0.5, sigmoid(1), sigmoid(0.95), sigmoid(-0.0975)]
+    expected = []
+    for a, walk in zip((1.0, -1.0), beliefs, strict=True):
+        q = [a * (after - before) for before, after in itertools.pairwise(walk)]
+        centre = mean(q)
+        deviation = math.sqrt(mean([(x - centre) ** 2 for x in q])) + 1e-6
+        expected += [[a * (1 + 0.5 * clip(0.2 * (x - centre) / deviation, 0.2))] for x in q]
+    agrees("agent_opsd", turns, expected)
+
+
+def test_grsd(make_turns):
+    turns = make_turns()
+    q = [math.expm1(sign(a) * mean(row)) for a, row in zip(turns.adv_B.tolist(), gaps(turns), strict=True)]
+    sizes: dict[int, list[float]] = defaultdict(list)
+    for group, value in zip(turns.group_B.tolist(), q, strict=True):
+        sizes[group].append(abs(value))
+    expected = []
+    for row, value in enumerate(q):
+        g = clip(value / (mean(sizes[int(turns.group_B[row])]) + 1e-6), 0.2)
+        weight = max(0.1, 1 + 0.5 * g)  # the published floor is out of reach
+        expected.append([turns.adv_B[row].item() * weight] * int(turns.mask_BT[row].sum()))
+    agrees("grsd", turns, expected)
+
+
+@pytest.mark.parametrize("step", [0, 25])
+def test_step_opsd(step: int, make_turns):
+    turns = make_turns(spread=20.0)
+    lam, expected = 0.2 * (1 - step / 50), []
+    for a, row in zip(turns.adv_B.tolist(), gaps(turns), strict=True):
+        # The sigmoid projected on [0.8, 1.2], mixed in with λ; then the turn's mean is set to one.
+        weights = [(1 - lam) + lam * (0.8 + 0.4 * sigmoid(sign(a) * gap)) for gap in row]
+        expected.append([a * weight / mean(weights) for weight in weights])
+    agrees("step_opsd", turns, expected, step)
+    found = shape_advantages(shaping("step_opsd"), turns, step)
+    budget = [mean([abs(value) for value in row]) for row in tokens(found, turns)]
+    assert budget == pytest.approx(turns.adv_B.abs().tolist(), rel=1e-12)
+
+
+def test_ocsd_touches_a_fifth_of_the_turns(make_turns):
+    turns = make_turns(longest=9)
+    rows = len(turns.adv_B)
+    found = shape_advantages(shaping("ocsd"), turns, 0)
+    nll = [-mean(row) for row in tokens(turns.logp_BT, turns)]
+    chosen = sorted(range(rows), key=lambda row: -nll[row])[: round(0.2 * rows)]
+    assert turns.control_logp_BT is not None
+    contrast = tokens(turns.teacher_logp_BT - turns.control_logp_BT, turns)
+    expected = [
+        [a * (1 + 0.5 * sign(a) * math.tanh(e / 2) * (row in chosen)) for e in contrast[row]]
+        for row, a in enumerate(turns.adv_B.tolist())
+    ]
+    agrees("ocsd", turns, expected)
+    moved = [row for row in range(rows) if (found[row] != turns.adv_B[row])[turns.mask_BT[row]].any()]
+    assert sorted(moved) == sorted(chosen) and 3 < len(chosen) < rows / 4
+    with pytest.raises(ValueError, match=r"contrast' needs teacher\.blank_control=true"):
+        shape_advantages(shaping("ocsd"), replace(turns, control_logp_BT=None), 0)
+
+
+def test_opid(make_turns):
+    turns = make_turns()
+    expected = [[a + 1e-3 * gap for gap in row] for a, row in zip(turns.adv_B.tolist(), gaps(turns), strict=True)]
+    agrees("opid", turns, expected)
+
+
+def adrs_by_hand(turns: Turns) -> Rows:
+    logp, groups = tokens(turns.teacher_logp_BT, turns), turns.group_B.tolist()
+    episodes: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row, (group, episode) in enumerate(zip(groups, turns.episode_B.tolist(), strict=True)):
+        episodes[group][episode].append(row)
+    level = {e: mean([mean(logp[row]) for row in rows]) for own in episodes.values() for e, rows in own.items()}
+    typical_level = mean([level[episode] for episode in turns.episode_B.tolist()])
+    value, spread = {}, {}
+    for group, own in episodes.items():
+        returns = {episode: turns.return_B[rows[0]].item() for episode, rows in own.items()}
+        liked = {episode: sigmoid(level[episode] - typical_level) for episode in own}
+        aligned = sum(liked[e] * returns[e] for e in own) / sum(liked.values())
+        divergent = sum((1 - liked[e]) * returns[e] for e in own) / sum(1 - liked[e] for e in own)
+        value[group] = aligned - divergent
+        spread[group] = math.sqrt(mean([(r - mean(list(returns.values()))) ** 2 for r in returns.values()]))
+    live = [s for s in spread.values() if s > 0]
+    result = []
+    for row, group in enumerate(groups):
+        limit = 0.2 * min(1.0, spread[group] / median_low(live))
+        centre = mean(logp[row])
+        deviation = math.sqrt(mean([(x - centre) ** 2 for x in logp[row]])) + 1e-6
+        trust = 0.02 * sigmoid(2 * value[group])
+        result.append([turns.adv_B[row].item() + clip(trust * (x - centre) / deviation, limit) for x in logp[row]])
+    return result
+
+
+def test_adrs(make_turns):
+    turns = make_turns(groups=4, tokens=9)
+    agrees("adrs", turns, adrs_by_hand(turns), step=20)
+    # One group's returns spread little, so that its limit binds.
+    first = turns.group_B == turns.group_B[0]
+    narrow = replace(turns, return_B=torch.where(first, 1e-2 * turns.return_B, turns.return_B))
+    agrees("adrs", narrow, adrs_by_hand(narrow), step=20)
+    bonus = shape_advantages(shaping("adrs"), narrow, 20) - turns.adv_B[:, None] * turns.mask_BT
+    assert bonus[first].abs().max() == pytest.approx(0.2 * 1e-2)
+    assert bonus[~first].abs().max() > 0.01
+
+
+def test_adrs_trusts_a_teacher_who_likes_the_better_episodes(make_turns):
+    turns = make_turns(groups=1)
+    like = 2.0 * turns.return_B[:, None] * torch.ones_like(turns.logp_BT)
+    wavy = 0.1 * torch.arange(turns.logp_BT.shape[1], dtype=torch.float64)
+
+    def size(slope: float) -> float:
+        shaped = shape_advantages(shaping("adrs"), replace(turns, teacher_logp_BT=slope * like - wavy), 20)
+        return (shaped - turns.adv_B[:, None] * turns.mask_BT).abs().sum().item()
+
+    assert size(1.0) > 1.1 * size(0.0) > 1.1 * 1.1 * size(-1.0)
+
+
+def test_adrs_gives_groups_without_spread_exactly_nothing(make_turns):
+    turns = make_turns()
+    # A plain mean can miss 0.1 by a rounding error, which is no spread.
+    flat = turns.group_B == turns.group_B[0]
+    mixed = replace(turns, return_B=torch.where(flat, torch.full_like(turns.return_B, 0.1), turns.return_B))
+    plain = turns.adv_B[:, None] * turns.mask_BT
+    assert torch.equal(shape_advantages(shaping("adrs"), mixed, 20)[flat], plain[flat])
+    assert (shape_advantages(shaping("adrs"), mixed, 20) - plain)[~flat].abs().max() > 1e-3
+    for value in (0.1, 0.7, 1 / 3):
+        nothing = replace(turns, return_B=torch.full_like(turns.return_B, value))
+        assert torch.equal(shape_advantages(shaping("adrs"), nothing, 20), plain)
+
+
+SCHEDULES = {
+    "rlsd": ([0, 50, 99], [100, 101, 1000]),
+    "step_opsd": ([0, 49], [50, 51, 1000]),
+    "adrs": ([20, 45, 69], [0, 19, 70, 1000]),
+    "opid": ([0, 1000], []),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_switch_it_off(name: str, make_turns):
+    turns = make_turns()
+    plain = turns.adv_B[:, None] * turns.mask_BT
+    on, off = SCHEDULES[name]
+    for step in on:
+        assert not torch.equal(shape_advantages(shaping(name), turns, step), plain)
+    for step in off:
+        assert torch.equal(shape_advantages(shaping(name), turns, step), plain)

@@ -39,7 +39,6 @@ def build(policy_folder: Path) -> Iterator[Callable[..., SDAR]]:
         config.policy(model=str(policy_folder), **policy)
         config.rollout_settings = RolloutSettings(prompt="compact", think=False, max_response_tokens=6)
         config.panel_settings = EvaluationSettings(tasks=1)
-        config.rl_module(model_config={"lora": policy.get("lora")})
         algorithm = config.debugging(seed=0, log_level="ERROR").build_algo()
         assert isinstance(algorithm, SDAR)
         built.append(algorithm)

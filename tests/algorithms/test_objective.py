@@ -168,6 +168,7 @@ def test_ratio_cap_weighs_tokens_by_their_capped_ratio(make_batch, to_tokens):
 
 def test_positive_only_distils_tokens_with_positive_advantage(make_batch, to_tokens):
     batch = make_batch()
+    batch["adv_BT"][::4] = 0.0
     output, grad = backward(distilling(positive_only=True), to_tokens(batch))
     _, plain = backward(replace(FULL, teacher=None, distill=None), to_tokens(batch))
     good = batch["adv_BT"] > 0

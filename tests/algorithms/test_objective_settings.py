@@ -126,6 +126,7 @@ SHAPINGS = [
     ({"enter": "multiplier", "coeff": 0.5, "squash": "tanh", "normalise": "turn_z"}, "without a bound"),
     ({"enter": "multiplier", "coeff": 0.5, "limit": 2.0}, "could reach 0 and flip the advantage's sign"),
     ({"enter": "multiplier", "coeff": 0.5, "squash": "tanh", "scale": 2.0}, "could reach 0 and flip"),
+    ({"enter": "multiplier", "coeff": Schedule.linear(2.0, 0.1, 9), "limit": 0.6}, "could reach 0 and flip"),
 ]
 
 DISTILLS = [

@@ -212,6 +212,28 @@ def test_adrs(make_turns):
     assert bonus[~first].abs().max() > 0.01
 
 
+def test_adrs_compares_spreads_group_by_group_however_many_rows_they_have():
+    # Groups of two episodes with returns 0 and 1, 0 and 2, 0 and 4; the last one has most of the rows. The typical
+    # spread is the second group's, so the first is limited to half of 0.2, and eight rows change nothing about it.
+    rows = [(0, 1), (1, 1), (2, 1), (3, 1), (4, 4), (5, 4)]
+    episode = torch.tensor([e for e, count in rows for _ in range(count)])
+    returns = torch.tensor([0.0, 1, 0, 2, 0, 4], dtype=torch.float64)[episode]
+    wild = torch.tensor([[0.0] * 200 + [-1e3]], dtype=torch.float64).expand(len(episode), 201)
+    turns = Turns(
+        adv_B=torch.zeros(len(episode), dtype=torch.float64),
+        mask_BT=torch.ones_like(wild, dtype=torch.bool),
+        logp_BT=torch.zeros_like(wild),
+        teacher_logp_BT=wild,
+        group_B=episode // 2,
+        episode_B=episode,
+        turn_B=torch.cat([torch.arange(count) for _, count in rows]),
+        return_B=returns,
+        won_B=returns > 0.5,
+    )
+    largest = shape_advantages(replace(shaping("adrs"), scale=1.0), turns, 20).abs().amax(dim=1)
+    torch.testing.assert_close(largest, torch.where(episode < 2, 0.1, 0.2).double())
+
+
 def test_adrs_trusts_a_teacher_who_likes_the_better_episodes(make_turns):
     turns = make_turns(groups=1)
     like = 2.0 * turns.return_B[:, None] * torch.ones_like(turns.logp_BT)
@@ -252,5 +274,7 @@ def test_schedules_switch_it_off(name: str, make_turns):
     on, off = SCHEDULES[name]
     for step in on:
         assert not torch.equal(shape_advantages(shaping(name), turns, step), plain)
+    broken = replace(turns, teacher_logp_BT=turns.teacher_logp_BT * torch.nan)
     for step in off:
         assert torch.equal(shape_advantages(shaping(name), turns, step), plain)
+        assert torch.equal(shape_advantages(shaping(name), broken, step), plain)

@@ -300,9 +300,11 @@ def _spread(turns: Turns) -> Tensor:
 def _teacher_value(turns: Turns) -> Tensor:
     """Per row: the group's mean return of the episodes the teacher likes minus that of those it does not.
 
-    Source: ADRS (arXiv 2608.03223), teacher value of alignment; alignment is σ of the mean teacher log-probability.
+    Source: ADRS (arXiv 2608.03223), teacher value of alignment; alignment is σ of the mean teacher log-probability,
+    less its mean over all rows as in the released code. Deviation: of whole episodes, where that code takes rows.
     """
-    liking_B = torch.sigmoid(mean_by(turn_mean(turns.teacher_logp_BT, turns.mask_BT), turns.episode_B))
+    level_B = mean_by(turn_mean(turns.teacher_logp_BT, turns.mask_BT), turns.episode_B)
+    liking_B = torch.sigmoid(level_B - level_B.mean())
     liked = _over_episodes(turns, liking_B * turns.return_B) / _over_episodes(turns, liking_B).clamp(min=1e-6)
     other_B = 1.0 - liking_B
     unliked = _over_episodes(turns, other_B * turns.return_B) / _over_episodes(turns, other_B).clamp(min=1e-6)

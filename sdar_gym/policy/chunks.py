@@ -15,7 +15,7 @@ from sdar_gym.policy.prefix import hidden_states
 
 # What the logits of a chunk may take; about five times as much exists in the backward pass. Each chunk reads the
 # whole head matrix, and in the backward pass writes a gradient of its size, so a smaller budget costs time.
-LOGIT_BUDGET_BYTES = 256 * 2**20
+LOGIT_BUDGET_BYTES = 64 * 2**20
 # However large the vocabulary is.
 LEAST_TOKENS = 16
 

@@ -1,4 +1,4 @@
-"""Prompts that begin alike are read once: a teacher's skills stand in every turn of a group and fill most of its prompt.
+"""Prompts that begin alike are read once: skills stand in every turn of a group and fill most of a teacher's prompt.
 
 Only where no gradient is wanted. Letters: B rows, S tokens of prompt and answer, H hidden size, P shared tokens.
 """

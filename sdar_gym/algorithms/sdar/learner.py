@@ -61,7 +61,8 @@ class SDARLearner(TorchLearner):
             self.config.micro_batch_tokens,
             self.config.rollout_settings.temperature,
             self.device,
-            getattr(module, "numerics", contextlib.nullcontext),
+            module.numerics,
+            module.compute_dtype,
         )
         module.dense_term = self._dense_term
         self._targets: DenseTargets | None = None

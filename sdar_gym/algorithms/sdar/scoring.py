@@ -33,6 +33,7 @@ class Scorer:
         temperature: What logits are divided by.
         device: Where the models are.
         numerics: Makes the context in which the learner runs its forward passes, such as autocast.
+        head_dtype: Precision in which the learner's head computes, or None for that of its weights.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class Scorer:
         temperature: float,
         device: torch.device,
         numerics: Callable[[], AbstractContextManager[Any]],
+        head_dtype: torch.dtype | None = None,
     ):
         self._token_budget = token_budget
         self._temperature = temperature
         self._device = device
         self._numerics = numerics
+        self._head_dtype = head_dtype
 
     def logp(
         self, model: PreTrainedModel, columns: Columns, ids: str = INPUT_IDS, lengths: str = PROMPT_LENGTH
@@ -89,7 +92,7 @@ class Scorer:
         asked = {name: torch.as_tensor(value)[chosen_B] for name, value in columns.items()}
         shown = (asked, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)
         if distill.support is Support.FULL:
-            head = teacher.head_snapshot()
+            head = teacher.head_snapshot(self._head_dtype)
             with teacher.borrow() as model:
                 hidden = self._each(*shown, head[0].shape[1:], lambda inputs, _: answer_hidden(model, *inputs))
             return DenseTargets(slot_B, hidden_RTH=hidden, head=head)

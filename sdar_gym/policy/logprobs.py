@@ -7,22 +7,21 @@ size, K most likely tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch.nn.functional import linear
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from sdar_gym.policy.chunks import (
     LOGIT_BUDGET_BYTES,
-    AnswerTokens,
     answer_tokens,
     chunks,
     head_of,
     logits_of,
     scaled,
 )
+from sdar_gym.policy.recompute import chunked_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,31 +102,29 @@ def score_answers(
         tokens = tokens.part(asked_N.argsort(descending=True, stable=True))
         asked = int(asked_N.sum())
 
-    def scores(part: AnswerTokens, count: int | None) -> dict[str, torch.Tensor]:
-        logits = scaled(head(part.hidden_NH), temperature)
+    pieces = chunks(len(tokens), head, logit_budget_bytes)
+
+    def scores(raw_NV: torch.Tensor, number: int) -> dict[str, torch.Tensor]:
+        piece = pieces[number]
+        part = tokens.part(piece)
+        logits = scaled(raw_NV, temperature)
         total = torch.logsumexp(logits, dim=-1)
         result = {
             "logp": logits.gather(1, part.target_N[:, None]).squeeze(1) - total,
             "entropy": _entropy(logits, total) if entropy_gradient else _entropy(logits.detach(), total.detach()),
         }
-        if dense is None or count is None:
+        # The first chunk always calls the term, for its names.
+        if dense is None or (asked <= piece.start and number > 0):
             return result
+        count = max(0, asked - piece.start)
         return _joined(result, dense(logits[:count], part.rows_N[:count], part.places_N[:count]))
 
-    parts: list[dict[str, torch.Tensor]] = []
-    pieces = chunks(len(tokens), head, logit_budget_bytes)
-    for piece in pieces:
-        # None: the term is not called. The first chunk always does, for the names.
-        count = max(0, asked - piece.start) if asked > piece.start or not parts else None
-        if len(pieces) > 1 and torch.is_grad_enabled():
-            result: Any = checkpoint(scores, tokens.part(piece), count, use_reentrant=False, preserve_rng_state=False)
-        else:
-            result = scores(tokens.part(piece), count)
-        parts.append(result)
-    values = {
-        name: tokens.scatter(torch.cat([part[name] for part in parts if name in part]), answer_mask_BT.shape)
-        for name in parts[0]
-    }
+    if len(pieces) > 1 and torch.is_grad_enabled():
+        found = chunked_values(scores, pieces, tokens.hidden_NH, head)
+    else:
+        parts = [scores(head(tokens.hidden_NH[piece]), number) for number, piece in enumerate(pieces)]
+        found = {name: torch.cat([part[name] for part in parts if name in part]) for name in parts[0]}
+    values = {name: tokens.scatter(value, answer_mask_BT.shape) for name, value in found.items()}
     return TokenScores(values.pop("logp"), values.pop("entropy"), values)
 
 

@@ -154,10 +154,19 @@ def test_the_entropy_carries_a_gradient_where_it_is_asked_for(chunk: int) -> Non
 
 @pytest.mark.parametrize("gradient", [True, False])
 @in_chunks(4)
-def test_no_more_logits_exist_at_once_than_a_chunk_has(gradient: bool, chunk: int) -> None:
+def test_no_more_logits_exist_at_once_than_a_chunk_has(
+    gradient: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build()
     rows: list[int] = []
-    model.lm_head.register_forward_hook(lambda module, given, logits: rows.append(logits.shape[0]))
+    plain_linear = torch.nn.functional.linear
+
+    def spied(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        if weight.shape[0] == VOCABULARY:
+            rows.append(states.shape[0])
+        return plain_linear(states, weight, bias)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", spied)
     with torch.set_grad_enabled(gradient):
         scores = score_answers(model, *batch(), logit_budget_bytes=chunk)
     assert rows == [4, 4, 1]  # Nine answer tokens: neither prompts nor padding reach the head.
@@ -328,3 +337,18 @@ def test_a_model_without_a_head_is_refused() -> None:
 
 def test_scores_without_a_dense_term_have_nothing_extra() -> None:
     assert TokenScores(torch.zeros(1), torch.zeros(1)).extra == {}
+
+
+@pytest.mark.parametrize("chunk", [4, 10_000])
+def test_under_autocast_a_single_precision_head_computes_in_half(chunk: int) -> None:
+    """Values and gradients of chunks and of one piece agree as far as half precision goes."""
+    results = []
+    for budget in (chunk * 4 * VOCABULARY, 1 << 40):
+        model = build().float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            scores = score_answers(model, *batch(), logit_budget_bytes=budget)
+        assert scores.logp_BT.dtype == torch.float32
+        scores.logp_BT.sum().backward()
+        results.append((scores.logp_BT.detach(), model.lm_head.weight.grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.03, atol=0.03)

@@ -1,0 +1,378 @@
+"""Measures the learner: SDAR's step against GRPO's on the same batch, and chunked log-probabilities against plain ones.
+
+    python benchmarks/learner.py [--model small|qwen2.5-0.5b|qwen2.5-1.5b] [--device cpu|cuda] [--json OUT]
+
+The models have random weights; `small` has the architecture of Qwen2.5 at a size for a laptop. A batch is made of
+episodes as ALFWorld's are: a group's turns share their task and skills, every turn has an answer of its own. Prompts
+have 600 tokens, skills 500, answers 100 (the built-in library's advice for one task, at 4.4 characters a token). A step
+is all that the driver and the learner do with finished episodes: advantages, scores of teacher and reference, gradient
+steps. Methods take turns within one process each, every one a few times; ratios are of medians.
+
+Memory is what a process's peak rises above where it stood before (on a GPU: the allocator's peak).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from machine import machine, machine_line
+
+SIZES: dict[str, dict[str, Any]] = {
+    # hidden, intermediate, layers, heads, key-value heads, vocabulary, tied
+    "small": {"shape": (256, 1024, 4, 4, 2, 16_384, True), "groups": 1, "members": 4, "turns": 6},
+    "qwen2.5-0.5b": {"shape": (896, 4864, 24, 14, 2, 151_936, True), "groups": 4, "members": 8, "turns": 16},
+    "qwen2.5-1.5b": {"shape": (1536, 8960, 28, 12, 2, 151_936, True), "groups": 4, "members": 8, "turns": 16},
+}
+PROMPT, SKILLS, ANSWER = 600, 500, 100
+METHODS = ("grpo", "sdar", "allfail_ce", "frozen_ce")
+# 152,000 tokens and the width of Qwen2.5-0.5B.
+VOCABULARY, WIDTH, TOKENS = 151_936, 896, 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=SIZES, default="small")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on the CPU, else bfloat16")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.dtype = options.dtype or ("float32" if options.device == "cpu" else "bfloat16")
+    if options.part:
+        print(json.dumps(_part(options)))
+        return
+    where = machine("torch", "transformers", "ray")
+    print(machine_line(where))
+    steps = {name: _child(options, f"step:{name}") for name in METHODS}
+    chunked = {name: _child(options, name) for name in ("logp:plain", "logp:chunked", "dense:plain", "dense:chunked")}
+    result = {
+        "command": "python benchmarks/learner.py " + " ".join(sys.argv[1:]),
+        "machine": where,
+        "model": options.model,
+        "device": options.device,
+        "dtype": options.dtype,
+        "batch": {"prompt": PROMPT, "skills": SKILLS, "answer": ANSWER, **_rows(options.model)},
+        "steps": steps,
+        "step_ratio_to_grpo": {name: _ratio(steps, name, "seconds") for name in METHODS},
+        "memory_ratio_to_grpo": {name: round(steps[name]["peak_mb"] / steps["grpo"]["peak_mb"], 3) for name in METHODS},
+        "logp": chunked,
+        "logp_memory_ratio": {
+            what: round(chunked[f"{what}:chunked"]["peak_mb"] / chunked[f"{what}:plain"]["peak_mb"], 4)
+            for what in ("logp", "dense")
+        },
+        "gradient_error": _child(options, "gradients"),
+    }
+    for name in METHODS:
+        one = steps[name]
+        print(
+            f"{name:12} {one['median_seconds']:8.2f} s a step ({min(one['seconds']):.2f} to {max(one['seconds']):.2f}),"
+            f" {result['step_ratio_to_grpo'][name]:.2f} x GRPO, peak {one['peak_mb']:,.0f} MB,"
+            f" {one['tokens_per_second']:,.0f} tokens/s"
+        )
+    print(f"chunked / plain memory: {result['logp_memory_ratio']}   largest relative error: {result['gradient_error']}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _child(options: argparse.Namespace, part: str) -> dict[str, Any]:
+    """A part in a process of its own, so that one's memory is not the other's."""
+    command = [sys.executable, __file__, "--part", part, "--model", options.model, "--device", options.device]
+    command += ["--dtype", options.dtype, "--repeats", str(options.repeats)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
+    if done.returncode:
+        raise SystemExit(f"{part} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _part(options: argparse.Namespace) -> dict[str, Any]:
+    if options.device == "cpu":
+        import torch
+
+        torch.set_num_threads(1)
+    if options.part.startswith("step:"):
+        return _steps(options, options.part.removeprefix("step:"))
+    if options.part == "gradients":
+        return _gradient_error()
+    what, how = options.part.split(":")
+    return _log_probabilities(options, what, budget=None if how == "chunked" else 1 << 50)
+
+
+def _rows(model: str) -> dict[str, int]:
+    size = SIZES[model]
+    rows = size["groups"] * size["members"] * size["turns"]
+    return {"groups": size["groups"], "rows": rows, "student_tokens": rows * (PROMPT + ANSWER)}
+
+
+def _steps(options: argparse.Namespace, method: str) -> dict[str, Any]:
+    """Times updates of one method, on episodes that are the same for all methods."""
+    import ray
+    import torch
+
+    from sdar_gym.algorithms.sdar import SDARConfig
+    from sdar_gym.policy.load import load_tokenizer
+
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, num_cpus=2)
+    size = SIZES[options.model]
+    with tempfile.TemporaryDirectory() as folder:
+        parameters = _save_model(size["shape"], folder)
+        load_tokenizer("builtin:tiny").save_pretrained(folder)
+        config = SDARConfig().environment(
+            "sdar/ALFWorld-v0", env_config={"games": "generated", "scene": "small", "max_steps": 20}
+        )
+        config.training(
+            method=method,
+            group_size=size["members"],
+            tasks_per_iteration=size["groups"],
+            micro_batch_tokens=16_384 if options.device == "cuda" else 4096,
+            lr=1e-6,
+            # The same regularisation for all: what is compared is the teacher.
+            objective={"kl_coeff": 0.01, "entropy_coeff": 0.0},
+        )
+        config.policy(model=folder, dtype=options.dtype, gradient_checkpointing=options.device == "cuda")
+        config.rollout(prompt="compact", think=False).skills(k=1, include_general=False).panel(tasks=2, interval=0)
+        if options.device == "cuda":
+            config.learners(num_learners=0, num_gpus_per_learner=1)
+        algorithm: Any = config.build_algo()
+        seconds, peaks = [], []
+        # Step 0 is looked at more closely and is a warm-up anyway.
+        for step in range(options.repeats + 1):
+            episodes = _episodes(size, step)
+            _reset_peak(options.device)
+            before, started = _memory_mb(options.device), _clock(options.device)
+            algorithm._update(episodes, step)
+            _wait(options.device)
+            if step:
+                seconds.append(_clock(options.device) - started)
+                peaks.append(_peak_mb(options.device) - (before if options.device == "cpu" else 0.0))
+        learner = algorithm.learner_group._learner
+        device = str(learner.device)
+        algorithm.stop()
+    ray.shutdown()
+    rows = _rows(options.model)
+    middle = median(seconds)
+    result = {
+        "seconds": [round(value, 3) for value in seconds],
+        "median_seconds": round(middle, 3),
+        "peak_mb": round(max(peaks), 1),
+        "parameters": parameters,
+        "device": device,
+        "tokens_per_second": round(rows["student_tokens"] / middle, 1),
+    }
+    if options.device == "cuda":
+        name = torch.cuda.get_device_name()
+        # Forward and backward of the student over its own tokens, the usual 6 operations a parameter and token.
+        achieved = 6.0 * parameters * rows["student_tokens"] / middle
+        result |= {"gpu": name, "student_tflops": round(achieved / 1e12, 1)}
+        if "H100" in name or "H200" in name:
+            result["mfu"] = round(achieved / 989e12, 4)  # Dense bfloat16 peak of the data sheet.
+    return result
+
+
+def _save_model(shape: tuple[Any, ...], folder: str) -> int:
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    hidden, intermediate, layers, heads, kv_heads, vocabulary, tied = shape
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=vocabulary,
+            hidden_size=hidden,
+            intermediate_size=intermediate,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=kv_heads,
+            tie_word_embeddings=tied,
+            max_position_embeddings=4096,
+        )
+    )
+    model.save_pretrained(folder)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _episodes(size: dict[str, Any], step: int) -> list[Any]:
+    """Finished episodes; half of the groups have successes, the others fail altogether."""
+    import numpy as np
+
+    from sdar_gym.rollout.episode import Episode, TurnRow
+
+    rng = np.random.default_rng(step)
+    vocabulary = size["shape"][5]
+
+    def tokens(count: int) -> list[int]:
+        return rng.integers(10, vocabulary, count).tolist()
+
+    episodes = []
+    role = tokens(30)
+    for group in range(size["groups"]):
+        goal, skills = tokens(30), tokens(SKILLS)
+        for member in range(size["members"]):
+            won = group % 2 == 0 and member % 2 == 0
+            turns = []
+            for number in range(size["turns"]):
+                rest, answer = tokens(PROMPT - 60), tokens(ANSWER)
+                turns.append(
+                    TurnRow(
+                        observation=f"{group} {member} {number}",
+                        response="",
+                        action="",
+                        valid_form=True,
+                        valid_action=True,
+                        reward=float(won and number + 1 == size["turns"]),
+                        prompt_ids=[*role, *goal, *rest],
+                        response_ids=answer,
+                        logprobs=[-10.0] * ANSWER,
+                        teacher_prompt_ids=[*role, *goal, *skills, *rest],
+                        weight_version=step,
+                    )
+                )
+            episodes.append(
+                Episode(f"{group}/{member}", group, str(group), "kind", "train", "goal", turns, won, float(won))
+            )
+    return episodes
+
+
+def _log_probabilities(options: argparse.Namespace, what: str, budget: int | None) -> dict[str, Any]:
+    """Peak memory and time of log-probabilities with their gradients, for a head of 152,000 tokens."""
+    import torch
+
+    from sdar_gym.policy.chunks import LOGIT_BUDGET_BYTES
+
+    body = _Body(VOCABULARY, WIDTH, TOKENS, torch.device(options.device))
+    _reset_peak(options.device)
+    before, started = _memory_mb(options.device), _clock(options.device)
+    body.loss(what, LOGIT_BUDGET_BYTES if budget is None else budget).backward()
+    _wait(options.device)
+    return {
+        "tokens": TOKENS,
+        "vocabulary": VOCABULARY,
+        "seconds": round(_clock(options.device) - started, 2),
+        "peak_mb": round(_peak_mb(options.device) - before, 1),
+    }
+
+
+def _gradient_error() -> dict[str, float]:
+    """Largest difference between chunked and plain, relative to the largest gradient, in double precision."""
+    import torch
+
+    errors = {}
+    for what in ("logp", "dense"):
+        gradients = []
+        for budget in (1 << 50, 1):  # The second is the smallest chunk there is.
+            body = _Body(2000, 64, 300, torch.device("cpu"), torch.float64)
+            body.loss(what, budget).backward()
+            gradients.append([parameter.grad for parameter in body.parameters()])
+        errors[what] = max(
+            float((one - other).abs().max() / one.abs().max()) for one, other in zip(*gradients, strict=True)
+        )
+    return errors
+
+
+def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = None) -> Any:  # noqa: N802
+    """A model without layers: hidden states that are parameters, and a real head."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from sdar_gym.algorithms.dense import forward_ce
+    from sdar_gym.policy.logprobs import head_logits, score_answers
+
+    class Body(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            rng = torch.Generator().manual_seed(1)
+            self.rows, self.answer = 4, tokens // 4
+            config = Qwen2Config(
+                vocab_size=vocabulary,
+                hidden_size=width,
+                intermediate_size=width,
+                num_hidden_layers=0,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                tie_word_embeddings=True,
+                max_position_embeddings=tokens + 8,
+            )
+            self.model = Qwen2ForCausalLM(config).to(device=device, dtype=dtype or torch.float32)
+            self.ids = torch.randint(0, vocabulary, (self.rows, self.answer + 1), generator=rng).to(device)
+            self.hidden = torch.randn(self.rows, self.answer, width, generator=rng).to(device, dtype or torch.float32)
+            for parameter in self.model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+
+        def loss(self, what: str, budget: int) -> Any:
+            term = None
+            if what == "dense":
+
+                def term(logits: Any, rows: Any, places: Any) -> dict[str, Any]:
+                    with torch.no_grad():
+                        weight = self.model.get_output_embeddings().weight.detach()
+                        teacher = torch.log_softmax(head_logits(weight, None, self.hidden[rows, places]), dim=-1)
+                    return {"divergence": forward_ce(torch.log_softmax(logits, dim=-1), teacher)}
+
+            mask = torch.ones(self.rows, self.answer, dtype=torch.bool, device=self.ids.device)
+            lengths = torch.ones(self.rows, dtype=torch.long, device=self.ids.device)
+            scores = score_answers(self.model, self.ids, lengths, mask, dense=term, logit_budget_bytes=budget)
+            return scores.extra["divergence"].mean() if what == "dense" else -scores.logp_BT.mean()
+
+    return Body()
+
+
+def _ratio(steps: dict[str, Any], name: str, key: str) -> float:
+    return round(median(steps[name][key]) / median(steps["grpo"][key]), 3)
+
+
+def _clock(device: str) -> float:
+    return time.perf_counter() if device == "cuda" else time.process_time()
+
+
+def _reset_peak(device: str) -> None:
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _memory_mb(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.memory_allocated() / 1e6
+    return _status("VmRSS")
+
+
+def _peak_mb(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e6
+    return _status("VmHWM")
+
+
+def _status(key: str) -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1e3
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

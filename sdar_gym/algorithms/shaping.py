@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdar_gym.algorithms.advantages import episode_deviations
-from sdar_gym.algorithms.checks import choice, flag, number, store, without_effect
+from sdar_gym.algorithms.checks import choice, count, flag, number, store, without_effect
 from sdar_gym.algorithms.schedules import Schedule
 from sdar_gym.algorithms.signals import (
     belief_changes,
@@ -24,6 +24,7 @@ from sdar_gym.algorithms.signals import (
     turn_mean,
     turn_sum,
     turn_z_scores,
+    window_mean,
     z_scores_by,
 )
 
@@ -44,11 +45,12 @@ class Signal(StrEnum):
 
 
 class Aggregate(StrEnum):
-    """Over what x is gathered before it acts on every token of it."""
+    """Over what x is gathered: the token, its turn (mean or sum), the last tokens, or a walk over the turns so far."""
 
     TOKEN = "token"
     TURN_MEAN = "turn_mean"
     TURN_SUM = "turn_sum"
+    WINDOW = "window"
     BELIEF = "belief"
 
 
@@ -83,6 +85,7 @@ class Shaping:
         scale: What u is multiplied with before the limit.
         limit: Largest |u|; None leaves it as it is.
         decay: With `belief`: what is left of the evidence after a turn.
+        window: With `window`: how many tokens, the present one included.
         turn_budget: Whether a turn's mean multiplier is set to 1, so that weight moves within turns only.
         uncertain_turns: Only this share of the turns, those least likely to the student, is touched; None for all.
         group_trust: Whether u is weighed by how well the teacher's liking of a group's episodes agrees with their
@@ -101,6 +104,7 @@ class Shaping:
     scale: float = 1.0
     limit: float | None = None
     decay: float | None = None
+    window: int | None = None
     turn_budget: bool = False
     uncertain_turns: float | None = None
     group_trust: bool = False
@@ -127,13 +131,19 @@ class Shaping:
                 raise ValueError(f"shaping.aggregate='belief' needs shaping.decay in (0, 1], got {self.decay!r}.")
         else:
             without_effect("shaping.decay", self.decay, "only shaping.aggregate='belief' forgets")
+        if self.aggregate is Aggregate.WINDOW:
+            if self.window is None:
+                raise ValueError("shaping.aggregate='window' needs shaping.window, the tokens it is the mean of.")
+            count("shaping.window", self.window, at_least=2)
+        else:
+            without_effect("shaping.window", self.window, "only shaping.aggregate='window' looks back")
         if self.uncertain_turns is not None and not 0.0 < number("shaping.uncertain_turns", self.uncertain_turns) < 1:
             raise ValueError(f"shaping.uncertain_turns is a share between 0 and 1, got {self.uncertain_turns!r}.")
         if self.normalise is Normalise.TURN_Z and self.aggregate is not Aggregate.TOKEN:
             raise ValueError("shaping.normalise='turn_z' compares the tokens of a turn; it needs aggregate='token'.")
-        if self.normalise is Normalise.TRAJECTORY_Z and self.aggregate is Aggregate.TOKEN:
+        if self.normalise is Normalise.TRAJECTORY_Z and self.aggregate in (Aggregate.TOKEN, Aggregate.WINDOW):
             raise ValueError(
-                "shaping.normalise='trajectory_z' compares turns; it needs another aggregate than 'token'."
+                f"shaping.normalise='trajectory_z' compares turns; aggregate={str(self.aggregate)!r} gives tokens."
             )
         if self.turn_budget and (self.enter is Enter.BONUS or self.aggregate is not Aggregate.TOKEN):
             raise ValueError("shaping.turn_budget moves weight between the tokens of a turn: multiplier, 'token'.")
@@ -233,6 +243,8 @@ def _signal(shaping: Shaping, turns: Turns) -> Tensor:
     match shaping.aggregate:
         case Aggregate.TOKEN:
             return x_BT
+        case Aggregate.WINDOW:
+            return window_mean(x_BT, mask_BT, shaping.window or 1)
         case Aggregate.TURN_MEAN:
             x_B = turn_mean(x_BT, mask_BT)
         case Aggregate.TURN_SUM:

@@ -11,7 +11,7 @@ from statistics import median_low
 import pytest
 import torch
 
-from sdar_gym.algorithms import METHODS, Shaping, Turns, shape_advantages
+from sdar_gym.algorithms import METHODS, Aggregate, Shaping, Turns, shape_advantages
 
 Rows = list[list[float]]
 
@@ -172,6 +172,14 @@ def test_opid(make_turns):
     turns = make_turns()
     expected = [[a + 1e-3 * gap for gap in row] for a, row in zip(turns.adv_B.tolist(), gaps(turns), strict=True)]
     agrees("opid", turns, expected)
+
+
+def test_a_window_looks_back_within_its_turn(make_turns):
+    turns = make_turns()
+    found = tokens(shape_advantages(replace(shaping("opid"), aggregate=Aggregate.WINDOW, window=3), turns, 0), turns)
+    for row, (a, own) in enumerate(zip(turns.adv_B.tolist(), gaps(turns), strict=True)):
+        expected = [a + 1e-3 * mean(own[max(0, place - 2) : place + 1]) for place in range(len(own))]
+        assert found[row] == pytest.approx(expected, rel=1e-10, abs=1e-13)
 
 
 def adrs_by_hand(turns: Turns) -> Rows:

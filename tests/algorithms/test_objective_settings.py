@@ -103,7 +103,7 @@ TEACHERS = [
 SHAPINGS = [
     ({"enter": "loss", "coeff": 0.5}, r"shaping\.enter must be one of"),
     (BONUS | {"signal": "entropy"}, r"shaping\.signal must be one of"),
-    (BONUS | {"aggregate": "window"}, r"shaping\.aggregate must be one of"),
+    (BONUS | {"aggregate": "paragraph"}, r"shaping\.aggregate must be one of"),
     (BONUS | {"squash": "relu"}, r"shaping\.squash must be one of"),
     (BONUS | {"normalise": "batch"}, r"shaping\.normalise must be one of"),
     (BONUS | {"coeff": 0.0}, "must not be negative, nor 0 at every step"),

@@ -1,9 +1,10 @@
-"""Random float64 batches, so that every identity can be checked to rounding."""
+"""Random float64 batches, for identities that hold to rounding, and algorithms that end with their test."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,35 @@ LEAVES = ("logp_BT", "entropy_BT", "dense_BT")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def ray_instance(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One local Ray for all files here that ask for it; it ends after the last of them."""
+    # Only those who ask wait for these to be imported.
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    asking = [item.path for item in request.session.items if "ray_instance" in getattr(item, "fixturenames", ())]
+    if not asking or asking[-1] == request.path:
+        ray.shutdown()
+
+
+@pytest.fixture
+def build() -> Iterator[Callable[[Any], Any]]:
+    """Builds algorithms from configurations and stops them when the test is over."""
+    built: list[Any] = []
+
+    def build_(config: Any) -> Any:
+        algorithm = config.build_algo()
+        built.append(algorithm)
+        return algorithm
+
+    yield build_
+    for algorithm in built:
+        algorithm.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -15,16 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.configs.settings import EvaluationSettings, LoraSettings, RolloutSettings
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 LORA = LoraSettings(r=2, alpha=4)
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10]])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""From episodes to the padded batch: every row keeps what belongs to it, and the whole batch is weighed at once."""
+"""From the table of turns to padded columns: every row keeps what belongs to it, and the whole batch is weighed."""
 
 from __future__ import annotations
 
@@ -8,52 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_episodes import PAD, episode, failed, played, prepare, table_of, turn  # pyright: ignore[reportMissingImports]
 
-from sdar_gym.algorithms import get_method, turn_advantages
-from sdar_gym.algorithms.objective import Objective, TokenBatch, compute_loss
+from sdar_gym.algorithms import get_method
 from sdar_gym.algorithms.sdar.batch import (
     ADVANTAGE,
+    CONTROL_INPUT_IDS,
+    CONTROL_PROMPT_LENGTH,
+    DISTILL,
     OLD_LOGP,
     TEACHER_INPUT_IDS,
+    TEACHER_LOGP,
     TEACHER_PROMPT_LENGTH,
     WEIGHT,
     PreparedBatch,
-    prepare_batch,
+    scoring_columns,
 )
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
+from sdar_gym.algorithms.sdar.scores import Scores
+from sdar_gym.algorithms.teachers import View
 from sdar_gym.rollout.episode import Episode, TurnRow
 
-PAD = 99
-SDAR = get_method("sdar").objective
-
-
-def turn(number: int, *, reward: float = 0.0, form: bool = True, action: bool = True, skilled: bool = True) -> TurnRow:
-    """A turn whose tokens tell its number; lengths differ."""
-    prompt = [number, *range(100, 102 + number % 3)]
-    answer = [number + 1000] * (1 + number % 4)
-    logprobs = [-0.01 * number - 0.1 * place for place in range(len(answer))]
-    teacher = [number, 555, 556, *prompt[1:]] if skilled else []
-    return TurnRow("o", "r", "a", form, action, reward, prompt, answer, logprobs, teacher, 0)
-
-
-def episode(group: int, member: int, turns: Sequence[TurnRow], *, won: bool) -> Episode:
-    return Episode(f"{group}/{member}", group, f"task {group}", "kind", "train", "goal", list(turns), won, float(won))
-
-
-def played(**settings: Any) -> list[Episode]:
-    """Two groups of two and three episodes with nine turns in all, numbered 1 to 9; two of them are invalid."""
-    return [
-        episode(4, 0, [turn(1, **settings), turn(2, reward=1.0, **settings)], won=True),
-        episode(4, 1, [turn(3, form=False, **settings), turn(4, **settings)], won=False),
-        episode(7, 0, [turn(5, **settings)], won=False),
-        episode(7, 1, [turn(6, reward=1.0, action=False, **settings)], won=True),
-        episode(7, 2, [turn(7, **settings), turn(8, **settings), turn(9, reward=1.0, **settings)], won=True),
-    ]
-
-
-def prepare(episodes: Sequence[Episode], objective: Objective = SDAR, **settings: Any) -> PreparedBatch:
-    defaults = {"teacher": True, "invalid_action_penalty": 0.1, "row_multiple": 4, "pad_id": PAD, "shuffle_seed": "a"}
-    return prepare_batch(episodes, objective, **{**defaults, **settings})
+PLAIN = {INPUT_IDS, PROMPT_LENGTH, ANSWER_MASK, OLD_LOGP, ADVANTAGE, WEIGHT}
 
 
 def by_number(batch: PreparedBatch) -> dict[int, dict[str, np.ndarray[Any, Any]]]:
@@ -64,6 +40,14 @@ def by_number(batch: PreparedBatch) -> dict[int, dict[str, np.ndarray[Any, Any]]
 
 def all_turns(episodes: Sequence[Episode]) -> dict[int, tuple[Episode, TurnRow]]:
     return {turn.prompt_ids[0]: (episode, turn) for episode in episodes for turn in episode.turns}
+
+
+def known_scores(episodes: Sequence[Episode], **settings: Any) -> Scores:
+    """A teacher whose log-probabilities tell the turn."""
+    table = table_of(episodes, **settings)
+    number_B = torch.tensor([float(turn.prompt_ids[0]) for turn in table.turns], dtype=table.old_logp_BT.dtype)
+    teacher_BT = torch.where(table.mask_BT, -number_B[:, None], 0.0)
+    return Scores(torch.ones(len(table.turns), dtype=torch.bool), table.old_logp_BT, teacher_BT)
 
 
 def test_every_row_keeps_its_prompt_its_answer_and_its_log_probabilities() -> None:
@@ -82,9 +66,15 @@ def test_every_row_keeps_its_prompt_its_answer_and_its_log_probabilities() -> No
         assert not row[OLD_LOGP][answer:].any()
 
 
-def test_the_teacher_reads_its_own_prompt_before_the_same_answer() -> None:
+def test_every_row_keeps_what_its_teacher_thinks() -> None:
     episodes = played()
-    for number, row in by_number(prepare(episodes)).items():
+    for number, row in by_number(prepare(episodes, scores=known_scores(episodes))).items():
+        np.testing.assert_array_equal(row[TEACHER_LOGP], np.where(row[ANSWER_MASK], -float(number), 0.0))
+
+
+def test_a_dense_teacher_reads_its_own_prompt_before_the_same_answer() -> None:
+    episodes = played()
+    for number, row in by_number(prepare(episodes, dense=True)).items():
         turn_ = all_turns(episodes)[number][1]
         length = int(row[TEACHER_PROMPT_LENGTH])
         assert row[TEACHER_INPUT_IDS][:length].tolist() == turn_.teacher_prompt_ids
@@ -92,37 +82,27 @@ def test_the_teacher_reads_its_own_prompt_before_the_same_answer() -> None:
         assert answer.tolist() == turn_.response_ids
 
 
-def test_without_a_skill_the_teacher_reads_what_the_student_reads() -> None:
-    batch = prepare(played(skilled=False))
+def test_without_a_skill_nothing_is_distilled_and_the_teacher_would_read_what_the_student_reads() -> None:
+    batch = prepare(played(skilled=False), dense=True)
     np.testing.assert_array_equal(batch.columns[TEACHER_INPUT_IDS], batch.columns[INPUT_IDS])
     np.testing.assert_array_equal(batch.columns[TEACHER_PROMPT_LENGTH], batch.columns[PROMPT_LENGTH])
+    assert not batch.columns[DISTILL].any()
+    assert prepare(played()).columns[DISTILL][:9].all()
 
 
-def test_without_a_teacher_there_are_no_teacher_columns() -> None:
-    assert set(prepare(played(), teacher=False).columns) == {
-        INPUT_IDS,
-        PROMPT_LENGTH,
-        ANSWER_MASK,
-        OLD_LOGP,
-        ADVANTAGE,
-        WEIGHT,
-    }
+def test_a_teacher_without_a_view_reads_the_student_s_prompt_and_is_distilled() -> None:
+    ema = get_method("sdar").with_overrides(teacher={"view": "none", "weights": "ema", "rate": 0.1}).objective
+    batch = prepare(played(), ema, dense=True)
+    np.testing.assert_array_equal(batch.columns[TEACHER_INPUT_IDS], batch.columns[INPUT_IDS])
+    assert batch.columns[DISTILL][:9].all()
 
 
-@pytest.mark.parametrize("statistics", ["row", "trajectory"])
-@pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("penalty", [0.0, 0.1])
-def test_advantages_are_those_of_the_algorithms(statistics: str, normalize: bool, penalty: float) -> None:
-    episodes = played()
-    objective = get_method("sdar").with_overrides(advantage_statistics=statistics, normalize_by_std=normalize).objective
-    rows = by_number(prepare(episodes, objective, invalid_action_penalty=penalty))
-    rewards = torch.tensor([1.0, 1.0, -penalty, 0.0, 0.0, 1.0 - penalty, 1.0, 1.0, 1.0])
-    groups, members = torch.tensor([4, 4, 4, 4, 7, 7, 7, 7, 7]), torch.tensor([0, 0, 1, 1, 2, 3, 4, 4, 4])
-    expected = turn_advantages(
-        rewards, groups, members, normalize_by_std=normalize, statistics=objective.advantage_statistics
-    )
-    assert expected.abs().max() > 0.4
-    assert [float(rows[number][ADVANTAGE]) for number in range(1, 10)] == pytest.approx(expected.tolist())
+def test_there_are_no_more_columns_than_the_method_needs() -> None:
+    teacher = {TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH}
+    assert set(prepare(played(), get_method("grpo").objective).columns) == PLAIN
+    assert set(prepare(played()).columns) == PLAIN | {DISTILL}
+    assert set(prepare(played(), dense=True).columns) == PLAIN | {DISTILL} | teacher
+    assert set(prepare(played(), scores=known_scores(played())).columns) == PLAIN | {DISTILL, TEACHER_LOGP}
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
@@ -140,12 +120,12 @@ def test_weights_sum_to_one_over_the_whole_batch(aggregation: str) -> None:
 
 @pytest.mark.parametrize(("multiple", "count"), [(1, 9), (2, 10), (4, 12), (9, 9), (16, 16)])
 def test_padding_rows_weigh_nothing(multiple: int, count: int) -> None:
-    batch = prepare(played(), row_multiple=multiple)
-    assert (batch.rows, batch.turns, batch.tokens) == (9, 9, sum(1 + number % 4 for number in range(1, 10)))
+    batch = prepare(played(), row_multiple=multiple, dense=True, scores=known_scores(played()))
+    assert batch.rows == 9
     for column in batch.columns.values():
         assert len(column) == count
     padding = {name: column[9:] for name, column in batch.columns.items()}
-    for name in (ANSWER_MASK, WEIGHT, ADVANTAGE, OLD_LOGP):
+    for name in (ANSWER_MASK, WEIGHT, ADVANTAGE, OLD_LOGP, DISTILL, TEACHER_LOGP):
         assert not padding[name].any()
     for ids, length in ((INPUT_IDS, PROMPT_LENGTH), (TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)):
         assert (padding[ids] == PAD).all()
@@ -161,86 +141,64 @@ def test_rows_are_shuffled_by_the_seed_alone() -> None:
     assert order("a") != sorted(order("a"))
 
 
-def test_a_group_that_lost_members_keeps_the_others_and_a_single_one_is_dropped() -> None:
-    whole = played()
-    batch = prepare([whole[0], *whole[2:4]])
-    assert set(by_number(batch)) == {5, 6}
-    assert batch.metrics["dropped_episodes"] == 1
-    assert batch.columns[WEIGHT].sum() == pytest.approx(1.0)
-    two_of_three = prepare([*whole[:2], *whole[3:]])
-    assert set(by_number(two_of_three)) == {1, 2, 3, 4, 6, 7, 8, 9}
-    assert two_of_three.metrics["dropped_episodes"] == 0
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_keep_the_precision_of_the_table(dtype: torch.dtype) -> None:
+    columns = prepare(played(), dtype=dtype, scores=known_scores(played(), dtype=dtype)).columns
+    wanted = str(dtype).removeprefix("torch.")
+    assert {columns[name].dtype.name for name in (OLD_LOGP, ADVANTAGE, WEIGHT, TEACHER_LOGP)} == {wanted}
 
 
-def test_an_episode_without_turns_is_no_member() -> None:
-    whole = played()
-    batch = prepare([*whole[:2], whole[2], episode(7, 1, [], won=False)])
-    assert set(by_number(batch)) == {1, 2, 3, 4}
-    assert batch.metrics["dropped_episodes"] == 2
+def test_equal_turns_are_one_row_unless_something_tells_them_apart() -> None:
+    def rows(**change: Any) -> int:
+        """Two groups that both fail play the same two turns; one turn of the second group is changed."""
+        twins = [*failed(0, 1), *failed(1, 1)]
+        for name, value in change.items():
+            setattr(twins[2].turns[0], name, value)
+        return prepare(twins, get_method("allfail_ce").objective, row_multiple=1).rows
+
+    assert rows() == 2
+    assert rows(prompt_ids=[1, 7]) == 3
+    assert rows(response_ids=[5, 5]) == 3
+    assert rows(teacher_prompt_ids=[1, 7]) == 3
+    # It is not distilled then.
+    assert rows(teacher_prompt_ids=[]) == 3
+    # What the sampler thought differs by rounding, as batches differ, and tells nothing apart.
+    assert rows(logprobs=[-0.3, -0.4]) == 2
 
 
-def test_nothing_to_compare_is_an_error() -> None:
-    with pytest.raises(ValueError, match="None of 2 episodes has a group of at least two"):
-        prepare([played()[0], played()[2]])
+def test_a_turn_of_a_failed_and_of_a_solved_group_is_two_rows_where_only_one_is_distilled() -> None:
+    solved = [episode(1, member, [turn(1, reward=1.0)], won=True) for member in range(2)]
+    episodes = [*failed(0, 1), *solved]
+    separate = prepare(episodes, get_method("allfail_ce").objective, row_multiple=1)
+    assert separate.rows == 3
+    rows = zip(separate.columns[INPUT_IDS][:, 0].tolist(), separate.columns[DISTILL].tolist(), strict=True)
+    assert sorted(rows) == [(1, False), (1, True), (2, True)]
+    assert prepare(episodes, get_method("frozen_ce").objective, row_multiple=1).rows == 2
 
 
-def test_the_metrics_count_groups() -> None:
-    lost = [episode(1, member, [turn(20 + member)], won=False) for member in range(2)]
-    solved = [episode(2, member, [turn(30 + member, reward=1.0)], won=True) for member in range(2)]
-    assert prepare([*played(), *lost, *solved]).metrics == {
-        "live_group_fraction": 0.5,
-        "all_fail_fraction": 0.25,
-        "all_success_fraction": 0.25,
-        "dropped_episodes": 0.0,
-    }
+def test_scores_are_asked_once_for_equal_turns_and_given_back_to_all() -> None:
+    table = table_of([*failed(0, 1), *failed(1, 1), *failed(2, 3)])
+    asked_B = torch.tensor([True, True, True, False, True, True])
+    columns, index_B = scoring_columns(table, asked_B, View.SKILLS, PAD)
+    assert index_B.tolist() == [0, 1, 0, -1, 2, 3]
+    assert columns[INPUT_IDS][:, 0].tolist() == [1, 2, 3, 4]
+    assert columns[ANSWER_MASK].shape == (4, table.mask_BT.shape[1])
+    assert CONTROL_INPUT_IDS not in columns
+    for row, number in enumerate((1, 2, 3, 4)):
+        turn_ = turn(number)
+        for ids, lengths, prompt in (
+            (INPUT_IDS, PROMPT_LENGTH, turn_.prompt_ids),
+            (TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH, turn_.teacher_prompt_ids),
+        ):
+            whole = [*prompt, *turn_.response_ids]
+            assert columns[lengths][row] == len(prompt)
+            assert columns[ids][row][: len(whole)].tolist() == whole
 
 
-def twins() -> list[Episode]:
-    """Two groups in which one turn, number 1, is played six times, with advantages of both signs."""
-    wins = [episode(0, n, [turn(1), turn(2 + n, reward=1.0)], won=True) for n in range(2)]
-    losses = [episode(0, 2, [turn(1), turn(4)], won=False)]
-    others = [episode(1, n, [turn(1), turn(5 + n, reward=float(n == 2))], won=n == 2) for n in range(3)]
-    return [*wins, *losses, *others]
-
-
-@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
-def test_equal_turns_are_merged_without_changing_the_loss(aggregation: str) -> None:
-    objective = get_method("sdar").with_overrides(aggregation=aggregation, kl_coeff=0.0).objective
-    batch = prepare(twins(), objective)
-    assert (batch.turns, batch.rows) == (12, 8)
-
-    def parts(rows: Sequence[Any]) -> Any:
-        """Loss and gradient where log-probabilities are functions of a turn's number, some far off the old ones."""
-        numbers = torch.tensor([float(row[INPUT_IDS][0]) for row in rows])
-        columns = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-        scale = torch.tensor(1.0, requires_grad=True)
-        logp = columns[OLD_LOGP] + scale * 0.4 * torch.sin(numbers)[:, None] * torch.ones(4)
-        output = compute_loss(
-            objective,
-            TokenBatch(
-                logp_BT=logp,
-                old_logp_BT=columns[OLD_LOGP],
-                adv_B=columns[ADVANTAGE],
-                mask_BT=columns[ANSWER_MASK],
-                weight_BT=columns[WEIGHT],
-                teacher_logp_BT=logp.detach() + 0.2 * torch.cos(numbers)[:, None],
-                entropy_BT=logp.exp(),
-            ),
-        )
-        output.loss.backward()
-        return output.loss.item(), scale.grad.item(), {name: value.item() for name, value in output.metrics.items()}
-
-    merged = parts([{name: column[row] for name, column in batch.columns.items()} for row in range(batch.rows)])
-    # The same turns told apart by a token of their prompts that the loss here does not look at.
-    distinct = twins()
-    marked = [turn_ for episode_ in distinct for turn_ in episode_.turns]
-    for number, turn_ in enumerate(marked):
-        turn_.prompt_ids[-1] = 2000 + number
-    separate = prepare(distinct, objective)
-    assert separate.rows == separate.turns == 12
-    plain = parts([{name: column[row] for name, column in separate.columns.items()} for row in range(separate.rows)])
-    assert merged[0] == pytest.approx(plain[0], abs=1e-6)
-    assert merged[1] == pytest.approx(plain[1], abs=1e-6)
-    assert merged[2] == pytest.approx(plain[2], abs=1e-6)
-    assert merged[2]["weight"] == pytest.approx(1.0)
-    assert 0 < merged[2]["clip_fraction"] < 1
+def test_a_blanked_prompt_is_asked_about_where_there_is_one() -> None:
+    table = table_of(failed(0, 1))
+    table.turns[0].control_prompt_ids = [7, 8]
+    columns, _ = scoring_columns(table, torch.tensor([True, True]), View.FEEDBACK, PAD, control=True)
+    assert columns[CONTROL_PROMPT_LENGTH].tolist() == [2, len(table.turns[1].prompt_ids)]
+    assert columns[CONTROL_INPUT_IDS][0][:2].tolist() == [7, 8]
+    assert columns[CONTROL_INPUT_IDS][1][0] == 2

@@ -163,7 +163,7 @@ def test_play_refuses_what_it_cannot_play(command: Command, arguments: tuple[str
         (("quickstart", "skills.library=no/such/library"), "no/such/library"),
         (("quickstart", "algorithm=sdra"), "Unknown method 'sdra'. Did you mean 'sdar'?"),
         (("quickstart", "training.objective.distil_coeff=0.1"), "has no setting 'distil_coeff'"),
-        (("quickstart", "training.objective.distill_coeff=-0.1"), "distill_coeff must never be negative"),
+        (("quickstart", "training.objective.distill.coeff=-0.1"), "distill.coeff must never be negative"),
         (("quickstart", "rollout.prompt=long"), "no prompt template 'long'; it has compact, window"),
         (("quickstart", "env=sdar/AlfWorld-v0"), "Did you mean 'sdar/ALFWorld-v0'?"),
         (("quickstart", "policy.model=builtin:huge"), "No built-in policy 'builtin:huge'"),

@@ -137,8 +137,8 @@ def test_a_senseless_value_is_refused_with_its_name(change: str, message: str, w
     [
         ("training.lr=1e-4", "training", "lr", 1e-4),
         ("training.lr=0.0001", "training", "lr", 1e-4),
-        ("training.objective.distill_coeff=3e-2", "training", "objective", {"distill_coeff": 0.03}),
-        ("training.objective={distill_coeff: 0.03}", "training", "objective", {"distill_coeff": 0.03}),
+        ("training.objective.distill.coeff=3e-2", "training", "objective", {"distill": {"coeff": 0.03}}),
+        ("training.objective={distill: {coeff: 0.03}}", "training", "objective", {"distill": {"coeff": 0.03}}),
         ("training.adam_betas=[0.8, 0.9]", "training", "adam_betas", (0.8, 0.9)),
         ("skills.include_general=false", "skills", "include_general", False),
         ("skills.library=", "skills", "library", None),

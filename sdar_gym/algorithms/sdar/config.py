@@ -16,6 +16,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objective import Objective
+from sdar_gym.algorithms.sdar.external_teacher import check_external_teacher
 from sdar_gym.algorithms.teachers import View
 from sdar_gym.configs.settings import (
     EvaluationSettings,
@@ -269,6 +270,8 @@ class SDARConfig(AlgorithmConfig):
             )
         if teacher is None:
             return
+        if teacher.model is not None:
+            check_external_teacher(teacher.model, self.policy_settings.model, method.objective.distill)
         if teacher.after_rollout and method.acts_with_skills:
             raise ValueError(
                 f"teacher.view={str(teacher.view)!r} writes over the student's own prompt, which has skills in it here."

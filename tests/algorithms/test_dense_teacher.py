@@ -1,0 +1,194 @@
+"""The dense teacher of an update: what the learner keeps and computes by chunks is the plain computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from tiny_runs import learner_of, model_of, small_config  # pyright: ignore[reportMissingImports]
+from transformers import PreTrainedModel
+
+from sdar_gym.algorithms.dense import dense_divergence, renormalised, with_rest
+from sdar_gym.algorithms.distillation import Chooser, Distill
+from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+from sdar_gym.algorithms.sdar.batch import DISTILL, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH
+from sdar_gym.algorithms.sdar.dense_teacher import AGREEMENT, DENSE_TEACHER_LOGP, DIVERGENCE
+from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
+from sdar_gym.policy import logprobs
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
+Build = Callable[[SDARConfig], SDAR]
+TEACHERS: dict[str, dict[str, Any]] = {
+    "live": {"weights": "live"},
+    "ema": {"weights": "ema", "rate": 0.3},
+    "stale": {"weights": "stale", "every": 2},
+    "frozen": {"weights": "frozen"},
+    "external": {"weights": "external", "model": "builtin:tiny"},
+}
+SUPPORTS: dict[str, dict[str, Any]] = {
+    "full": {"divergence": "jsd", "support": "full", "alpha": 0.5},
+    "teacher's": {"divergence": "fkl", "support": "topk", "k": 3, "chooser": "teacher"},
+    "student's": {"divergence": "rkl", "support": "topk", "k": 3, "chooser": "student", "rest": False},
+}
+
+
+class Watched:
+    """What goes through the learner: the batch of each update and every forward pass that has a gradient.
+
+    Args:
+        learner: The learner.
+    """
+
+    def __init__(self, learner: Any):
+        self.columns: list[dict[str, Any]] = []
+        self.students: list[PreTrainedModel] = []
+        self.passes: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
+        update, micro = learner.update, learner.compute_loss_for_module
+
+        def note_update(*, training_data: Any, **kwargs: Any) -> Any:
+            batch = training_data.batch.policy_batches[DEFAULT_MODULE_ID]
+            self.columns.append({name: np.asarray(value) for name, value in batch.items()})
+            self.students.append(deepcopy(learner._model).eval())
+            return update(training_data=training_data, **kwargs)
+
+        def note_pass(*, batch: Any, fwd_out: Any, **kwargs: Any) -> Any:
+            self.passes.append((batch, {name: value.detach() for name, value in fwd_out.items()}))
+            return micro(batch=batch, fwd_out=fwd_out, **kwargs)
+
+        learner.update, learner.compute_loss_for_module = note_update, note_pass
+
+
+@torch.no_grad()
+def full_logp(model: PreTrainedModel, ids: np.ndarray[Any, Any], length: int, answer: int) -> torch.Tensor:
+    """Log-probabilities of the whole vocabulary at every answer token of one row, [answer, vocabulary]."""
+    row = torch.as_tensor(ids)[None, : length + answer]
+    return model(input_ids=row).logits[0, length - 1 : -1].log_softmax(-1)
+
+
+def plain(distill: Distill, student_NV: torch.Tensor, teacher_NV: torch.Tensor) -> torch.Tensor:
+    """The divergence from whole distributions."""
+    if distill.k is not None:
+        chooser_NV = student_NV if distill.chooser is Chooser.STUDENT else teacher_NV
+        ids_NK = chooser_NV.topk(distill.k).indices
+        completed = with_rest if distill.rest else renormalised
+        student_NV, teacher_NV = (completed(logp.gather(1, ids_NK)) for logp in (student_NV, teacher_NV))
+    return dense_divergence(
+        distill.divergence, student_NV, teacher_NV, alpha=distill.alpha if distill.alpha is not None else 0.5
+    )
+
+
+def teachers_by_hand(name: str, students: list[PreTrainedModel]) -> PreTrainedModel:
+    """The teacher of the last update, from the students at the start of each one."""
+    if name == "live":
+        return students[-1]
+    if name in ("frozen", "external"):
+        return students[0]
+    if name == "stale":
+        # Refreshed after every second update: the third one has the student with which it starts.
+        return students[(len(students) - 1) // 2 * 2]
+    average = deepcopy(students[0])
+    for student in students[1:]:
+        with torch.no_grad():
+            for mine, theirs in zip(average.parameters(), student.parameters(), strict=True):
+                mine.lerp_(theirs, TEACHERS["ema"]["rate"])
+    return average
+
+
+def dense_config(teacher: str, support: str, **training: Any) -> SDARConfig:
+    objective = {
+        "teacher": TEACHERS[teacher],
+        "distill": {"coeff": 0.5, "gate": "one", "gate_beta": None, **SUPPORTS[support]},
+        "kl_coeff": 0.0,
+    }
+    config = small_config("sdar", objective=objective, max_steps=3, group_size=2, **training)
+    return config.policy(dtype="float64")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "support"),
+    [*((name, "full") for name in TEACHERS), ("frozen", "teacher's"), ("frozen", "student's"), ("live", "student's")],
+)
+def test_the_divergence_is_that_of_the_whole_distributions(
+    teacher: str, support: str, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So small that the logits of an answer do not fit into one chunk.
+    monkeypatch.setitem(logprobs.score_answers.__kwdefaults__, "logit_budget_bytes", 1)
+    algorithm = build(dense_config(teacher, support, micro_batch_tokens=200))
+    distill = algorithm.config.get_objective().distill
+    assert distill is not None
+    watched = Watched(learner_of(algorithm))
+    updates = {"stale": 4}.get(teacher, 3)
+    for _ in range(updates):
+        watched.passes.clear()
+        algorithm.train()
+    assert len(watched.passes) > 1
+    student, taught = watched.students[-1], teachers_by_hand(teacher, watched.students)
+    columns, compared, differs = watched.columns[-1], 0, 0.0
+    for batch, out in watched.passes:
+        for place, row in enumerate(batch["shard_row"].tolist()):
+            answer = int(columns[ANSWER_MASK][row].sum())
+            student_NV = full_logp(student, columns[INPUT_IDS][row], int(columns[PROMPT_LENGTH][row]), answer)
+            teacher_NV = full_logp(
+                taught, columns[TEACHER_INPUT_IDS][row], int(columns[TEACHER_PROMPT_LENGTH][row]), answer
+            )
+            assert columns[DISTILL][row]
+            found = {name: value[place, :answer] for name, value in out.items()}
+            torch.testing.assert_close(found[DIVERGENCE], plain(distill, student_NV, teacher_NV), rtol=1e-9, atol=1e-11)
+            agrees = (student_NV.argmax(-1) == teacher_NV.argmax(-1)).double()
+            if support != "student's":
+                assert torch.equal(found[AGREEMENT], agrees)
+            if support == "full":
+                sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[PROMPT_LENGTH][row]) :][:answer, None]
+                torch.testing.assert_close(found[DENSE_TEACHER_LOGP], teacher_NV.gather(1, sampled)[:, 0])
+            compared += answer
+            differs = max(differs, float((student_NV - teacher_NV).abs().max()))
+    assert compared == sum(int(columns[ANSWER_MASK][row].sum()) for row in range(len(columns[ANSWER_MASK])))
+    assert differs > 0.1
+
+
+def test_teachers_are_apart_after_some_updates(build: Build) -> None:
+    algorithm = build(dense_config("frozen", "full"))
+    watched = Watched(learner_of(algorithm))
+    for _ in range(4):
+        algorithm.train()
+    kinds = [teachers_by_hand(name, watched.students) for name in ("live", "ema", "stale", "frozen")]
+    heads = [model.get_output_embeddings().weight for model in kinds]
+    for one in range(4):
+        for other in range(one):
+            assert (heads[one] - heads[other]).abs().max() > 1e-5
+
+
+def test_a_live_teacher_keeps_the_head_it_had_when_the_update_began(build: Build) -> None:
+    algorithm = build(dense_config("live", "full", num_minibatches=2, lr=1e-2))
+    learner = learner_of(algorithm)
+    watched = Watched(learner)
+    heads: list[torch.Tensor] = []
+    apply = learner.apply_gradients
+
+    def note(gradients: Any) -> None:
+        heads.append(model_of(algorithm).get_output_embeddings().weight.detach().clone())
+        apply(gradients)
+
+    learner.apply_gradients = note
+    algorithm.train()
+    start = watched.students[-1]
+    # The second step is taken with a head that has learned, and the teacher's has not.
+    assert torch.equal(heads[0], start.get_output_embeddings().weight)
+    assert (heads[1] - heads[0]).abs().max() > 1e-3
+    columns = watched.columns[-1]
+    seen: set[int] = set()
+    for batch, out in watched.passes:
+        for place, row in enumerate(batch["shard_row"].tolist()):
+            seen.add(row)
+            answer, length = int(columns[ANSWER_MASK][row].sum()), int(columns[TEACHER_PROMPT_LENGTH][row])
+            teacher_NV = full_logp(start, columns[TEACHER_INPUT_IDS][row], length, answer)
+            sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[PROMPT_LENGTH][row]) :][:answer, None]
+            torch.testing.assert_close(
+                out[DENSE_TEACHER_LOGP][place, :answer], teacher_NV.gather(1, sampled)[:, 0], rtol=1e-9, atol=1e-11
+            )
+    assert len(seen) == int(columns[ANSWER_MASK].any(axis=1).sum())

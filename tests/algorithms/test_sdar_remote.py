@@ -1,0 +1,89 @@
+"""SDAR on RLlib with remote runners and learners: the update of one process, and what a lost runner costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tiny_runs import (  # pyright: ignore[reportMissingImports]
+    ENV_CONFIG,
+    assert_same_gradients,
+    kill_runner,
+    learner_metrics,
+    remote,
+    small_config,
+    texts_of,
+    versions_of,
+    weights_of,
+)
+
+from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_instance")]
+Build = Callable[[SDARConfig], SDAR]
+
+
+def test_remote_runners_and_a_remote_learner_make_the_local_update(build: Build) -> None:
+    local, spread = build(small_config()), build(remote(small_config(), runners=2, learners=1))
+    results = [algorithm.train() for algorithm in (local, spread)]
+    assert texts_of(local) == texts_of(spread)
+    assert_same_gradients(local, spread)
+    assert learner_metrics(results[0])["total_loss"] == pytest.approx(
+        learner_metrics(results[1])["total_loss"], rel=1e-3
+    )
+    assert local.evaluate() == spread.evaluate()
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
+def test_two_learners_make_the_update_of_one(aggregation: str, build: Build) -> None:
+    settings = {"objective": {"aggregation": aggregation}, "micro_batch_tokens": 200}
+    one, two = build(small_config(**settings)), build(remote(small_config(**settings), learners=2))
+    results = [learner_metrics(algorithm.train()) for algorithm in (one, two)]
+    assert_same_gradients(one, two)
+    for name in ("policy_loss", "distill_loss", "gap_mean", "weight", "entropy"):
+        assert results[0][name] == pytest.approx(results[1][name], rel=1e-3, abs=1e-7)
+
+
+def test_a_learner_without_rows_does_not_hold_up_the_other(build: Build) -> None:
+    def config() -> SDARConfig:
+        few = small_config(tasks_per_iteration=1, num_minibatches=2)
+        return few.environment(env_config=ENV_CONFIG | {"max_steps": 1})
+
+    algorithm = build(remote(config(), learners=2))
+    result = algorithm.train()
+    assert result["env_runners"]["rows"] <= 2
+    assert learner_metrics(result)["weight"] == pytest.approx(1.0)
+    assert all(value.isfinite().all() for value in weights_of(algorithm).values())
+
+
+def test_a_lost_runner_costs_its_episodes_and_not_the_run(build: Build) -> None:
+    algorithm = build(remote(small_config(), runners=2))
+    assert algorithm.train()["env_runners"]["lost_episodes"] == 0
+    kill_runner(algorithm)
+    lost = algorithm.train()["env_runners"]
+    assert (lost["episodes"], lost["lost_episodes"]) == (4, 4)
+    for _ in range(200):
+        if algorithm.train()["env_runners"]["lost_episodes"] == 0:
+            break
+    else:
+        pytest.fail("The runner did not come back.")
+    # The new one plays with the present weights.
+    assert versions_of(algorithm) == {algorithm.training_iteration - 1}
+
+
+def test_a_run_waits_for_the_only_runner_to_come_back(build: Build) -> None:
+    algorithm = build(remote(small_config(), runners=1))
+    algorithm.train()
+    kill_runner(algorithm)
+    lost = algorithm.train()
+    assert lost["env_runners"]["lost_episodes"] == 8
+    assert algorithm.train()["env_runners"]["lost_episodes"] == 0
+    assert versions_of(algorithm) == {1}
+
+
+def test_what_a_lost_runner_should_have_evaluated_is_played_by_another(build: Build) -> None:
+    algorithm, local = build(remote(small_config(), runners=2)), build(small_config())
+    for one in (algorithm, local):
+        one.train()
+    kill_runner(algorithm)
+    assert algorithm.evaluate() == local.evaluate()

@@ -26,7 +26,7 @@ import re
 import statistics
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -444,7 +444,7 @@ def _key(model: Any, name: str) -> str:
 
 def _apart(first: Any, now: Any, turns: Sequence[tuple[TurnRow, int]]) -> dict[str, float]:
     """Mean KL a token: of the student to the initial teacher and to its own, both ways."""
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     tokens = 0.0
     for start in range(0, len(turns), ROWS):
         part = turns[start : start + ROWS]
@@ -618,7 +618,9 @@ def _training_table(result: Mapping[str, Any]) -> str:
         "kl_student_own_teacher": "KL(S‖T)",
     }
     end = {(run["arm"], run["seed"]): run["curve"][-1] for run in found["runs"]}
-    rows = [("before", *(f"{found['before'][name]:.4f}" for name in columns), "–", "–", f"{result['success']:.2f}")]
+    rows: list[tuple[str, ...]] = [
+        ("before", *(f"{found['before'][name]:.4f}" for name in columns), "–", "–", f"{result['success']:.2f}")
+    ]
     for arm, entry in found["after"].items():
         differences = [
             ", ".join(

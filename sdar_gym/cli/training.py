@@ -148,6 +148,14 @@ def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     table.add_row("95 % interval", *(f"{r['success_low']:.3f} to {r['success_high']:.3f}" for _, r in results))
     for kind in first["by_type"]:
         table.add_row(kind, *(f"{result['by_type'].get(kind, float('nan')):.2f}" for _, result in results))
+    teachers = [result.get("teacher") for _, result in results]
+    if any(teachers):
+        # A teacher that shares weights can lose what it teaches.
+        tasks = next(teacher["tasks"] for teacher in teachers if teacher)
+        table.add_row(
+            f"its teacher, with skills ({tasks} tasks)",
+            *(f"{teacher['success']:.3f}" if teacher else "" for teacher in teachers),
+        )
     table.add_row("mean turns", *(f"{result['mean_turns']:.1f}" for _, result in results))
     table.add_row("invalid actions", *(f"{result['invalid_actions']:.1%}" for _, result in results))
     return table

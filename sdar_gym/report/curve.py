@@ -21,7 +21,7 @@ def draw_curve(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> 
 
 
 def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
-    """Draw success on the panel, with its 95 % interval, and success of the training episodes, thin.
+    """Draw success on the panel with its 95 % interval, of the training episodes (thin), of the teacher (dotted).
 
     Args:
         runs: The lines of `metrics.jsonl` by label.
@@ -54,6 +54,11 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
             linewidth=0,
         )
         axes.plot(steps, [r["success"] for _, r in results], color=colour, marker="o", markersize=4, label=label)
+        teachers = [(update, result["teacher"]["success"]) for update, result in results if result.get("teacher")]
+        if teachers:
+            axes.plot(
+                *zip(*teachers, strict=True), color=colour, linestyle=":", linewidth=1.2, marker=".", markersize=4
+            )
         train = [(r["update"], r["train"]["success"]) for r in records if r.get("train", {}).get("success") is not None]
         axes.plot([u for u, _ in train], [s for _, s in train], color=colour, linewidth=0.8, alpha=0.55)
         if results:
@@ -65,7 +70,9 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
     axes.set_xlabel("update")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("success")
-    axes.set_title(f"{title}\n{panel}, 95 % intervals; thin: training episodes", fontsize=9)
+    axes.set_title(
+        f"{title}\n{panel}, 95 % intervals; thin: training episodes, dotted: teacher with skills", fontsize=9
+    )
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right", frameon=False)
     figure.savefig(path)

@@ -30,6 +30,8 @@ _SECTIONS: Mapping[str, type] = {
     "distill": Distill,
     "future": FutureCredit,
 }
+# What somebody says who means to add a group, and somebody who means to change one does not.
+_SAYS_WHAT: Mapping[str, str] = {"teacher": "view", "shaping": "enter", "distill": "divergence"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,11 @@ class Objective:
             if name not in known:
                 raise ValueError(f"The objective has no setting {name!r}. {closest(str(name), known)}")
             if name in _SECTIONS and isinstance(value, Mapping):
+                if values[name] is None and _SAYS_WHAT.get(name) not in (None, *value):
+                    raise ValueError(
+                        f"There is no {name} to change: this method has none. To add one, say {name}."
+                        f"{_SAYS_WHAT[name]} too."
+                    )
                 value = section(_SECTIONS[name], name, value, values[name])
             values[name] = value
         # A distillation that never acts is no distillation: what asks for a teacher then falls away too.

@@ -148,6 +148,8 @@ class TrainingSettings:
         weight_decay: Of AdamW.
         adam_betas: Of AdamW.
         objective: Settings of the algorithm's preset to change, such as `{distill: {coeff: 0.03}}`.
+        objective_by_algorithm: The same for single algorithms, for configurations that are used with several; what
+            `objective` says comes before it.
     """
 
     group_size: int = 8
@@ -162,6 +164,11 @@ class TrainingSettings:
     weight_decay: float = 0.01
     adam_betas: tuple[float, float] = (0.9, 0.999)
     objective: dict[str, Any] = field(default_factory=dict)
+    objective_by_algorithm: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def objective_of(self, algorithm: str) -> dict[str, Any]:
+        """The settings to change for one algorithm."""
+        return _merged(self.objective_by_algorithm.get(algorithm, {}), self.objective)
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
@@ -235,6 +242,15 @@ class EvaluationSettings:
         at_least("evaluation.tasks", self.tasks, 1)
         at_least("evaluation.interval", self.interval, 0)
         _not_negative("evaluation.temperature", self.temperature)
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Both, groups of settings within as well; where both say something, the second."""
+    result = dict(first)
+    for name, value in second.items():
+        before = result.get(name)
+        result[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return result
 
 
 def at_least(name: str, value: int, low: int) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from sdar_gym.algorithms import METHODS, Objective, Schedule, get_method
 from sdar_gym.algorithms.methods import CHAPTERS
+from sdar_gym.algorithms.sdar import SDARConfig
+from sdar_gym.configs import load_config
 
 # Clip low and high, dual clip, KL, entropy.
 RELEASED = (0.2, 0.2, 3.0, 0.01, 0.001)
@@ -262,11 +264,13 @@ def test_overrides_can_change_the_gate():
 
 
 def test_overrides_can_add_and_remove_groups():
-    added = get_method("grpo").with_overrides(teacher={}, distill={"coeff": 0.01, "gate": "sigmoid", "gate_beta": 5.0})
+    added = get_method("grpo").with_overrides(
+        teacher={"view": "skills"}, distill={"coeff": 0.01, "divergence": "nll", "gate": "sigmoid", "gate_beta": 5.0}
+    )
     assert added.objective == get_method("sdar").objective
     removed = get_method("sdar").with_overrides(teacher=None, distill=None)
     assert removed.objective == get_method("grpo").objective
-    both = get_method("rlsd").with_overrides(distill={"coeff": 0.01})
+    both = get_method("rlsd").with_overrides(distill={"coeff": 0.01, "divergence": "nll"})
     # A distillation that never acts takes its teacher along, but not one that shaping listens to.
     assert both.with_overrides(distill={"coeff": 0.0}).objective == get_method("rlsd").objective
     off = get_method("frozen_ce").with_overrides(distill={"coeff": 0.0}, future={})
@@ -293,3 +297,23 @@ def test_senseless_overrides_are_refused():
         get_method("sdar").with_overrides(distill=None)
     with pytest.raises(TypeError):
         METHODS["mine"] = get_method("sdar")  # type: ignore[index]
+
+
+def test_a_setting_of_a_group_that_a_method_has_not_is_no_new_group():
+    with pytest.raises(ValueError, match=r"Method 'grpo': There is no distill to change.*say distill\.divergence too"):
+        get_method("grpo").with_overrides(distill={"coeff": 0.03})
+    with pytest.raises(ValueError, match="no distill to change"):
+        get_method("rlsd").with_overrides(distill={"coeff": 0.03})
+    with pytest.raises(ValueError, match=r"say teacher\.view too"):
+        get_method("grpo").with_overrides(teacher={"weights": "frozen"})
+    added = get_method("rlsd").with_overrides(distill={"coeff": 0.03, "divergence": "logratio_pg"}).objective
+    assert added.distill is not None and added.shaping is not None
+
+
+def test_the_quick_start_trains_plain_grpo_where_grpo_is_asked_for():
+    for name in METHODS:
+        objective = SDARConfig.from_run(load_config("quickstart", [f"algorithm={name}"])).get_objective()
+        plain = get_method(name).with_overrides(kl_coeff=0.0, entropy_coeff=0.0).objective
+        if name == "sdar":
+            plain = plain.changed({"distill": {"coeff": 0.03}})
+        assert objective == plain

@@ -156,10 +156,12 @@ class SDARConfig(AlgorithmConfig):
     def from_run(cls, run: RunConfig) -> SDARConfig:
         """The configuration of a run that was read from YAML."""
         training, resources = run.training, run.resources
+        for name in training.objective_by_algorithm:
+            get_method(name)  # Refuses a name that no algorithm has, which would change nothing.
         config = cls().environment(run.env, env_config=dict(run.env_config))
         config.training(
             method=run.algorithm,
-            objective=dict(training.objective),
+            objective=training.objective_of(run.algorithm),
             group_size=training.group_size,
             tasks_per_iteration=training.tasks_per_iteration,
             num_minibatches=training.num_minibatches,

@@ -1,4 +1,4 @@
-"""SDAR and GRPO on the quick start: the same seeds, the same panel, the same tasks and first draws, both as measured.
+"""GRPO, SDAR and `allfail_ce` on the quick start: the same seeds, panel, tasks and first draws, all as measured.
 
     python benchmarks/first_light.py --seeds 3 --jobs 2 --out docs/results/first-light
 
@@ -24,7 +24,7 @@ from sdar_gym.evaluation.panels import play_panel
 from sdar_gym.report.curve import draw_curves
 from sdar_gym.runs.train import check_run, train
 
-ARMS = ("grpo", "sdar")
+ARMS = ("grpo", "sdar", "allfail_ce")
 
 
 def play(job: tuple[str, str, int, str, list[str]]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--config", default="quickstart")
     parser.add_argument("--out", type=Path, default=Path("docs/results/first-light"))
     parser.add_argument("--runs", default="runs/first-light")
-    parser.add_argument("changes", nargs="*", help="key=value, for both arms")
+    parser.add_argument("changes", nargs="*", help="key=value, for all arms")
     options = parser.parse_args()
     jobs = [(options.config, arm, seed, options.runs, options.changes) for seed in range(options.seeds) for arm in ARMS]
     results: list[dict[str, Any]] = []
@@ -88,7 +88,9 @@ def main() -> None:
         "command": ["python", *sys.argv],
         "machine": machine("torch", "transformers", "ray"),
         "mean_after": {arm: statistics.mean(values) for arm, values in after.items()},
-        "sdar_minus_grpo_by_seed": [s - g for s, g in zip(after["sdar"], after["grpo"], strict=True)],
+        "minus_grpo_by_seed": {
+            arm: [mine - its for mine, its in zip(values, after["grpo"], strict=True)] for arm, values in after.items()
+        },
         "runs": results,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -137,9 +138,10 @@ def _record(update: int, result: dict[str, Any]) -> dict[str, Any]:
         if not name.startswith(("num_", "module_train_batch"))
     }
     record = {"update": update, "train": dict(result["env_runners"]), "learner": learner}
-    # Absent but for the updates that are looked at closely.
-    if "teacher" in result:
-        record["teacher"] = dict(result["teacher"])
+    # Only some updates are looked at closely; after the first one RLlib calls the others' values nan.
+    teacher = {name: value for name, value in result.get("teacher", {}).items() if math.isfinite(value)}
+    if teacher:
+        record["teacher"] = teacher
     return {**record, "seconds": dict(result["seconds"])}
 
 

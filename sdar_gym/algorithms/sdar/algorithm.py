@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
@@ -181,8 +182,9 @@ class SDAR(Algorithm):
     def _sync_teacher(self) -> None:
         """Give the runners the teacher's weights; to be followed by `_sync`."""
         weights = next(iter(self.learner_group.foreach_learner(lambda learner: learner.teacher_policy()))).get()
-        state = {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}
-        self.env_runner_group.foreach_env_runner("set_state", kwargs={"state": state})
+        state = ray.put({COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}})
+        # RLlib passes no arguments on to a runner in this process.
+        self.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(state))
 
     def _teacher_result(self, sync: Callable[[], None]) -> dict[str, Any]:
         settings = self.config.panel_settings

@@ -1,0 +1,353 @@
+"""The teacher over a run: which turns it reads, what a checkpoint keeps of it, how well it does, and what is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import (  # pyright: ignore[reportMissingImports]
+    ENV,
+    ENV_CONFIG,
+    PANEL,
+    ROLLOUT,
+    equal,
+    learner_of,
+    learner_state,
+    remote,
+    runner_weights,
+    small_config,
+    weights_of,
+)
+
+from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+from sdar_gym.algorithms.sdar.batch import TEACHER_INPUT_IDS
+from sdar_gym.algorithms.sdar.learner import TEACHER_STATE
+from sdar_gym.algorithms.sdar.scoring import Scorer
+from sdar_gym.configs.schema import RunConfig
+from sdar_gym.configs.settings import SkillSettings, TrainingSettings
+from sdar_gym.report.tokens import read_tokens
+from sdar_gym.runs.train import train
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
+Build = Callable[[SDARConfig], SDAR]
+EMA = {"teacher": {"weights": "ema", "rate": 0.3}}
+STALE = {"teacher": {"weights": "stale", "every": 3}}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[set[tuple[int, ...]]]:
+    """The distinct rows that the teacher reads, for each time it is asked."""
+    asked: list[set[tuple[int, ...]]] = []
+    each = Scorer._each
+
+    def note(self: Scorer, columns: Any, ids: str, *args: Any, **kwargs: Any) -> Any:
+        if ids == TEACHER_INPUT_IDS:
+            asked.append({tuple(row) for row in torch.as_tensor(columns[ids]).tolist()})
+        return each(self, columns, ids, *args, **kwargs)
+
+    monkeypatch.setattr(Scorer, "_each", note)
+    return asked
+
+
+def starts(rows: set[tuple[int, ...]], prompts: set[tuple[int, ...]]) -> bool:
+    """Whether each row begins with one of the prompts."""
+    return all(any(row[: len(prompt)] == prompt for prompt in prompts) for row in rows)
+
+
+def test_only_groups_that_failed_are_scored_where_only_they_are_distilled(build: Build, read: list[Any]) -> None:
+    algorithm = build(small_config("allfail_ce"))
+    algorithm.train()
+    read.clear()
+    result = algorithm.train()
+    assert result["env_runners"]["all_fail_fraction"] == 0.5
+    episodes = algorithm.last_episodes
+    solved = {episode.group_id for episode in episodes if episode.won}
+    answers = {
+        (*turn.teacher_prompt_ids, *turn.response_ids)
+        for episode in episodes
+        if episode.group_id not in solved
+        for turn in episode.turns
+    }
+    (rows,) = read
+    assert len(rows) == len(answers)
+    assert starts(rows, answers)
+
+
+def test_nothing_is_scored_where_no_group_failed(
+    build: Build, read: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = build(small_config("allfail_ce"))
+    algorithm.train()
+    read.clear()
+    collect = algorithm._collect
+
+    def lucky(*args: Any, **kwargs: Any) -> Any:
+        episodes = collect(*args, **kwargs)
+        for episode in episodes[::4]:
+            episode.won = True
+        return episodes
+
+    monkeypatch.setattr(algorithm, "_collect", lucky)
+    result = algorithm.train()
+    assert result["env_runners"]["all_fail_fraction"] == 0
+    assert all(rows == set() for rows in read)
+    assert result["learners"]["default_policy"]["distill_fraction"] == 0
+
+
+def test_watching_does_not_disturb_training(build: Build) -> None:
+    for name in ("sdar", "allfail_ce"):
+        quiet, watched = build(small_config(name)), build(small_config(name).panel(interval=1))
+        for algorithm in (quiet, watched):
+            algorithm.train()
+            algorithm.train()
+        assert (quiet.last_tokens is None, watched.last_tokens is None) == (True, False)
+        assert equal(weights_of(quiet), weights_of(watched))
+
+
+@pytest.mark.parametrize("teacher", [EMA, STALE, {}], ids=["ema", "stale", "frozen"])
+def test_a_resumed_teacher_is_the_one_that_was_saved(teacher: dict[str, Any], build: Build, tmp_path: Path) -> None:
+    def config() -> SDARConfig:
+        return small_config("frozen_ce", objective=teacher, lr=1e-2)
+
+    straight, resumed = build(config()), build(config())
+    straight.train()
+    straight.train()
+    straight.save_to_path(str(tmp_path / "checkpoint"))
+    resumed.restore_from_path(str(tmp_path / "checkpoint"))
+    saved = [learner_state(algorithm)[TEACHER_STATE] for algorithm in (straight, resumed)]
+    assert equal(*saved)
+    assert bool(saved[0]) == bool(teacher)
+    with learner_of(resumed)._teacher.borrow() as model:
+        head = model.get_output_embeddings().weight.clone()
+    student = weights_of(resumed)["model.lm_head.weight"]
+    # Were it the student's own, nothing would have to be kept.
+    assert (head - student).abs().max() > 1e-4
+    for algorithm in (straight, resumed):
+        algorithm.train()
+    assert equal(weights_of(straight), weights_of(resumed))
+    assert equal(*(learner_state(algorithm)[TEACHER_STATE] for algorithm in (straight, resumed)))
+
+
+def test_retrieval_that_learns_and_trust_are_resumed(build: Build, tmp_path: Path) -> None:
+    def config() -> SDARConfig:
+        return small_config("sdar").skills(strategy="ucb", k=1, include_general=False)
+
+    straight, resumed = build(config()), build(config())
+    shown = []
+    for _ in range(2):
+        straight.train()
+        shown.append({(episode.task_type, episode.skill_scores) for episode in straight.last_episodes})
+        groups = {(episode.group_id, episode.skills, episode.skill_scores) for episode in straight.last_episodes}
+        assert len(groups) == 2
+    assert all(math.isinf(score) for _, scores in shown[0] for score in scores)
+    straight.save_to_path(str(tmp_path / "checkpoint"))
+    resumed.restore_from_path(str(tmp_path / "checkpoint"))
+    learned = straight._retriever.get_state()
+    assert sum(entry["episodes"] for entry in learned.values()) == 16
+    assert resumed._retriever.get_state() == learned
+    assert straight._trust.get_state()["trust"]
+    assert resumed._trust.get_state() == straight._trust.get_state()
+    for algorithm in (straight, resumed):
+        algorithm.train()
+    assert resumed._retriever.get_state() == straight._retriever.get_state() != learned
+    assert equal(weights_of(straight), weights_of(resumed))
+
+
+def test_skills_are_chosen_by_what_came_of_them_and_learn_from_it(build: Build) -> None:
+    algorithm = build(small_config("sdar").skills(strategy="ucb", k=1, include_general=False, ucb_c=0.0))
+    retriever = algorithm._retriever
+    kinds = sorted({kind for skill in retriever.library for kind in skill.task_types})
+    arms = {
+        kind: {
+            skill.id: [4, float(place)]
+            for place, skill in enumerate(skill for skill in retriever.library if skill.applies_to(kind))
+        }
+        for kind in kinds
+    }
+    assert any(1 < len(each) <= 5 for each in arms.values())
+    best = {kind: max(each, key=lambda skill: each[skill][1]) for kind, each in arms.items()}
+    retriever.set_state({kind: {"episodes": 99, "arms": each} for kind, each in arms.items()})
+    algorithm.train()
+    learned = retriever.get_state()
+    for episode in algorithm.last_episodes:
+        kind = episode.task_type
+        assert episode.skills == (best[kind],)
+        assert episode.skill_scores == (arms[kind][best[kind]][1] / 4,)
+        same = [other for other in algorithm.last_episodes if other.task_type == kind]
+        assert learned[kind]["episodes"] == 99 + len(same)
+        expected = [4 + len(same), arms[kind][best[kind]][1] + sum(other.score for other in same)]
+        assert learned[kind]["arms"][best[kind]] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_runners_share_what_retrieval_has_learned(build: Build) -> None:
+    def config() -> SDARConfig:
+        return small_config("sdar", objective=EMA).skills(strategy="ucb", k=1, include_general=False)
+
+    local, spread = build(config()), build(remote(config(), runners=2))
+    for _ in range(3):
+        for algorithm in (local, spread):
+            algorithm.train()
+        shown = [[(e.episode_id, e.skills, e.skill_scores) for e in a.last_episodes] for a in (local, spread)]
+        assert shown[0] == shown[1]
+    assert local.evaluate() == spread.evaluate()
+    # After the teacher has played, all runners have the student's weights again.
+    for weights in spread.env_runner_group.foreach_env_runner(lambda runner: runner.module.state_dict()):
+        assert equal({name: tensor.clone() for name, tensor in weights.items()}, weights_of(spread))
+
+
+def test_an_evaluation_says_how_the_teacher_does(build: Build) -> None:
+    algorithm = build(small_config("sdar").panel(teacher_tasks=3))
+    result = algorithm.evaluate()
+    teacher = result["teacher"]
+    assert set(teacher) == {"success", "success_low", "success_high", "tasks", "skill_coverage"}
+    assert (teacher["tasks"], teacher["skill_coverage"]) == (3, 1.0)
+    assert 0 <= teacher["success_low"] <= teacher["success"] <= teacher["success_high"] <= 1
+    # The episodes that are kept are the student's.
+    assert len(algorithm.last_evaluation) == result["tasks"] == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [("grpo", {}), ("sdpo", {}), ("sdar", {"teacher": {"weights": "external", "model": "builtin:tiny"}})],
+)
+def test_what_could_not_act_is_not_played(method: str, objective: dict[str, Any], build: Build) -> None:
+    assert "teacher" not in build(small_config(method, objective=objective)).evaluate()
+
+
+def test_no_tasks_for_the_teacher_means_none(build: Build) -> None:
+    assert "teacher" not in build(small_config("sdar").panel(teacher_tasks=0)).evaluate()
+
+
+def played_weights(algorithm: SDAR, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, Any]]:
+    """For each panel that is played: whether with skills, and the weights."""
+    seen: list[tuple[bool, Any]] = []
+    play = algorithm._play_panel
+
+    def note(panel: Any, with_skills: bool, sync: Any) -> Any:
+        seen.append((with_skills, runner_weights(algorithm)))
+        return play(panel, with_skills, sync)
+
+    monkeypatch.setattr(algorithm, "_play_panel", note)
+    return seen
+
+
+def test_an_average_plays_with_its_own_weights_and_gives_them_back(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config("sdar", objective=EMA, lr=1e-2)
+    algorithm, quiet = build(config.copy(copy_frozen=False)), build(config.copy(copy_frozen=False))
+    for one in (algorithm, quiet):
+        one.train()
+    before = weights_of(algorithm)
+    seen = played_weights(algorithm, monkeypatch)
+    assert "teacher" in algorithm.evaluate()
+    (skills, student), (with_skills, teacher) = seen
+    assert (skills, with_skills) == (False, True)
+    assert equal(student, before)
+    stored = learner_state(algorithm)[TEACHER_STATE]
+    assert stored
+    for name, tensor in stored.items():
+        assert torch.equal(teacher[f"model.{name}"], tensor)
+    assert not equal(teacher, student)
+    assert equal(runner_weights(algorithm), before)
+    assert equal(weights_of(algorithm), before)
+    for one in (algorithm, quiet):
+        one.train()
+    assert equal(weights_of(algorithm), weights_of(quiet))
+
+
+def test_weights_come_back_even_if_the_teacher_fails(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(small_config("sdar", objective=EMA, lr=1e-2))
+    algorithm.train()
+
+    def broken(sync: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(algorithm, "_teacher_result", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        algorithm.evaluate()
+    assert equal(runner_weights(algorithm), weights_of(algorithm))
+
+
+def test_a_frozen_teacher_is_played_once(build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    algorithm = build(small_config("frozen_ce"))
+    seen = played_weights(algorithm, monkeypatch)
+    first = algorithm.evaluate()["teacher"]
+    assert [skills for skills, _ in seen] == [False, True]
+    algorithm.train()
+    assert algorithm.evaluate()["teacher"] == first
+    assert [skills for skills, _ in seen] == [False, True, False]
+    algorithm.save_to_path(str(tmp_path / "checkpoint"))
+    resumed = build(small_config("frozen_ce"))
+    resumed.restore_from_path(str(tmp_path / "checkpoint"))
+    assert resumed.evaluate()["teacher"] == first
+
+
+def test_a_live_teacher_is_the_student_with_skills(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(small_config("sdar"))
+    algorithm.train()
+    seen = played_weights(algorithm, monkeypatch)
+    algorithm.evaluate()
+    assert [skills for skills, _ in seen] == [False, True]
+    assert equal(seen[0][1], seen[1][1])
+
+
+def test_what_is_watched_is_told_and_nothing_old_afterwards(build: Build) -> None:
+    algorithm = build(small_config("sdar").panel(interval=3))
+    told = [algorithm.train().get("teacher", {}) for _ in range(3)]
+    known = [{name: value for name, value in each.items() if math.isfinite(value)} for each in told]
+    # The first update, and the one before each evaluation.
+    assert [bool(each) for each in known] == [True, False, True]
+    for each in (known[0], known[2]):
+        assert {"gap/all", "agreement/all", "taught/all", "gap/action", "gate/action", "gap/turn_1"} <= set(each)
+        assert each["taught/all"] == 1
+        assert 0 < each["gate/action"] < 1
+    assert any(name.startswith("trust/") for name in known[0])
+
+
+def test_a_run_writes_the_tokens_of_the_updates_that_it_evaluates(tmp_path: Path) -> None:
+    run = RunConfig(
+        "tokens",
+        ENV,
+        env_config={**ENV_CONFIG},
+        skills=SkillSettings(k=1, include_general=False),
+        rollout=ROLLOUT,
+        training=TrainingSettings(group_size=4, tasks_per_iteration=2, iterations=4, lr=1e-3),
+        evaluation=replace(PANEL, interval=2, token_turns=30),
+        seed=1,
+        runs_dir=str(tmp_path),
+    )
+    folder, summary = train(run)
+    files = sorted(path.name for path in (folder.path / "tokens").iterdir())
+    assert files == ["train-00002.jsonl", "train-00004.jsonl"]
+    for file in files:
+        rows = read_tokens(folder.path / "tokens" / file)
+        assert 0 < len(rows) <= 30
+        episodes = {
+            record["episode_id"]: record
+            for record in map(json.loads, (folder.path / "episodes" / file).read_text().splitlines())
+        }
+        for row in rows:
+            turn = episodes[row["episode_id"]]["turns"][row["turn"] - 1]
+            assert len(row["token"]) == turn["response_tokens"]
+            assert sum(row["student_logp"]) / len(row["token"]) == pytest.approx(turn["mean_logprob"], abs=1e-4)
+            gaps = [
+                teacher - student for teacher, student in zip(row["teacher_logp"], row["student_logp"], strict=True)
+            ]
+            assert row["gap"] == pytest.approx(gaps, abs=2e-5)
+            expected = [1 / (1 + math.exp(-5 * gap)) for gap in row["gap"]]
+            assert row["gate"] == pytest.approx(expected, abs=1e-4)
+            assert row["token_advantage"] == pytest.approx([row["advantage"]] * len(gaps), abs=1e-5)
+        assert any(abs(gap) > 0.01 for row in rows for gap in row["gap"])
+    records = folder.records()
+    assert [record["update"] for record in records if record.get("teacher")] == [1, 2, 4]
+    evaluations = [record["evaluation"] for record in records if "evaluation" in record]
+    assert [evaluation["teacher"]["tasks"] for evaluation in evaluations] == [2, 2, 2]
+    assert summary["after"]["teacher"] == evaluations[-1]["teacher"]

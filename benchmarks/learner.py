@@ -281,7 +281,7 @@ def _gradient_error() -> dict[str, float]:
     return errors
 
 
-def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = None) -> Any:  # noqa: N802
+def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = None) -> Any:
     """A model without layers: hidden states that are parameters, and a real head."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM

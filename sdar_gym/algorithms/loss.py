@@ -85,9 +85,9 @@ class LossOutput:
     Always in `metrics`: `policy_loss` (κ inside), `advantage_abs`, `approx_kl` (old to current, never negative),
     `clip_fraction`, `dual_clip_fraction`, `weight` (sums to one if the weights were made right). Where the teacher
     acts: `distill_fraction` (share of the tokens that it distils), `distill_loss` (gated, before λ), `gate_mean`. With
-    its log-probabilities `gap_mean` and `gate_active_fraction` (gate above one half); with its distributions
-    `agreement`. With reference log-probabilities `kl`, with entropies `entropy`. All are means over all tokens: divide
-    by `distill_fraction` for means over the distilled ones. In `maxima`: `ratio_max`.
+    its log-probabilities `gap_mean`, and with a gate that moves `gate_active_fraction` (above one half). With its
+    distributions `agreement`. With reference log-probabilities `kl`, with entropies `entropy`. All are means over all
+    tokens: divide by `distill_fraction` for means over the distilled ones. In `maxima`: `ratio_max`.
     """
 
     loss: Tensor
@@ -206,7 +206,9 @@ def _distillation(
         )
     terms_BT |= {"distill_loss": gate_BT * divergence_BT, "gate_mean": gate_BT}
     if tokens.teacher_logp_BT is not None:
-        terms_BT |= {"gap_mean": gap_BT, "gate_active_fraction": gate_BT > 0.5}
+        terms_BT["gap_mean"] = gap_BT
+        if distill.gate.needs_beta:
+            terms_BT["gate_active_fraction"] = gate_BT > 0.5
     if tokens.agree_BT is not None:
         terms_BT["agreement"] = chosen_BT & tokens.agree_BT
     return terms_BT

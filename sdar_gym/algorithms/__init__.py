@@ -35,7 +35,8 @@ from sdar_gym.algorithms.losses import (
 from sdar_gym.algorithms.methods import METHODS, Method, get_method
 from sdar_gym.algorithms.objective import Objective
 from sdar_gym.algorithms.schedules import Schedule
-from sdar_gym.algorithms.shaping import Aggregate, Enter, Normalise, Shaping, Signal, Squash, Turns, shape_advantages
+from sdar_gym.algorithms.shape import Turns, shape_advantages
+from sdar_gym.algorithms.shaping import Aggregate, Enter, Normalise, Shaping, Signal, Squash
 from sdar_gym.algorithms.signals import teacher_gap
 from sdar_gym.algorithms.teachers import Teacher, View, Weights
 

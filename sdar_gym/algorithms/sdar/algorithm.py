@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -27,6 +26,7 @@ from sdar_gym.algorithms.sdar.batch import prepare_batch, scoring_columns
 from sdar_gym.algorithms.sdar.config import SDARConfig
 from sdar_gym.algorithms.sdar.learner import STEP
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, merged_policy
+from sdar_gym.algorithms.sdar.playing import Playing
 from sdar_gym.algorithms.sdar.scores import (
     Scores,
     asked_rows,
@@ -37,10 +37,9 @@ from sdar_gym.algorithms.sdar.scores import (
 from sdar_gym.algorithms.sdar.teacher_views import TeacherViews
 from sdar_gym.algorithms.sdar.turns import TurnTable, distilled_rows, turn_table
 from sdar_gym.algorithms.sdar.watch import WatchedTokens, watch_tokens
-from sdar_gym.algorithms.teachers import View, Weights
-from sdar_gym.envs.tasks import TaskPanel, freeze_panel
-from sdar_gym.evaluation.panels import build_panel, panel_requests
-from sdar_gym.evaluation.summary import summarise
+from sdar_gym.algorithms.teachers import View
+from sdar_gym.envs.tasks import TaskPanel
+from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.policy.load import load_tokenizer
 from sdar_gym.rollout.build import make_env, pad_id
 from sdar_gym.rollout.collector import EpisodeRequest
@@ -50,15 +49,11 @@ from sdar_gym.rollout.episode import Episode
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.skills import LearningRetriever
 
-# How long a run waits for a lost env runner where there is no other one.
-_RESTART_SECONDS = 600.0
-# What a lost env runner should have played of a panel is played by the others.
-_EVALUATION_ATTEMPTS = 3
 # Where a checkpoint keeps what is learned beside the weights.
 _LEARNED = "sdar_learned"
 
 
-class SDAR(Algorithm):
+class SDAR(Playing, Algorithm):
     """Group-relative policy optimisation with gated self-distillation, and its relatives, as an RLlib algorithm."""
 
     @classmethod
@@ -121,79 +116,6 @@ class SDAR(Algorithm):
         finished = time.perf_counter()
         self._log("seconds", {"rollout": collected - started, "update": finished - collected})
 
-    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
-        """Play the frozen panel with the present weights.
-
-        Returns:
-            Success with a 95 % interval, over all and by task type, with the panel's name and hash.
-        """
-        settings = self.config.panel_settings
-        self._sync()
-        self.last_evaluation = self._play_panel(self._panel, settings.with_skills, self._sync)
-        result = summarise(self.last_evaluation, self._panel, settings.temperature, settings.seed, settings.with_skills)
-        teacher = self._evaluate_teacher()
-        return {**result, "teacher": teacher} if teacher else result
-
-    def _sync(self) -> None:
-        self.env_runner_group.sync_weights(
-            from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
-        )
-
-    def _play_panel(self, panel: TaskPanel, with_skills: bool, sync: Callable[[], None]) -> list[Episode]:
-        """Play all tasks of a panel; runners that come back get their weights from `sync`."""
-        settings = self.config.panel_settings
-        requests = panel_requests(panel, settings.seed)
-        params = SamplingParams(self.config.rollout_settings.max_response_tokens, settings.temperature)
-        played: dict[int, Episode] = {}
-        for attempt in range(_EVALUATION_ATTEMPTS):
-            if attempt:
-                sync()
-            left = [request for request in requests if request.group_id not in played]
-            episodes = self._collect(left, params, 1, skills_in_prompt=with_skills)
-            played |= {episode.group_id: episode for episode in episodes}
-            if len(played) == len(requests):
-                break
-        return [played[number] for number in sorted(played)]
-
-    def _evaluate_teacher(self) -> dict[str, Any] | None:
-        """How the teacher itself does, with skills in its prompt: one that shares weights can lose what it teaches.
-
-        Returns:
-            Its success on the first tasks of the panel, or None where there is no teacher that could act.
-        """
-        settings, teacher = self.config.panel_settings, self._method.objective.teacher
-        if not settings.teacher_tasks or teacher is None or teacher.view is not View.SKILLS:
-            return None
-        if teacher.weights is Weights.FROZEN:
-            # What it can do never changes; before the first update it is the student with skills.
-            if self.training_iteration == 0:
-                self._frozen_teacher = self._teacher_result(self._sync)
-            return self._frozen_teacher
-        if teacher.weights is Weights.EXTERNAL:
-            return None
-        if teacher.weights is Weights.LIVE:
-            return self._teacher_result(self._sync)
-        try:
-            self._sync_teacher()
-            return self._teacher_result(self._sync_teacher)
-        finally:
-            self._sync()
-
-    def _sync_teacher(self) -> None:
-        """Give the runners the teacher's weights; to be followed by `_sync`."""
-        weights = next(iter(self.learner_group.foreach_learner(lambda learner: learner.teacher_policy()))).get()
-        state = ray.put({COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}})
-        # RLlib passes no arguments on to a runner in this process.
-        self.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(state))
-
-    def _teacher_result(self, sync: Callable[[], None]) -> dict[str, Any]:
-        settings = self.config.panel_settings
-        whole = self._panel
-        panel = freeze_panel(f"{whole.name}-teacher", whole.env_id, whole.task_ids, settings.teacher_tasks)
-        episodes = self._play_panel(panel, True, sync)
-        summary = summarise(episodes, panel, settings.temperature, settings.seed, True)
-        return {name: summary[name] for name in ("success", "success_low", "success_high", "tasks", "skill_coverage")}
-
     def export_policy(self, folder: str | Path) -> None:
         """Save the policy in the form that `transformers` and vLLM load."""
         module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
@@ -224,47 +146,6 @@ class SDAR(Algorithm):
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
         """The panel is played by the training runners: an evaluation runner would be one more copy of the model."""
         return False
-
-    def _collect(
-        self, requests: Sequence[EpisodeRequest], params: SamplingParams, group_size: int, *, skills_in_prompt: bool
-    ) -> list[Episode]:
-        """Deal whole groups out to the runners, in turn; episodes of a runner that fails are lost and counted."""
-        group = self.env_runner_group
-        learned = self._retriever.get_state() if isinstance(self._retriever, LearningRetriever) else None
-        if group.local_env_runner is not None and not group.healthy_worker_ids():
-            return group.local_env_runner.collect(requests, params, skills_in_prompt, learned)
-        ids = self._wait_for_runners()
-        shares: dict[int, list[EpisodeRequest]] = {worker: [] for worker in ids}
-        for number in range(0, len(requests), group_size):
-            worker = ids[(number // group_size) % len(ids)]
-            shares[worker].extend(requests[number : number + group_size])
-        results = group.foreach_env_runner(
-            ["collect"] * len(ids),
-            kwargs=[
-                {
-                    "requests": shares[worker],
-                    "params": params,
-                    "skills_in_prompt": skills_in_prompt,
-                    "retriever_state": learned,
-                }
-                for worker in ids
-            ],
-            local_env_runner=False,
-            remote_worker_ids=ids,
-        )
-        episodes = [episode for result in results for episode in result]
-        return sorted(episodes, key=lambda episode: (episode.group_id, int(episode.episode_id.split("/")[1])))
-
-    def _wait_for_runners(self) -> list[int]:
-        """Remote runners that can play; where all were lost, the first that comes back, with the present weights."""
-        group = self.env_runner_group
-        deadline = time.monotonic() + _RESTART_SECONDS
-        while not group.healthy_worker_ids():
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"All env runners were lost, and none came back within {_RESTART_SECONDS:g} s.")
-            time.sleep(0.5)
-            self.restore_env_runners(group)
-        return group.healthy_worker_ids()
 
     def _update(self, episodes: Sequence[Episode], step: int) -> bool:
         """Make advantages of the episodes and take the gradient steps; False if there is nothing to learn from."""

@@ -11,7 +11,8 @@ from sdar_gym.algorithms.future import future_costs
 from sdar_gym.algorithms.gates import gate_weights
 from sdar_gym.algorithms.objective import Objective
 from sdar_gym.algorithms.sdar.turns import TurnTable, distilled_rows
-from sdar_gym.algorithms.shaping import Signal, shape_advantages
+from sdar_gym.algorithms.shape import shape_advantages
+from sdar_gym.algorithms.shaping import Signal
 
 
 @dataclass(frozen=True, slots=True, eq=False)

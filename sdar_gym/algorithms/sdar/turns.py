@@ -14,7 +14,7 @@ from sdar_gym.algorithms.advantages import group_advantages
 from sdar_gym.algorithms.baselines import Baseline, base_advantages
 from sdar_gym.algorithms.distillation import Groups
 from sdar_gym.algorithms.objective import Objective
-from sdar_gym.algorithms.shaping import Turns
+from sdar_gym.algorithms.shape import Turns
 from sdar_gym.algorithms.teachers import View
 from sdar_gym.rollout.episode import Episode, TurnRow
 

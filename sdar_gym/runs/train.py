@@ -94,6 +94,7 @@ def train(
             done = algorithm.training_iteration
             report(Progress(done, run.training.iterations, None, latest))
             while done < run.training.iterations:
+                algorithm.watch_next = done + 1 == run.training.iterations  # It is evaluated, whatever the interval.
                 result = algorithm.train()
                 done = algorithm.training_iteration
                 folder.log(_record(done, result))

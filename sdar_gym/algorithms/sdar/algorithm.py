@@ -77,6 +77,7 @@ class SDAR(Playing, Algorithm):
         self._frozen_teacher: dict[str, Any] | None = None
         self.last_episodes: list[Episode] = []
         self.last_tokens: WatchedTokens | None = None
+        self.watch_next = False
         self.last_evaluation: list[Episode] = []
 
     @property
@@ -202,9 +203,9 @@ class SDAR(Playing, Algorithm):
         return True
 
     def _is_watched(self, step: int) -> bool:
-        """Whether this update is looked at closely: the first one, and each one before an evaluation."""
+        """Whether this update is looked at closely: the first one, each one before an evaluation, and where asked."""
         interval = self.config.panel_settings.interval
-        return step == 0 or bool(interval and (step + 1) % interval == 0)
+        return self.watch_next or step == 0 or bool(interval and (step + 1) % interval == 0)
 
     def _scores(self, objective: Objective, table: TurnTable, step: int, watched: bool) -> Scores | None:
         """Ask the learners what they and the teacher think of the sampled tokens; distinct rows only."""

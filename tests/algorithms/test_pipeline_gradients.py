@@ -31,6 +31,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
 # A gate on sampled tokens, shaped advantages, the whole vocabulary, and the student's top tokens.
 NAMES = ("sdar", "rlsd", "frozen_ce", "sdpo")
+# Each check builds the whole algorithm, so the slow suite has the other methods.
+CHECKED = [pytest.param(name, marks=() if name in ("sdar", "sdpo") else pytest.mark.slow) for name in NAMES]
 OBJECTIVES: dict[str, dict[str, Any]] = {"sdpo": {"distill": {"k": 5}}}
 
 
@@ -70,7 +72,7 @@ def assert_same_update(trained: SDAR, expected: tuple[list[Any], np.ndarray[Any,
 
 
 @pytest.mark.parametrize("way", ["small micro-batches", "another order", "small chunks"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHECKED)
 def test_how_it_is_computed_does_not_change_the_gradient(
     name: str, way: str, build: Build, plain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +101,7 @@ def test_methods_have_gradients_of_their_own(plain: Any) -> None:
             assert np.abs(gradients[one] - gradients[other]).max() > 1e-4 * np.abs(gradients[one]).max()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHECKED)
 def test_the_gradients_of_shards_add_up_to_that_of_the_whole(name: str, build: Build) -> None:
     """What two learners do between scoring and averaging, in one process."""
     trained = build(exact_config(name, micro_batch_tokens=600))

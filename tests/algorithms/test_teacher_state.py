@@ -89,7 +89,9 @@ def test_nothing_is_scored_where_no_group_failed(
     assert result["learners"]["default_policy"]["distill_fraction"] == 0
 
 
-@pytest.mark.parametrize("teacher", [EMA, STALE, {}], ids=["ema", "stale", "frozen"])
+@pytest.mark.parametrize(
+    "teacher", [EMA, pytest.param(STALE, marks=pytest.mark.slow), {}], ids=["ema", "stale", "frozen"]
+)
 def test_a_resumed_teacher_is_the_one_that_was_saved(teacher: dict[str, Any], build: Build, tmp_path: Path) -> None:
     def config() -> SDARConfig:
         return small_config("frozen_ce", objective=teacher, lr=1e-2)

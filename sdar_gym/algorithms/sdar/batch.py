@@ -114,10 +114,7 @@ def prepare_batch(
     copies = np.zeros(count, dtype=np.float64)
     copies[: len(rows)] = [len(row) for row in rows]
     mask_BT = _filled(table.mask_BT[first], count)
-    if objective.aggregation == Aggregation.TOKEN_MEAN:
-        weight = token_mean_weights(torch.from_numpy(mask_BT), table.tokens, dtype=table.adv_B.dtype)
-    else:
-        weight = sequence_mean_weights(torch.from_numpy(mask_BT), len(table.turns), dtype=table.adv_B.dtype)
+    weight = loss_weights(objective, table, torch.from_numpy(mask_BT))
     advantage = torch.stack([adv_BT[row].double().mean(dim=0) for row in rows]).to(adv_BT.dtype)
     turns = [table.turns[row[0]] for row in rows]
     answers = [turn.response_ids for turn in turns]
@@ -136,6 +133,13 @@ def prepare_batch(
             shown = [teacher_prompt(turn, objective.teacher.view) for turn in turns]
             columns[TEACHER_INPUT_IDS], columns[TEACHER_PROMPT_LENGTH] = _pad(shown, answers, pad_id, count)
     return PreparedBatch(columns, len(rows))
+
+
+def loss_weights(objective: Objective, table: TurnTable, mask_BT: Tensor) -> Tensor:
+    """What each token counts in the loss, by the counts of the whole update; rows as in `mask_BT`."""
+    if objective.aggregation is Aggregation.TOKEN_MEAN:
+        return token_mean_weights(mask_BT, table.tokens, dtype=table.adv_B.dtype)
+    return sequence_mean_weights(mask_BT, len(table.turns), dtype=table.adv_B.dtype)
 
 
 def teacher_prompt(turn: TurnRow, view: View) -> list[int]:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sdar_gym.algorithms.advantages import group_advantages
 from sdar_gym.algorithms.diagnostics import TrustMeter, UpdateTokens, trajectory_gaps, update_metrics
-from sdar_gym.algorithms.losses import token_mean_weights
 from sdar_gym.algorithms.objective import Objective
+from sdar_gym.algorithms.sdar.batch import loss_weights
 from sdar_gym.algorithms.sdar.scores import Scores, gates
 from sdar_gym.algorithms.sdar.turns import TurnTable
 from sdar_gym.rollout.episode import Episode
@@ -52,7 +52,7 @@ def watch_tokens(
     values = {
         "student_logp": table.old_logp_BT if scores is None else scores.student_BT,
         "token_advantage": adv_BT,
-        "weight": token_mean_weights(table.mask_BT, table.tokens, dtype=adv_BT.dtype),
+        "weight": loss_weights(objective, table, table.mask_BT),
     }
     watched = WatchedTokens(table.episodes, table.adv_B, values)
     if scores is None or scores.teacher_BT is None:

@@ -70,9 +70,8 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
     axes.set_xlabel("update")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("success")
-    axes.set_title(
-        f"{title}\n{panel}, 95 % intervals; thin: training episodes, dotted: teacher with skills", fontsize=9
-    )
+    told = "95 % intervals; thin: training episodes; dotted: the teacher, with skills"
+    axes.set_title(f"{title}\n{panel}\n{told}", fontsize=9)
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right", frameon=False)
     figure.savefig(path)

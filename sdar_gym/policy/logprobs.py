@@ -30,7 +30,7 @@ class TokenScores:
 
     Attributes:
         logp_BT: Log-probability of each answer token at the given temperature; 0 where masked.
-        entropy_BT: Entropy of the distribution it was drawn from, in nats; 0 where masked.
+        entropy_BT: Entropy of the distribution it was drawn from, in nats; 0 where masked or not asked for.
         extra: What the dense term computed, by its names; 0 where it was not asked.
     """
 
@@ -70,6 +70,7 @@ def score_answers(
     answer_mask_BT: torch.Tensor,
     temperature: float = 1.0,
     *,
+    entropy: bool = True,
     entropy_gradient: bool = False,
     dense: DenseTerm | None = None,
     logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
@@ -85,6 +86,7 @@ def score_answers(
         prompt_len_B: Tokens of each prompt, at least 1.
         answer_mask_BT: 1 where the row has an answer token.
         temperature: What logits are divided by; the temperature of the rollout.
+        entropy: Whether the entropy is computed, which takes about as long as the log-probabilities.
         entropy_gradient: Whether the entropy carries a gradient.
         dense: Evaluated on the same logits.
         logit_budget_bytes: What the logits of a chunk may take.
@@ -109,10 +111,11 @@ def score_answers(
         part = tokens.part(piece)
         logits = scaled(raw_NV, temperature)
         total = torch.logsumexp(logits, dim=-1)
-        result = {
-            "logp": logits.gather(1, part.target_N[:, None]).squeeze(1) - total,
-            "entropy": _entropy(logits, total) if entropy_gradient else _entropy(logits.detach(), total.detach()),
-        }
+        result = {"logp": logits.gather(1, part.target_N[:, None]).squeeze(1) - total}
+        if entropy_gradient:
+            result["entropy"] = _entropy(logits, total)
+        elif entropy:
+            result["entropy"] = _entropy(logits.detach(), total.detach())
         # The first chunk always calls the term, for its names.
         if dense is None or (asked <= piece.start and number > 0):
             return result
@@ -125,7 +128,8 @@ def score_answers(
         parts = [scores(head(tokens.hidden_NH[piece]), number) for number, piece in enumerate(pieces)]
         found = {name: torch.cat([part[name] for part in parts if name in part]) for name in parts[0]}
     values = {name: tokens.scatter(value, answer_mask_BT.shape) for name, value in found.items()}
-    return TokenScores(values.pop("logp"), values.pop("entropy"), values)
+    logp_BT = values.pop("logp")
+    return TokenScores(logp_BT, values.pop("entropy", torch.zeros_like(logp_BT)), values)
 
 
 @torch.no_grad()

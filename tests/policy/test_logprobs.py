@@ -352,3 +352,14 @@ def test_under_autocast_a_single_precision_head_computes_in_half(chunk: int) -> 
         results.append((scores.logp_BT.detach(), model.lm_head.weight.grad))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=0.03, atol=0.03)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+@in_chunks(4, 2048)
+def test_without_entropies_the_log_probabilities_are_the_same(gradient: bool, chunk: int) -> None:
+    model = build()
+    with torch.set_grad_enabled(gradient):
+        full = score_answers(model, *batch(), 0.7, logit_budget_bytes=chunk)
+        bare = score_answers(model, *batch(), 0.7, entropy=False, logit_budget_bytes=chunk)
+    assert torch.equal(full.logp_BT, bare.logp_BT)
+    assert full.entropy_BT.any() and not bare.entropy_BT.any()

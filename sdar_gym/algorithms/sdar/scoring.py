@@ -62,7 +62,11 @@ class Scorer:
             lengths: Column of prompt lengths.
         """
         return self._each(
-            columns, ids, lengths, (), lambda inputs, _: score_answers(model, *inputs, self._temperature).logp_BT
+            columns,
+            ids,
+            lengths,
+            (),
+            lambda inputs, _: score_answers(model, *inputs, self._temperature, entropy=False).logp_BT,
         )
 
     def student(self, model: PreTrainedModel, columns: Columns) -> tuple[Tensor, Tensor]:
@@ -132,7 +136,7 @@ class Scorer:
 
         def of(inputs: Inputs, rows: Tensor) -> Tensor:
             term = dense_term(measured, targets, targets.slot_B[rows], inputs, self._temperature)
-            return score_answers(student, *inputs, self._temperature, dense=term).extra[DIVERGENCE]
+            return score_answers(student, *inputs, self._temperature, entropy=False, dense=term).extra[DIVERGENCE]
 
         return self._each(columns, INPUT_IDS, PROMPT_LENGTH, (), of)
 

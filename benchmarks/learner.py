@@ -34,7 +34,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "qwen2.5-1.5b": {"shape": (1536, 8960, 28, 12, 2, 151_936, True), "groups": 4, "members": 8, "turns": 16},
 }
 PROMPT, SKILLS, ANSWER = 600, 500, 100
-METHODS = ("grpo", "sdar", "allfail_ce", "frozen_ce")
+METHODS = ("sdar", "allfail_ce", "frozen_ce")
 # 152,000 tokens and the width of Qwen2.5-0.5B.
 VOCABULARY, WIDTH, TOKENS = 151_936, 896, 4096
 
@@ -54,7 +54,7 @@ def main() -> None:
         return
     where = machine("torch", "transformers", "ray")
     print(machine_line(where))
-    steps = {name: _child(options, f"step:{name}") for name in METHODS}
+    steps = {name: _child(options, f"pair:{name}") for name in METHODS}
     chunked = {name: _child(options, name) for name in ("logp:plain", "logp:chunked", "dense:plain", "dense:chunked")}
     result = {
         "command": "python benchmarks/learner.py " + " ".join(sys.argv[1:]),
@@ -64,8 +64,8 @@ def main() -> None:
         "dtype": options.dtype,
         "batch": {"prompt": PROMPT, "skills": SKILLS, "answer": ANSWER, **_rows(options.model)},
         "steps": steps,
-        "step_ratio_to_grpo": {name: _ratio(steps, name, "seconds") for name in METHODS},
-        "memory_ratio_to_grpo": {name: round(steps[name]["peak_mb"] / steps["grpo"]["peak_mb"], 3) for name in METHODS},
+        "step_ratio_to_grpo": {name: steps[name]["ratio"] for name in METHODS},
+        "memory_ratio_to_grpo": {name: steps[name]["memory_ratio"] for name in METHODS},
         "logp": chunked,
         "logp_memory_ratio": {
             what: round(chunked[f"{what}:chunked"]["peak_mb"] / chunked[f"{what}:plain"]["peak_mb"], 4)
@@ -74,11 +74,12 @@ def main() -> None:
         "gradient_error": _child(options, "gradients"),
     }
     for name in METHODS:
-        one = steps[name]
+        pair = steps[name]
+        one, grpo = pair[name], pair["grpo"]
         print(
-            f"{name:12} {one['median_seconds']:8.2f} s a step ({min(one['seconds']):.2f} to {max(one['seconds']):.2f}),"
-            f" {result['step_ratio_to_grpo'][name]:.2f} x GRPO, peak {one['peak_mb']:,.0f} MB,"
-            f" {one['tokens_per_second']:,.0f} tokens/s"
+            f"{name:12} {one['median_seconds']:7.2f} s a step, GRPO {grpo['median_seconds']:7.2f} s:"
+            f" {pair['ratio']:.2f} x ({min(pair['ratios']):.2f} to {max(pair['ratios']):.2f});"
+            f" peak {one['peak_mb']:,.0f} MB, {pair['memory_ratio']:.2f} x"
         )
     print(f"chunked / plain memory: {result['logp_memory_ratio']}   largest relative error: {result['gradient_error']}")
     if options.json:
@@ -101,8 +102,8 @@ def _part(options: argparse.Namespace) -> dict[str, Any]:
         import torch
 
         torch.set_num_threads(1)
-    if options.part.startswith("step:"):
-        return _steps(options, options.part.removeprefix("step:"))
+    if options.part.startswith("pair:"):
+        return _pair(options, options.part.removeprefix("pair:"))
     if options.part == "gradients":
         return _gradient_error()
     what, how = options.part.split(":")
@@ -115,12 +116,11 @@ def _rows(model: str) -> dict[str, int]:
     return {"groups": size["groups"], "rows": rows, "student_tokens": rows * (PROMPT + ANSWER)}
 
 
-def _steps(options: argparse.Namespace, method: str) -> dict[str, Any]:
-    """Times updates of one method, on episodes that are the same for all methods."""
+def _pair(options: argparse.Namespace, method: str) -> dict[str, Any]:
+    """Times updates of GRPO and another method in turn, on the same episodes."""
     import ray
     import torch
 
-    from sdar_gym.algorithms.sdar import SDARConfig
     from sdar_gym.policy.load import load_tokenizer
 
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
@@ -129,56 +129,70 @@ def _steps(options: argparse.Namespace, method: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         parameters = _save_model(size["shape"], folder)
         load_tokenizer("builtin:tiny").save_pretrained(folder)
-        config = SDARConfig().environment(
-            "sdar/ALFWorld-v0", env_config={"games": "generated", "scene": "small", "max_steps": 20}
-        )
-        config.training(
-            method=method,
-            group_size=size["members"],
-            tasks_per_iteration=size["groups"],
-            micro_batch_tokens=16_384 if options.device == "cuda" else 4096,
-            lr=1e-6,
-            # The same regularisation for all: what is compared is the teacher.
-            objective={"kl_coeff": 0.01, "entropy_coeff": 0.0},
-        )
-        config.policy(model=folder, dtype=options.dtype, gradient_checkpointing=options.device == "cuda")
-        config.rollout(prompt="compact", think=False).skills(k=1, include_general=False).panel(tasks=2, interval=0)
-        if options.device == "cuda":
-            config.learners(num_learners=0, num_gpus_per_learner=1)
-        algorithm: Any = config.build_algo()
-        seconds, peaks = [], []
+        algorithms = {name: _algorithm(options, name, folder) for name in ("grpo", method)}
+        seconds: dict[str, list[float]] = {name: [] for name in algorithms}
+        peaks: dict[str, list[float]] = {name: [] for name in algorithms}
         # Step 0 is looked at more closely and is a warm-up anyway.
         for step in range(options.repeats + 1):
-            episodes = _episodes(size, step)
-            _reset_peak(options.device)
-            before, started = _memory_mb(options.device), _clock(options.device)
-            algorithm._update(episodes, step)
-            _wait(options.device)
-            if step:
-                seconds.append(_clock(options.device) - started)
-                peaks.append(_peak_mb(options.device) - (before if options.device == "cpu" else 0.0))
-        learner = algorithm.learner_group._learner
-        device = str(learner.device)
-        algorithm.stop()
+            for name, algorithm in algorithms.items():
+                episodes = _episodes(size, step)
+                _reset_peak(options.device)
+                before, started = _memory_mb(options.device), _clock(options.device)
+                algorithm._update(episodes, step)
+                _wait(options.device)
+                if step:
+                    seconds[name].append(_clock(options.device) - started)
+                    peaks[name].append(_peak_mb(options.device) - before)
+        for algorithm in algorithms.values():
+            algorithm.stop()
     ray.shutdown()
     rows = _rows(options.model)
-    middle = median(seconds)
-    result = {
-        "seconds": [round(value, 3) for value in seconds],
-        "median_seconds": round(middle, 3),
-        "peak_mb": round(max(peaks), 1),
+    ratios = [mine / its for mine, its in zip(seconds[method], seconds["grpo"], strict=True)]
+    result: dict[str, Any] = {
+        "ratio": round(median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "memory_ratio": round(max(peaks[method]) / max(peaks["grpo"]), 3),
         "parameters": parameters,
-        "device": device,
-        "tokens_per_second": round(rows["student_tokens"] / middle, 1),
     }
-    if options.device == "cuda":
-        name = torch.cuda.get_device_name()
-        # Forward and backward of the student over its own tokens, the usual 6 operations a parameter and token.
-        achieved = 6.0 * parameters * rows["student_tokens"] / middle
-        result |= {"gpu": name, "student_tflops": round(achieved / 1e12, 1)}
-        if "H100" in name or "H200" in name:
-            result["mfu"] = round(achieved / 989e12, 4)  # Dense bfloat16 peak of the data sheet.
+    for name in algorithms:
+        middle = median(seconds[name])
+        result[name] = {
+            "seconds": [round(value, 3) for value in seconds[name]],
+            "median_seconds": round(middle, 3),
+            "peak_mb": round(max(peaks[name]), 1),
+            "tokens_per_second": round(rows["student_tokens"] / middle, 1),
+        }
+        if options.device == "cuda":
+            gpu = torch.cuda.get_device_name()
+            # Forward and backward of the student over its own tokens, the usual 6 operations a parameter and token.
+            achieved = 6.0 * parameters * rows["student_tokens"] / middle
+            result[name] |= {"gpu": gpu, "student_tflops": round(achieved / 1e12, 1)}
+            if "H100" in gpu or "H200" in gpu:
+                result[name]["mfu"] = round(achieved / 989e12, 4)  # Dense bfloat16 peak of the data sheet.
     return result
+
+
+def _algorithm(options: argparse.Namespace, method: str, folder: str) -> Any:
+    from sdar_gym.algorithms.sdar import SDARConfig
+
+    size = SIZES[options.model]
+    config = SDARConfig().environment(
+        "sdar/ALFWorld-v0", env_config={"games": "generated", "scene": "small", "max_steps": 20}
+    )
+    config.training(
+        method=method,
+        group_size=size["members"],
+        tasks_per_iteration=size["groups"],
+        micro_batch_tokens=16_384 if options.device == "cuda" else 4096,
+        lr=1e-6,
+        # The same regularisation for all: what is compared is the teacher.
+        objective={"kl_coeff": 0.01, "entropy_coeff": 0.0},
+    )
+    config.policy(model=folder, dtype=options.dtype, gradient_checkpointing=options.device == "cuda")
+    config.rollout(prompt="compact", think=False).skills(k=1, include_general=False).panel(tasks=2, interval=0)
+    if options.device == "cuda":
+        config.learners(num_learners=0, num_gpus_per_learner=1)
+    return config.build_algo()
 
 
 def _save_model(shape: tuple[Any, ...], folder: str) -> int:
@@ -327,10 +341,6 @@ def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = No
             return scores.extra["divergence"].mean() if what == "dense" else -scores.logp_BT.mean()
 
     return Body()
-
-
-def _ratio(steps: dict[str, Any], name: str, key: str) -> float:
-    return round(median(steps[name][key]) / median(steps["grpo"][key]), 3)
 
 
 def _clock(device: str) -> float:

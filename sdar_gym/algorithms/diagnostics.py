@@ -156,19 +156,6 @@ def trajectory_gaps(tokens: UpdateTokens, episodes: int) -> Tensor:
     return sum_E / count_E  # Without tokens 0 / 0, which is nan.
 
 
-def no_spread_fraction(return_E: Tensor, group_E: Tensor) -> float:
-    """Returns the share of groups whose episodes all have the same return: they teach nothing by comparison.
-
-    Args:
-        return_E: Return of each episode.
-        group_E: Integer id of each episode's group.
-
-    Raises:
-        ValueError: If there are no episodes, or the shapes differ.
-    """
-    return 1.0 - len(_groups_with_spread(return_E, group_E)) / len(torch.unique(group_E))
-
-
 class TrustMeter:
     """Whether reward backs the teacher, by task type: are the tokens of better attempts those that it finds likelier?
 

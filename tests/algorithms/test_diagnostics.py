@@ -16,7 +16,6 @@ from sdar_gym.algorithms.diagnostics import (
     agreement_by_turn,
     by_position,
     gap_by_class,
-    no_spread_fraction,
     trajectory_gaps,
     update_metrics,
 )
@@ -147,15 +146,6 @@ def test_a_trajectory_s_gap_is_the_mean_over_all_its_tokens() -> None:
     assert partly[1].isnan()
     with pytest.raises(ValueError, match="names episode 1 of 1, counted from 0"):
         trajectory_gaps(update(), 1)
-
-
-def test_groups_without_spread() -> None:
-    group_E = torch.tensor([7, 3, 7, 3, 9, 9, 5, 5])
-    return_E = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.3, 0.3])
-    assert no_spread_fraction(return_E, group_E) == 0.75
-    assert no_spread_fraction(return_E[:4], group_E[:4]) == 0.5
-    with pytest.raises(ValueError, match="non-empty vectors"):
-        no_spread_fraction(torch.zeros(0), torch.zeros(0, dtype=torch.long))
 
 
 def t(*values: float) -> torch.Tensor:

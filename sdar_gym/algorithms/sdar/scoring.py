@@ -102,15 +102,29 @@ class Scorer:
             return DenseTargets(slot_B, hidden_RTH=hidden, head=head)
         # The rest is at least one token.
         k = min(distill.k or 1, int(student.config.get_text_config().vocab_size) - 1)
-        if distill.chooser is Chooser.STUDENT:
-            ids = self._chosen(student, (asked, INPUT_IDS, PROMPT_LENGTH), k)
-        else:
+        if distill.chooser is Chooser.TEACHER:
             with teacher.borrow() as model:
-                ids = self._chosen(model, shown, k)
+                # Double precision holds ids and log-probabilities alike, so that one pass gives both.
+                both = self._each(
+                    *shown,
+                    (k, 2),
+                    lambda inputs, _: torch.stack(
+                        [part.double() for part in topk_scores(model, *inputs, k, self._temperature)], dim=-1
+                    ),
+                )
+            return DenseTargets(slot_B, ids_RTK=both[..., 0].long(), logp_RTK=both[..., 1])
+        ids = self._each(
+            asked,
+            INPUT_IDS,
+            PROMPT_LENGTH,
+            (k,),
+            lambda inputs, _: topk_scores(student, *inputs, k, self._temperature)[0],
+            dtype=torch.long,
+        )
         with teacher.borrow() as model:
             logp = self._each(
                 *shown,
-                ids.shape[2:],
+                (k,),
                 lambda inputs, rows: gather_scores(
                     model, *inputs, ids[rows, : inputs[2].shape[1]].to(self._device), self._temperature
                 ),
@@ -139,11 +153,6 @@ class Scorer:
             return score_answers(student, *inputs, self._temperature, entropy=False, dense=term).extra[DIVERGENCE]
 
         return self._each(columns, INPUT_IDS, PROMPT_LENGTH, (), of)
-
-    def _chosen(self, model: PreTrainedModel, where: tuple[Columns, str, str], k: int) -> Tensor:
-        return self._each(
-            *where, (k,), lambda inputs, _: topk_scores(model, *inputs, k, self._temperature)[0], dtype=torch.long
-        )
 
     def _each(
         self,

@@ -263,7 +263,7 @@ def _log_probabilities(options: argparse.Namespace, what: str, budget: int | Non
     """Peak memory and time of log-probabilities with their gradients, for a head of 152,000 tokens."""
     import torch
 
-    from sdar_gym.policy.chunks import LOGIT_BUDGET_BYTES
+    from sdar_gym.policy.chunked_head import LOGIT_BUDGET_BYTES
 
     body = _Body(VOCABULARY, WIDTH, TOKENS, torch.device(options.device))
     _reset_peak(options.device)

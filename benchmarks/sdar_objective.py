@@ -37,7 +37,7 @@ from torch import Tensor
 
 from sdar_gym.algorithms.diagnostics import TOLERANCE
 from sdar_gym.configs import RunConfig, load_config
-from sdar_gym.policy.chunks import answer_tokens, head_of
+from sdar_gym.policy.chunked_head import answer_tokens, head_of
 from sdar_gym.policy.load import load_model, load_tokenizer
 from sdar_gym.rollout.build import build_collector, build_engine, build_retriever, make_env
 from sdar_gym.rollout.collector import EpisodeRequest

@@ -63,7 +63,7 @@ def embedded_goals(env_id: str, splits: Iterable[str], **arguments: Any) -> Goal
 
 def real_goals(root: Path) -> dict[str, tuple[str, Goals]]:
     """Goals of the benchmarks' own files that are there: library and goals by name."""
-    from sdar_gym.envs.search_qa.questions import open_questions
+    from sdar_gym.envs.searchqa.questions import open_questions
 
     found: dict[str, tuple[str, Goals]] = {}
     if (root / "webshop").is_dir():

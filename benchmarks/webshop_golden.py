@@ -27,11 +27,11 @@ from rich.table import Table
 
 from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.goals import Goal, ReferenceGoals, drawn_goals, limit_candidates
-from sdar_gym.envs.webshop.nouns import Nouns
 from sdar_gym.envs.webshop.reference import ReferenceShop
 from sdar_gym.envs.webshop.reward import Score, colour_of_pair, colour_within, score_purchase, token_set_ratio
 from sdar_gym.envs.webshop.session import SEARCH_HITS, split_action
 from sdar_gym.envs.webshop.sources import open_catalogue
+from sdar_gym.envs.webshop.title_nouns import Nouns
 from sdar_gym.skills.index.analysis import terms
 
 Row = dict[str, Any]

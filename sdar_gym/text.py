@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import reprlib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 # C0 but for tab and line feed, DEL and C1, what turns the direction of writing around, and halves of characters.
@@ -46,6 +48,17 @@ def shortened(value: Any, limit: int = 120) -> str:
     if len(text) > limit:
         text = f"{text[: limit // 2 - 2]}...{text[-(limit // 2 - 2) :]}"
     return terminal_safe(text)
+
+
+def closest(name: Any, known: Iterable[str]) -> str | None:
+    """The known name that an unknown one was probably meant to be, for "Did you mean ...?"; None if none is near.
+
+    Args:
+        name: What the user wrote.
+        known: Every name that would have worked.
+    """
+    near = get_close_matches(str(name)[:200], list(known), n=1)
+    return near[0] if near else None
 
 
 def _escape(code: int) -> str:

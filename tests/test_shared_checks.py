@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdar_gym.arguments import finite_number, flag, one_of, text_list, whole_number
 from sdar_gym.paths import PathError, local_path, without_password
 from sdar_gym.text import shortened, terminal_safe, well_formed
+from sdar_gym.validation import finite_number, flag, one_of, text_list, whole_number
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])

@@ -25,7 +25,7 @@ from typing import Any
 from sdar_gym.configs import load_config
 from sdar_gym.envs.alfworld.prompt import TEMPLATES as ALFWORLD
 from sdar_gym.envs.prompting import EpisodeView, PastTurn, parse_action
-from sdar_gym.envs.search_qa.text import read_call
+from sdar_gym.envs.searchqa.text import read_call
 from sdar_gym.envs.tasks import load_panel
 from sdar_gym.skills import load_library
 
@@ -119,7 +119,7 @@ def good_files(folder: Path) -> dict[str, tuple[str, bytes, Callable[[Path], Any
     yaml = files("sdar_gym.configs").joinpath("quickstart.yaml").read_bytes()
     skills = files("sdar_gym.skills").joinpath("data", "alfworld", "general.md").read_bytes()
 
-    def search_qa(path: Path) -> None:
+    def searchqa(path: Path) -> None:
         gymnasium.make(
             "sdar/SearchQA-v0", questions=str(path), corpus=str(folder / "passages.jsonl"), holdout=0.0
         ).reset()
@@ -134,8 +134,8 @@ def good_files(folder: Path) -> dict[str, tuple[str, bytes, Callable[[Path], Any
         "configuration": ("run.yaml", yaml, lambda path: load_config(str(path))),
         "skill library": ("lib/general.md", skills, lambda path: load_library(str(path.parent))),
         "skill bank": ("bank.json", bank, lambda path: load_library(str(path))),
-        "questions": ("q/train.jsonl", questions, search_qa),
-        "questions, gzip": ("qz/train.jsonl.gz", gzip.compress(questions), search_qa),
+        "questions": ("q/train.jsonl", questions, searchqa),
+        "questions, gzip": ("qz/train.jsonl.gz", gzip.compress(questions), searchqa),
         "passages": ("p.jsonl", corpus, passages),
     }
 

@@ -165,7 +165,7 @@ def data_list() -> None:
 
 @data_app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="alfworld, webshop or search-qa.")],
+    name: Annotated[str, typer.Argument(help="alfworld, webshop or searchqa.")],
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder of all data sets; default $SDAR_GYM_DATA, else ./sdar_gym_data.", **PLACE),

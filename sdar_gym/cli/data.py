@@ -10,8 +10,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 from rich.text import Text
 
-from sdar_gym.data.fetch import fetch
-from sdar_gym.data.manifest import DATA_SETS, data_set
+from sdar_gym.downloads.fetch import fetch
+from sdar_gym.downloads.manifest import DATA_SETS, data_set
 from sdar_gym.paths import local_path
 from sdar_gym.text import terminal_safe
 

@@ -58,8 +58,8 @@ def serve_command(index: Path, host: str, port: int, topk: int) -> None:
     require("search", "The search server")
     import uvicorn
 
-    from sdar_gym.envs.search_qa.connections import TimedProtocol
-    from sdar_gym.envs.search_qa.server import MAX_TOPK, create_app
+    from sdar_gym.envs.searchqa.connections import TimedProtocol
+    from sdar_gym.envs.searchqa.server import MAX_TOPK, create_app
     from sdar_gym.skills.index.passages import open_passages
 
     if not 1 <= topk <= MAX_TOPK:

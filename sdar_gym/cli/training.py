@@ -115,7 +115,7 @@ def warmstart_command(output: Path, steps: int | None, seed: int, measure: bool)
     quiet()
     import torch
 
-    from sdar_gym.evaluation.acceptance import measure_base
+    from sdar_gym.policy.acceptance import measure_base
     from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
 
     torch.set_num_threads(1)  # Several threads on matrices this small spend their time waiting for each other.

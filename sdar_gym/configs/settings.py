@@ -8,7 +8,6 @@ from datetime import date
 from math import isfinite
 from typing import Any
 
-from sdar_gym.arguments import one_of
 from sdar_gym.configs.bounds import (
     LARGEST_SEED,
     MOST_EPISODES,
@@ -26,6 +25,7 @@ from sdar_gym.configs.typed import check_types
 from sdar_gym.paths import local_path
 from sdar_gym.skills import builtin_libraries
 from sdar_gym.text import shortened
+from sdar_gym.validation import one_of
 
 
 @dataclass(frozen=True, slots=True)

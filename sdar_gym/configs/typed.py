@@ -10,8 +10,8 @@ from math import inf
 from numbers import Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from sdar_gym.arguments import flag, text_list, whole_number
 from sdar_gym.text import shortened
+from sdar_gym.validation import flag, text_list, whole_number
 
 
 @dataclass(frozen=True, eq=False)

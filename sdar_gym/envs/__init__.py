@@ -33,10 +33,10 @@ def register_builtin() -> None:
     )
     register(
         "sdar/SearchQA-v0",
-        "sdar_gym.envs.search_qa.env:SearchQAEnv",
-        prompt="sdar_gym.envs.search_qa.prompt:TEMPLATES",
+        "sdar_gym.envs.searchqa.env:SearchQAEnv",
+        prompt="sdar_gym.envs.searchqa.prompt:TEMPLATES",
         skills="searchqa",
-        expert="sdar_gym.envs.search_qa.expert:Expert",
+        expert="sdar_gym.envs.searchqa.expert:Expert",
     )
     register(
         "sdar/WebShop-v0",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Space
 
-from sdar_gym.arguments import whole_number
+from sdar_gym.validation import whole_number
 
 # Printable ASCII, line breaks, and a few letters beyond ASCII: samples must exercise an environment's parser.
 _SAMPLE_ALPHABET = tuple(

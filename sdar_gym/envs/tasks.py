@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.arguments import whole_number
 from sdar_gym.files import replace_text
 from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.text import shortened, well_formed
+from sdar_gym.validation import whole_number
 
 
 class PanelError(ValueError):

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import gymnasium
 
-from sdar_gym.arguments import whole_number
 from sdar_gym.envs.spaces import FreeText
 from sdar_gym.text import shortened, terminal_safe, well_formed
+from sdar_gym.validation import whole_number
 
 
 class TaskNotFoundError(ValueError):

@@ -13,11 +13,11 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from sdar_gym.paths import first_line
-from sdar_gym.policy.chunks import head_of
+from sdar_gym.policy.chunked_head import head_of
 from sdar_gym.policy.compat import cache_argument
 from sdar_gym.policy.errors import NonFiniteWeightsError, PolicyLoadError
 from sdar_gym.policy.facts import context_length
-from sdar_gym.policy.prefix import LEAST_SHARED, hidden_states
+from sdar_gym.policy.prefix_caching import LEAST_SHARED, hidden_states
 
 _TAKE = "use a model that does not, such as Qwen2.5, Qwen3 or Llama."
 _ROTARY = "use a model with rotary positions, such as Qwen2.5, Qwen3 or Llama."

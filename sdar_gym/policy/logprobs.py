@@ -13,7 +13,8 @@ import torch
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from sdar_gym.policy.chunks import (
+from sdar_gym.policy.chunked_autograd import chunked_values
+from sdar_gym.policy.chunked_head import (
     LOGIT_BUDGET_BYTES,
     answer_tokens,
     chunks,
@@ -21,7 +22,6 @@ from sdar_gym.policy.chunks import (
     logits_of,
     scaled,
 )
-from sdar_gym.policy.recompute import chunked_values
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.arguments import whole_number
 from sdar_gym.paths import DAMAGED, first_line
 from sdar_gym.rollout.episode import Episode
 from sdar_gym.rollout.token_classes import TOKEN_CLASSES, PieceTokenizer, token_classes, token_pieces
 from sdar_gym.text import shortened
+from sdar_gym.validation import whole_number
 
 TURN_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "episode_id": str,

@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
-from sdar_gym.arguments import finite_number
 from sdar_gym.paths import first_line, local_path
 from sdar_gym.skills.markdown import SkillFormatError, parse_library, read_bytes
 from sdar_gym.skills.published import MAPPING, read_json_file, read_sdar_folder
@@ -18,6 +17,7 @@ from sdar_gym.skills.similarity import DUPLICATE_ABOVE, DuplicateSkillError, mos
 from sdar_gym.skills.skill import ADVICE, MISTAKE, Skill
 from sdar_gym.skills.writing import MANIFEST, in_order, read_manifest, save_library
 from sdar_gym.text import terminal_safe, well_formed
+from sdar_gym.validation import finite_number
 
 
 class UnknownLibraryError(ValueError):

@@ -6,10 +6,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sdar_gym.arguments import flag, whole_number
 from sdar_gym.skills.library import SkillLibrary
 from sdar_gym.skills.skill import ADVICE, Skill
 from sdar_gym.text import shortened
+from sdar_gym.validation import flag, whole_number
 
 NO_BACKEND = "none"
 _CACHE_LIMIT = 10_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sdar_gym.arguments import text_list
 from sdar_gym.text import shortened, well_formed
+from sdar_gym.validation import text_list
 
 ADVICE, MISTAKE = "advice", "mistake"
 KINDS = (ADVICE, MISTAKE)

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from hashlib import sha256
 from typing import Any
 
-from sdar_gym.arguments import finite_number, whole_number
 from sdar_gym.skills.index import Document, SearchIndex, open_index, resolve_backend
 from sdar_gym.skills.keywords import KeywordRetriever
 from sdar_gym.skills.library import SkillLibrary
@@ -15,6 +14,7 @@ from sdar_gym.skills.retrieval import LibraryRetriever, NoRetriever, Retriever, 
 from sdar_gym.skills.skill import Skill
 from sdar_gym.skills.ucb import DEFAULT_UCB_C, UcbRetriever
 from sdar_gym.text import shortened
+from sdar_gym.validation import finite_number, whole_number
 
 FIELDS = ("title", "when_to_use", "text")
 _WHOLE = "whole"

@@ -28,11 +28,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.arguments import flag, whole_number
 from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.skills.markdown import SkillFormatError, read_bytes
 from sdar_gym.skills.skill import ADVICE, MISTAKE, Skill
 from sdar_gym.text import well_formed
+from sdar_gym.validation import flag, whole_number
 
 TRAIN = "train"
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")

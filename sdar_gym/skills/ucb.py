@@ -6,11 +6,11 @@ from collections.abc import Hashable, Iterable, Mapping
 from math import inf, log, sqrt
 from typing import Any, Protocol, runtime_checkable
 
-from sdar_gym.arguments import finite_number, whole_number
 from sdar_gym.skills.library import SkillLibrary
 from sdar_gym.skills.retrieval import LibraryRetriever, Retriever, ScoredSkill, SkillQuery
 from sdar_gym.skills.skill import Skill
 from sdar_gym.text import shortened
+from sdar_gym.validation import finite_number, whole_number
 
 # SDAR does not give its own. UCB1's proof has sqrt(2), for a single pull at a time; here k skills are tried at once.
 DEFAULT_UCB_C = 1.0

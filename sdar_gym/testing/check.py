@@ -12,14 +12,14 @@ from typing import Any
 
 import gymnasium
 
-from sdar_gym.arguments import finite_number, flag, whole_number
 from sdar_gym.envs.registry import EnvEntry, entries
 from sdar_gym.envs.text_env import TaskNotFoundError
-from sdar_gym.testing.actions import ActionFuzzer
-from sdar_gym.testing.contract import broken, check_spaces, check_tasks, checked_reset, checked_step, spread, text_env
+from sdar_gym.testing.action_fuzzer import ActionFuzzer
+from sdar_gym.testing.assertions import broken, check_spaces, check_tasks, checked_reset, checked_step, spread, text_env
 from sdar_gym.testing.episodes import compare, fingerprint, fuzz, record, replay
-from sdar_gym.testing.replay import replay_elsewhere
+from sdar_gym.testing.fresh_process import replay_elsewhere
 from sdar_gym.text import shortened
+from sdar_gym.validation import finite_number, flag, whole_number
 
 Env = gymnasium.Env[Any, Any]
 # Depths of an episode at which listed actions are tried, and how many of them at each.

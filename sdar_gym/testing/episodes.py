@@ -11,10 +11,10 @@ from typing import Any
 
 import gymnasium
 
-from sdar_gym.arguments import finite_number, whole_number
-from sdar_gym.testing.actions import ActionFuzzer
-from sdar_gym.testing.contract import broken, checked_reset, checked_step
+from sdar_gym.testing.action_fuzzer import ActionFuzzer
+from sdar_gym.testing.assertions import broken, checked_reset, checked_step
 from sdar_gym.text import shortened
+from sdar_gym.validation import finite_number, whole_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sdar_gym.algorithms.sdar.batch import TEACHER_INPUT_IDS, TEACHER_PROMPT_LEN
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
 from sdar_gym.algorithms.sdar.scoring import Scorer, micro_batches
 from sdar_gym.policy.load import load_model
-from sdar_gym.policy.teacher import TeacherWeights
+from sdar_gym.policy.teacher_weights import TeacherWeights
 
 LENGTHS = [(5, 3), (9, 1), (2, 6), (7, 4), (3, 2)]
 TEMPERATURE = 0.7

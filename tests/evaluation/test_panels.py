@@ -11,10 +11,10 @@ from sdar_gym.configs.schema import RunConfig
 from sdar_gym.configs.settings import EvaluationSettings, PolicySettings, RolloutSettings
 from sdar_gym.envs import TaskNotFoundError, TextEnv, freeze_panel
 from sdar_gym.envs.tasks import PanelError
-from sdar_gym.evaluation import acceptance
-from sdar_gym.evaluation.acceptance import measure_base
 from sdar_gym.evaluation.panels import build_panel, panel_requests, play_panel
 from sdar_gym.evaluation.summary import summarise, told_context
+from sdar_gym.policy import acceptance
+from sdar_gym.policy.acceptance import measure_base
 from sdar_gym.rollout.build import make_env
 
 ENV = "sdar/ALFWorld-v0"

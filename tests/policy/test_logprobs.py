@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from sdar_gym.policy import chunks
+from sdar_gym.policy import chunked_head
 from sdar_gym.policy.logprobs import (
     TokenScores,
     answer_hidden,
@@ -86,7 +86,7 @@ def assert_same_gradients(model: Any, ours: torch.Tensor, expected: torch.Tensor
 @pytest.fixture
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Budget that gives chunks of as many tokens as the test's parameter says."""
-    monkeypatch.setattr(chunks, "LEAST_TOKENS", 1)
+    monkeypatch.setattr(chunked_head, "LEAST_TOKENS", 1)
     return int(request.param) * VOCABULARY * 8
 
 
@@ -178,12 +178,12 @@ def test_no_more_logits_exist_at_once_than_a_chunk_has(
 def test_the_chunk_follows_the_vocabulary() -> None:
     def sizes(vocabulary: int, budget: int, dtype: torch.dtype = torch.float32) -> list[int]:
         head = torch.nn.Linear(1, vocabulary, dtype=dtype)
-        return [piece.stop - piece.start for piece in chunks.chunks(1000, head, budget)]
+        return [piece.stop - piece.start for piece in chunked_head.chunks(1000, head, budget)]
 
     assert set(sizes(151_936, 64 * 2**20)) == {110}
     assert set(sizes(151_936, 64 * 2**20, torch.float64)) == {55}
     assert set(sizes(151_936, 1)) == {16}
-    assert len(sizes(1000, chunks.LOGIT_BUDGET_BYTES)) == 1
+    assert len(sizes(1000, chunked_head.LOGIT_BUDGET_BYTES)) == 1
 
 
 def test_what_stands_in_the_padding_does_not_matter() -> None:

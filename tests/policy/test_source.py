@@ -21,7 +21,7 @@ from sdar_gym.policy import hub
 from sdar_gym.policy.load import PolicyLoadError, load_model, load_tokenizer, policy_path
 from sdar_gym.policy.lora import Adapters
 from sdar_gym.policy.source import policy_source
-from sdar_gym.policy.teacher import TeacherWeights
+from sdar_gym.policy.teacher_weights import TeacherWeights
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from sdar_gym.envs.alfworld.notes import start_notes
 from sdar_gym.envs.alfworld.prompt import render_notes
 from sdar_gym.envs.alfworld.world import TASK_TYPES
 from sdar_gym.envs.prompting import EpisodeView, prompt_template
-from sdar_gym.evaluation.acceptance import WITH_SKILLS, WITHOUT_SKILLS
 from sdar_gym.policy import warmstart
+from sdar_gym.policy.acceptance import WITH_SKILLS, WITHOUT_SKILLS
 from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
 from sdar_gym.policy.logprobs import score_answers
 from sdar_gym.policy.tiny import TinyShape, build_tiny

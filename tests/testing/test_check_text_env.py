@@ -17,7 +17,7 @@ import pytest
 
 from sdar_gym.envs import Task, TaskNotFoundError, TextEnv, Turn
 from sdar_gym.testing import ActionFuzzer, CheckSettings, EnvContractError, check_text_env, fingerprint, fuzz
-from sdar_gym.testing.contract import broken, checked_reset
+from sdar_gym.testing.assertions import broken, checked_reset
 
 IDS = {"train": tuple(f"train/{n}" for n in range(12)), "test": ("test/0", "test/1")}
 QUICK = CheckSettings(tasks=4, turns=8, fuzz_actions=60)

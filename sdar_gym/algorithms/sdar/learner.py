@@ -40,7 +40,7 @@ from sdar_gym.algorithms.teachers import Weights
 from sdar_gym.policy.finite import NonFiniteError, largest_magnitude
 from sdar_gym.policy.load import load_model
 from sdar_gym.policy.sizing import set_threads
-from sdar_gym.policy.teacher import TeacherWeights
+from sdar_gym.policy.teacher_weights import TeacherWeights
 
 # Columns that this learner adds to its shard before the first gradient step.
 REFERENCE_LOGP, SHARD_ROW = "reference_logp", "shard_row"

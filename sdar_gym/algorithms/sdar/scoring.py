@@ -18,8 +18,8 @@ from sdar_gym.algorithms.sdar.batch import TEACHER_INPUT_IDS, TEACHER_PROMPT_LEN
 from sdar_gym.algorithms.sdar.dense_teacher import DIVERGENCE, DenseTargets, DenseTeacher
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
 from sdar_gym.policy.logprobs import answer_hidden, gather_scores, score_answers, topk_scores
-from sdar_gym.policy.prefix import alike_batches
-from sdar_gym.policy.teacher import TeacherWeights
+from sdar_gym.policy.prefix_caching import alike_batches
+from sdar_gym.policy.teacher_weights import TeacherWeights
 
 Columns = Mapping[str, Any]
 Inputs = tuple[Tensor, Tensor, Tensor]

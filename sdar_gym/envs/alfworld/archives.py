@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.envs.alfworld.layout import (
+from sdar_gym.envs.alfworld.game_source import (
     GAME_FILE,
     SPLITS,
     GameSource,

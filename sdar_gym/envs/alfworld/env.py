@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gymnasium.envs.registration import EnvSpec
 
-from sdar_gym.arguments import finite_number, text_list
 from sdar_gym.envs.alfworld.engine import Engine
+from sdar_gym.envs.alfworld.game_source import SPLITS, GameSource, MissingGamesError, check_split
 from sdar_gym.envs.alfworld.generator import GeneratedSource, task_type_of
-from sdar_gym.envs.alfworld.layout import SPLITS, GameSource, MissingGamesError, check_split
 from sdar_gym.envs.alfworld.reward import goal_conditions
 from sdar_gym.envs.alfworld.sources import load_cached, open_source
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
@@ -22,6 +21,7 @@ from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
 from sdar_gym.extras import require
 from sdar_gym.paths import local_path
 from sdar_gym.text import shortened
+from sdar_gym.validation import finite_number, text_list
 
 if TYPE_CHECKING:
     from sdar_gym.envs.alfworld.reference import ReferenceEngine

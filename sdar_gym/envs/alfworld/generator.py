@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from random import Random
 
-from sdar_gym.envs.alfworld.layout import SPLITS, check_split
+from sdar_gym.envs.alfworld.game_source import SPLITS, check_split
 from sdar_gym.envs.alfworld.scenes import (
     SCENE_SIZES,
     SceneSize,

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from sdar_gym.envs.alfworld.layout import (
+from sdar_gym.envs.alfworld.game_source import (
     GAME_FILE,
     SPLITS,
     TRAJECTORY_FILE,

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from sdar_gym.envs.alfworld.layout import json_object, shown
+from sdar_gym.envs.alfworld.game_source import json_object, shown
 from sdar_gym.envs.alfworld.world import (
     OBJECT_FLAGS,
     OBJECT_STATES,

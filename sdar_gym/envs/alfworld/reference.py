@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.export import to_tw_pddl
-from sdar_gym.envs.alfworld.layout import GAME_FILE, decoded, read_bounded
+from sdar_gym.envs.alfworld.game_source import GAME_FILE, decoded, read_bounded
 from sdar_gym.envs.alfworld.pddl import parse_game
 from sdar_gym.envs.alfworld.world import Game
 from sdar_gym.extras import require

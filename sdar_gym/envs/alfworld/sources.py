@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sdar_gym.envs.alfworld.archives import ArchiveFolderSource, open_archive
-from sdar_gym.envs.alfworld.layout import (
+from sdar_gym.envs.alfworld.game_source import (
     GAME_FILE,
     SPLITS,
     TRAJECTORY_FILE,

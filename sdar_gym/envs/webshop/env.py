@@ -8,18 +8,18 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
-from sdar_gym.arguments import finite_number, flag, whole_number
 from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
 from sdar_gym.envs.webshop.catalogue import SPLITS, split_of, split_task_id
 from sdar_gym.envs.webshop.goals import GOAL_KINDS, Goal
-from sdar_gym.envs.webshop.nouns import NOUN_SOURCES, noun_source
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.reward import score_purchase
 from sdar_gym.envs.webshop.session import Session, ShopError, listed_action
 from sdar_gym.envs.webshop.sources import located, open_catalogue
 from sdar_gym.envs.webshop.text import OBSERVATIONS, Page, receipt_page
+from sdar_gym.envs.webshop.title_nouns import NOUN_SOURCES, noun_source
 from sdar_gym.skills.index import BACKENDS
 from sdar_gym.text import shortened
+from sdar_gym.validation import finite_number, flag, whole_number
 
 REWARDS = ("success", "score")
 # What the reference's prompt shows for the search box. Taken at its word it searches for "<your query>".

@@ -7,8 +7,8 @@ from hashlib import sha256
 from random import Random
 from typing import TypeVar
 
+from sdar_gym.envs.webshop.generator_vocabulary import DEPARTMENTS, KINDS, OPTION_VALUES, SPECIAL, Kind
 from sdar_gym.envs.webshop.products import Product
-from sdar_gym.envs.webshop.stock import DEPARTMENTS, KINDS, OPTION_VALUES, SPECIAL, Kind
 
 # Part of every seed: a changed generator gets a new number, and with it other products and other ids.
 GENERATOR_VERSION = 1

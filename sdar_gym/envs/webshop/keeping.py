@@ -22,7 +22,7 @@ _CHUNK = 1 << 24
 _MAKERS = (
     *("sdar_gym.envs.webshop.compiled", "sdar_gym.envs.webshop.fields", "sdar_gym.envs.webshop.generator"),
     *("sdar_gym.envs.webshop.products", "sdar_gym.envs.webshop.reading", "sdar_gym.envs.webshop.sources"),
-    *("sdar_gym.envs.webshop.stock", "sdar_gym.envs.webshop.streaming", "sdar_gym.text"),
+    *("sdar_gym.envs.webshop.generator_vocabulary", "sdar_gym.envs.webshop.streaming", "sdar_gym.text"),
     *("sdar_gym.skills.index.analysis", "sdar_gym.skills.index.bm25s_index", "sdar_gym.skills.index.postings"),
     *("sdar_gym.skills.index.saved", "sdar_gym.skills.index.words"),
 )

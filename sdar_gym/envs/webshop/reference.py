@@ -8,10 +8,10 @@ from random import Random
 
 from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.goals import Goal
-from sdar_gym.envs.webshop.nouns import Nouns
 from sdar_gym.envs.webshop.reward import Score, score_purchase
 from sdar_gym.envs.webshop.session import Session, ShopError
 from sdar_gym.envs.webshop.text import Page, receipt_page
+from sdar_gym.envs.webshop.title_nouns import Nouns
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from sdar_gym.envs.webshop.goals import NO_LIMIT, Goal
-from sdar_gym.envs.webshop.nouns import Nouns
 from sdar_gym.envs.webshop.products import Product
+from sdar_gym.envs.webshop.title_nouns import Nouns
 
 MATCH_ABOVE = 85
 # fmt: off

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.arguments import whole_number
 from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.compiled import CompiledProducts, compiled
 from sdar_gym.envs.webshop.fields import Fields, ProductFormatError
@@ -27,6 +26,7 @@ from sdar_gym.envs.webshop.reading import (
 from sdar_gym.envs.webshop.streaming import JsonStreamError, iter_array, iter_object, parsed
 from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.text import shortened, well_formed
+from sdar_gym.validation import whole_number
 
 # The word that stands for the generated catalogue where a path to real products could stand.
 GENERATED = "generated"

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from sdar_gym.arguments import text_list
+from sdar_gym.validation import text_list
 
 
 class TaskSequence(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):

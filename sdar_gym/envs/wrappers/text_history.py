@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from sdar_gym.arguments import whole_number
 from sdar_gym.text import shortened, well_formed
+from sdar_gym.validation import whole_number
 
 _TURN = "{observation}\n> {action}"
 

@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from sdar_gym.arguments import whole_number
 from sdar_gym.text import shortened, well_formed
+from sdar_gym.validation import whole_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sdar_gym.arguments import finite_number, whole_number
 from sdar_gym.text import shortened, well_formed
+from sdar_gym.validation import finite_number, whole_number
 
 # Anserini's defaults, and so those of every result obtained through Pyserini. bm25s on its own would take 1.5 and 0.75.
 DEFAULT_K1 = 0.9

@@ -17,8 +17,8 @@ from gymnasium.utils.env_checker import check_env
 import sdar_gym.envs
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.alfworld.env import ALFWorldEnv
+from sdar_gym.envs.alfworld.game_source import MissingGamesError
 from sdar_gym.envs.alfworld.generator import generate_game
-from sdar_gym.envs.alfworld.layout import MissingGamesError
 from sdar_gym.envs.alfworld.world import TASK_TYPES
 
 ENV_ID = "sdar/ALFWorld-v0"

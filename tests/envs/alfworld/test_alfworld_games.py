@@ -13,6 +13,7 @@ import pytest
 
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.alfworld.engine import Engine
+from sdar_gym.envs.alfworld.game_source import SPLITS
 from sdar_gym.envs.alfworld.generator import (
     GENERATOR_VERSION,
     SPLIT_SIZES,
@@ -20,7 +21,6 @@ from sdar_gym.envs.alfworld.generator import (
     generate_game,
     task_type_of,
 )
-from sdar_gym.envs.alfworld.layout import SPLITS
 from sdar_gym.envs.alfworld.scenes import SCENE_SIZES, floor_plans, statistics
 from sdar_gym.envs.alfworld.sources import open_source
 from sdar_gym.envs.alfworld.walkthrough import walkthrough

@@ -17,7 +17,7 @@ import gymnasium
 import pytest
 
 from sdar_gym.envs.alfworld import archives
-from sdar_gym.envs.alfworld.layout import MissingGamesError
+from sdar_gym.envs.alfworld.game_source import MissingGamesError
 from sdar_gym.envs.alfworld.sources import open_source
 from sdar_gym.envs.alfworld.world import GameFormatError
 from sdar_gym.envs.text_env import TaskNotFoundError

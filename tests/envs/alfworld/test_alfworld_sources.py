@@ -14,8 +14,8 @@ import pytest
 
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.alfworld import archives
+from sdar_gym.envs.alfworld.game_source import MissingGamesError
 from sdar_gym.envs.alfworld.generator import GeneratedSource
-from sdar_gym.envs.alfworld.layout import MissingGamesError
 from sdar_gym.envs.alfworld.sources import load_cached, open_source
 from sdar_gym.envs.alfworld.world import GameFormatError
 

@@ -8,11 +8,11 @@ from hashlib import sha256
 import pytest
 
 from sdar_gym.envs.webshop.generator import DEFAULT_SIZE, FAMILY_SIZE, GENERATOR_VERSION, generate_products
+from sdar_gym.envs.webshop.generator_vocabulary import KINDS, SPECIAL
 from sdar_gym.envs.webshop.goals import make_goal, own_price
-from sdar_gym.envs.webshop.nouns import words_as_nouns
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.reward import score_purchase
-from sdar_gym.envs.webshop.stock import KINDS, SPECIAL
+from sdar_gym.envs.webshop.title_nouns import words_as_nouns
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from sdar_gym.envs.webshop.goals import make_goal
-from sdar_gym.envs.webshop.nouns import noun_source, words_as_nouns
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.reward import (
     colour_of,
@@ -19,6 +18,7 @@ from sdar_gym.envs.webshop.reward import (
     token_set_ratio,
     type_factor,
 )
+from sdar_gym.envs.webshop.title_nouns import noun_source, words_as_nouns
 
 Make = Callable[..., Product]
 

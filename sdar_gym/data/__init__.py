@@ -1,7 +1,0 @@
-"""Fetches the benchmarks' own data: what there is, from where, under which licence, and checked."""
-
-from sdar_gym.data.fetch import FetchResult, fetch
-from sdar_gym.data.files import DataError
-from sdar_gym.data.manifest import DATA_SETS, DataFile, DataSet, data_set
-
-__all__ = ["DATA_SETS", "DataError", "DataFile", "DataSet", "FetchResult", "data_set", "fetch"]

@@ -1,0 +1,125 @@
+"""One index for a whole Ray cluster: a named actor that all environments ask. No other module here knows Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from importlib import import_module
+from typing import Any
+
+from sdar_gym.envs.searchqa.retrieval import SearchFailedError, local_index
+from sdar_gym.paths import first_line
+from sdar_gym.skills.index.passages import Passage
+from sdar_gym.text import terminal_safe
+
+NAMESPACE = "sdar_gym"
+_THREADS = 4
+_PAUSE_S = 0.5
+
+
+def session() -> str:
+    """The cluster that this process is connected to.
+
+    Raises:
+        ValueError: Ray is not installed or not initialised.
+    """
+    return str(_running_ray().get_runtime_context().gcs_address)
+
+
+def _running_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise ValueError('search="ray" needs Ray. Install it: pip install "sdar-gym[train]"') from None
+    if not ray.is_initialized():
+        # Left to itself, Ray would attach to whatever cluster runs on the machine.
+        raise ValueError('search="ray" needs a running Ray: call ray.init() first, or use search="auto".')
+    return ray
+
+
+class _Index:
+    """What runs in the actor."""
+
+    def __init__(self, corpus: str | None):
+        self._index = local_index(corpus)
+
+    def search(self, query: str, k: int) -> list[tuple[str, str, float]]:
+        return [(found.id, found.contents, found.score) for found in self._index.search(query, k)]
+
+    def info(self) -> dict[str, Any]:
+        return self._index.info()
+
+
+class ActorRetriever:
+    """The cluster's actor for a corpus, as a retriever; who asks first starts it.
+
+    The actor belongs to the job that started it. If it dies, or that job ends, it is started again.
+
+    Args:
+        corpus: Corpus file or index folder, at the same path on all nodes; None for the embedded passages.
+        timeout: Seconds for one search, and ten times as many for the actor to open its index.
+        retries: Further attempts after one that failed.
+
+    Raises:
+        ValueError: Ray is not installed or not initialised, or the corpus cannot be opened.
+    """
+
+    def __init__(self, corpus: str | None, *, timeout: float = 30.0, retries: int = 6):
+        self._ray = _running_ray()
+        self._corpus = corpus
+        self._timeout = timeout
+        self._retries = retries
+        self.name = f"search-{hashlib.sha256(repr(corpus).encode()).hexdigest()[:16]}"
+        self._actor: Any = None
+
+    def search(self, query: str, k: int) -> list[Passage]:
+        """The best k passages for a query.
+
+        Raises:
+            SearchFailedError: The actor did not answer, or its index cannot be opened.
+        """
+        return [Passage(*found) for found in self._call("search", query, k)]
+
+    def info(self) -> dict[str, Any]:
+        """The index's own, and the actor's name."""
+        return {**self._call("info"), "actor": self.name}
+
+    def _find(self) -> Any:
+        remote = self._ray.remote(_Index).options(
+            name=self.name,
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            max_concurrency=_THREADS,
+            # Searches are short; a core to itself would be taken from the runners.
+            num_cpus=0,
+        )
+        return remote.remote(self._corpus)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        errors: Any = import_module("ray.exceptions")
+        for attempt in range(self._retries + 1):
+            try:
+                if self._actor is None:
+                    actor = self._find()
+                    # Opening an index takes longer than asking it.
+                    self._ray.get(actor.info.remote(), timeout=10 * self._timeout)
+                    self._actor = actor
+                return self._ray.get(getattr(self._actor, method).remote(*arguments), timeout=self._timeout)
+            except errors.RayTaskError as error:
+                raise SearchFailedError(
+                    f"The search actor {self.name} failed: {type(error.cause).__name__}: {first_line(error.cause)}"
+                ) from error
+            except errors.RayError as error:
+                self._actor = None
+                if attempt == self._retries:
+                    raise SearchFailedError(
+                        f"The search actor {self.name} gave no answer in {attempt + 1} attempt(s): {_last_line(error)}"
+                    ) from error
+            time.sleep(_PAUSE_S)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _last_line(error: Exception) -> str:
+    """What Ray says of an error without the remote stack, at whose end the cause stands."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return terminal_safe(lines[-1].strip())[:300] if lines else type(error).__name__

@@ -1,0 +1,75 @@
+"""Finds questions and passages by what a user called them, and says where they are for good."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sdar_gym.envs.searchqa.retrieval import EMBEDDED, check_corpus
+from sdar_gym.paths import local_path
+from sdar_gym.skills.index.manifest import is_index_folder
+from sdar_gym.skills.index.rows import SUFFIXES
+
+DATA_VARIABLE = "SDAR_GYM_DATA"
+_FOLDER = "searchqa"
+
+
+class MissingCorpusError(ValueError):
+    """Questions without passages to search in."""
+
+
+def located(name: str, path: str | os.PathLike[str]) -> str:
+    """The absolute path of data that was named, looked for in `$SDAR_GYM_DATA` too.
+
+    Absolute: the same data after a change of the working directory or the variable, and in other processes.
+    """
+    place = local_path(name, path)
+    root = os.environ.get(DATA_VARIABLE)
+    if root and not Path(path).expanduser().is_absolute() and not os.path.exists(place):
+        below = local_path(DATA_VARIABLE, root) / _FOLDER / path
+        place = below if os.path.exists(below) else place
+    return str(place)
+
+
+def corpus_path(corpus: str | os.PathLike[str] | None, questions: str | None) -> str | None:
+    """The absolute path of the passages; None for those of the embedded world.
+
+    Args:
+        corpus: What was named, or None for what lies beside the questions.
+        questions: Path of the questions; None for the embedded ones.
+
+    Raises:
+        MissingCorpusError: There are none.
+        ValueError: What is there is no corpus.
+    """
+    if corpus is None and questions is None:
+        return None
+    if corpus is not None and corpus == EMBEDDED:
+        return None
+    if corpus is not None:
+        place = Path(located("corpus", corpus))
+        if not os.path.isfile(place) and not is_index_folder(place):
+            raise MissingCorpusError(
+                f"There are no passages at {place}: name a file ({', '.join(SUFFIXES)}) or a folder made by "
+                "`sdar-gym index`."
+            )
+        check_corpus(place)
+        return str(place)
+    beside = _beside(Path(questions or ""))
+    if beside is None:
+        raise MissingCorpusError(
+            f"The questions of {questions} need passages: name them with corpus=PATH, or a server that has them with "
+            "search='http://host:port'."
+        )
+    check_corpus(beside)
+    return str(beside)
+
+
+def _beside(questions: Path) -> Path | None:
+    """The corpus that lies beside a file of questions by its name."""
+    suffix = next((ending for ending in SUFFIXES if questions.name.lower().endswith(ending)), None)
+    if suffix is None:
+        return None
+    stem = questions.name[: -len(suffix)]
+    places = (questions.with_name(f"{stem}_corpus{ending}") for ending in SUFFIXES)
+    return next((place for place in places if place.is_file()), None)

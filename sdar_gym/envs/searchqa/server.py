@@ -1,0 +1,211 @@
+"""Serves an index over HTTP with the contract of Search-R1, so that many processes share one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sdar_gym.envs.searchqa.text import MAX_ANSWER, MAX_QUERY_CHARS
+from sdar_gym.paths import first_line
+from sdar_gym.skills.index.passages import PassageIndex
+from sdar_gym.text import shortened, well_formed
+
+MAX_BODY = 4_000_000
+MAX_QUERIES = 512
+MAX_TOPK = 1000
+# Passages in one answer: every query's `topk`, whether as many are found or not.
+MAX_RESULTS = 10_000
+_SEARCHES = 8
+_KNOWN = ("query", "queries", "topk", "return_scores")
+
+
+class BadRequestError(ValueError):
+    """A body that asks for nothing that can be searched; the message goes back to the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A request to `/retrieve`."""
+
+    queries: tuple[str, ...]
+    topk: int
+    return_scores: bool
+
+
+def create_app(index: PassageIndex, topk: int = 3) -> FastAPI:
+    """The application.
+
+    `POST /retrieve` takes `{"queries": [...]}` or `{"query": "..."}` with `topk` and `return_scores`, and answers
+    `{"result": [[…], …]}`, one list a query, of `{"document": {"id", "contents", "title", "text"}, "score"}`, or of
+    bare documents without scores. `GET /health` says what is served. A bad body, or one that asks for more passages
+    than `MAX_RESULTS` or bytes than `MAX_ANSWER`, gets a 422 with `error`; what a web page may have sent gets a 403.
+
+    Args:
+        index: What is searched; several threads search at once.
+        topk: Passages a query, where the request does not say.
+    """
+    app = FastAPI(title="sdar-gym search", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(NoWebPages)
+    # Threads of their own: searches that wait for each other keep nobody from asking for the server's health.
+    searching = anyio.CapacityLimiter(_SEARCHES)
+
+    @app.post("/retrieve")
+    async def retrieve(request: Request) -> Response:
+        try:
+            asked = read_body(await _body(request), topk)
+            # Searching computes, and so does writing the answer; in the event loop both would keep the others waiting.
+            content = await anyio.to_thread.run_sync(answer, index, asked, limiter=searching)
+        except BadRequestError as error:
+            return JSONResponse({"error": str(error)}, status_code=422)
+        except ClientDisconnect:
+            return Response(status_code=400)  # Nobody is left to read it.
+        except ValueError as error:
+            return JSONResponse({"error": first_line(error)}, status_code=500)
+        return Response(content, media_type="application/json")
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {"status": "ok", **index.info()}
+
+    return app
+
+
+def answer(index: PassageIndex, asked: Search) -> bytes:
+    """Search, and write the answer.
+
+    Raises:
+        BadRequestError: The answer would be larger than `MAX_ANSWER`.
+    """
+    size = 0
+    lists = []
+    for query in asked.queries:
+        items = []
+        for passage in index.search(query, asked.topk):
+            item = _item(passage.id, passage.contents, passage.score, asked.return_scores)
+            items.append(json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode())
+            size += len(items[-1])
+            if size > MAX_ANSWER:
+                raise BadRequestError(
+                    f"The answer would be larger than {MAX_ANSWER} bytes; send fewer queries, or a lower `topk`."
+                )
+        lists.append(b"[" + b",".join(items) + b"]")
+    return b'{"result":[' + b",".join(lists) + b"]}"
+
+
+def read_body(body: bytes, topk: int) -> Search:
+    """Read a request.
+
+    Raises:
+        BadRequestError: It is none.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequestError(
+            'The body is not JSON; send {"queries": ["…"], "topk": 3, "return_scores": true}.'
+        ) from None
+    if not isinstance(content, dict):
+        raise BadRequestError(f"The body is a {type(content).__name__}; send an object with `queries` or `query`.")
+    if unknown := sorted(set(content) - set(_KNOWN)):
+        raise BadRequestError(f"Unknown field(s) {shortened(unknown)}; known: {', '.join(_KNOWN)}.")
+    if ("query" in content) == ("queries" in content):
+        raise BadRequestError("Send either `queries`, a list of texts, or `query`, one text.")
+    queries = [content["query"]] if "query" in content else content["queries"]
+    if not isinstance(queries, list) or not queries or not all(isinstance(query, str) for query in queries):
+        raise BadRequestError("`queries` has to be a list of at least one text, `query` a text.")
+    if len(queries) > MAX_QUERIES:
+        raise BadRequestError(f"{len(queries)} queries in one request; at most {MAX_QUERIES}.")
+    wanted = topk if content.get("topk") is None else content["topk"]
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= MAX_TOPK:
+        raise BadRequestError(f"`topk` has to be a whole number from 1 to {MAX_TOPK}, got {shortened(wanted, 40)}.")
+    if len(queries) * wanted > MAX_RESULTS:
+        raise BadRequestError(
+            f"{len(queries)} queries with a `topk` of {wanted} are {len(queries) * wanted} passages in one answer; "
+            f"at most {MAX_RESULTS}."
+        )
+    scores = content.get("return_scores") or False
+    if not isinstance(scores, bool):
+        raise BadRequestError(f"`return_scores` has to be true or false, got {shortened(scores, 40)}.")
+    return Search(tuple(well_formed(query[:MAX_QUERY_CHARS]) for query in queries), wanted, scores)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise BadRequestError(f"The body is larger than {MAX_BODY} bytes.")
+    return bytes(body)
+
+
+def _item(doc_id: str, contents: str, score: float, with_score: bool) -> dict[str, Any]:
+    title, _, text = contents.partition("\n")
+    document = {"id": doc_id, "contents": contents, "title": title.strip('"'), "text": text}
+    return {"document": document, "score": score} if with_score else document
+
+
+class NoWebPages:
+    """Refuses what a page in a browser may have sent: any page that somebody visits can reach a server on loopback.
+
+    A browser names the page in `Origin` wherever the page may not read the answer, or sends more than a plain look-up;
+    where a page's name was made to lead to this machine (DNS rebinding) that name stands in `Host`. Names without a dot
+    nobody can register.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it with a 403."""
+        refusal = _refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            await JSONResponse({"error": refusal}, status_code=403)(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> str | None:
+    headers = Headers(scope=scope)
+    origin, host = headers.get("origin"), headers.get("host", "")
+    if origin is not None and not _is_this_machine(_hostname(origin)):
+        return f"The origin {shortened(origin)} is a web page elsewhere; pages are not served."
+    server = scope.get("server")
+    if server is not None and _is_loopback(server[0]):
+        name = _hostname(f"http://{host}")
+        if "." in name.rstrip(".") and not _is_this_machine(name) and _address(name) is None:
+            return f"The host {shortened(host)} is not this machine; ask http://127.0.0.1:{server[1]}."
+    return None
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return "."
+
+
+def _is_this_machine(name: str) -> bool:
+    return name.rstrip(".") == "localhost" or name.endswith(".localhost") or _is_loopback(name)
+
+
+def _is_loopback(name: str) -> bool:
+    address = _address(name)
+    return address is not None and (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None

@@ -1,0 +1,113 @@
+"""Answer tokens of a batch one after the other, and how many of them may have logits at the same time.
+
+Letters as in `logprobs.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from sdar_gym.policy.prefix_caching import hidden_states
+
+# What the logits of a chunk may take; about five times as much exists in the backward pass. Each chunk reads the
+# whole head matrix, and in the backward pass writes a gradient of its size, so a smaller budget costs time.
+LOGIT_BUDGET_BYTES = 64 * 2**20
+# However large the vocabulary is.
+LEAST_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTokens:
+    """Answer tokens of all rows.
+
+    Attributes:
+        hidden_NH: Hidden state that the head turns into the token's logits.
+        target_N: The token.
+        rows_N: Its row in the batch.
+        places_N: Its place in the answer, counted from 0.
+    """
+
+    hidden_NH: torch.Tensor
+    target_N: torch.Tensor
+    rows_N: torch.Tensor
+    places_N: torch.Tensor
+
+    def part(self, which: slice | torch.Tensor) -> AnswerTokens:
+        """Some of them."""
+        return AnswerTokens(self.hidden_NH[which], self.target_N[which], self.rows_N[which], self.places_N[which])
+
+    def __len__(self) -> int:
+        return len(self.target_N)
+
+    def scatter(self, values_N: torch.Tensor, shape_BT: torch.Size | tuple[int, ...]) -> torch.Tensor:
+        """Values of the first tokens, [N] or [N, K], back in their places, [B, T] or [B, T, K]; 0 elsewhere."""
+        where = (self.rows_N[: len(values_N)], self.places_N[: len(values_N)])
+        return values_N.new_zeros((*shape_BT, *values_N.shape[1:])).index_put(where, values_N)
+
+
+def answer_tokens(
+    model: PreTrainedModel, input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, answer_mask_BT: torch.Tensor
+) -> AnswerTokens:
+    """Run the model without its head over right-padded sequences.
+
+    Args:
+        model: The causal language model.
+        input_ids_BS: Prompt, answer, padding.
+        prompt_len_B: Tokens of each prompt, at least 1.
+        answer_mask_BT: 1 where the row has an answer token.
+    """
+    hidden_BSH, first = hidden_states(model, input_ids_BS, prompt_len_B)
+    rows_N, places_N = answer_mask_BT.bool().nonzero(as_tuple=True)
+    at_N = prompt_len_B[rows_N] + places_N
+    # Token i is predicted from position i - 1.
+    return AnswerTokens(hidden_BSH[rows_N, at_N - 1 - first], input_ids_BS[rows_N, at_N], rows_N, places_N)
+
+
+def head_of(model: PreTrainedModel) -> torch.nn.Linear:
+    """The language-model head.
+
+    Raises:
+        ValueError: There is none, or it is no matrix.
+    """
+    head = model.get_output_embeddings()
+    if not isinstance(head, torch.nn.Linear):
+        raise ValueError(
+            f"The language-model head of {type(model).__name__} is {type(head).__name__}, not a linear layer; use a "
+            "causal language model such as Qwen2.5, Qwen3 or Llama."
+        )
+    return head
+
+
+def chunks(count: int, head: torch.nn.Linear, logit_budget_bytes: int) -> list[slice]:
+    """Cuts tokens so that the logits of each part fit into the budget.
+
+    Args:
+        count: Tokens.
+        head: The language-model head.
+        logit_budget_bytes: What the logits of a chunk may take, in single precision (double for a double model).
+
+    Returns:
+        At least one slice, though it may be empty: then results have their names, types and a gradient all the same.
+    """
+    bytes_each = 8 if head.weight.dtype == torch.float64 else 4
+    size = max(LEAST_TOKENS, logit_budget_bytes // (head.weight.shape[0] * bytes_each))
+    return [slice(start, start + size) for start in range(0, max(count, 1), size)]
+
+
+def scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Logits over the temperature, in single precision or better."""
+    if logits.dtype in (torch.bfloat16, torch.float16):
+        logits = logits.float()
+    return logits if temperature == 1 else logits / temperature
+
+
+def logits_of(
+    tokens: AnswerTokens, head: torch.nn.Linear, temperature: float, logit_budget_bytes: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Chunk after chunk: which tokens, and their logits_NV."""
+    for piece in chunks(len(tokens), head, logit_budget_bytes):
+        yield piece, scaled(head(tokens.hidden_NH[piece]), temperature)

@@ -1,0 +1,32 @@
+"""What Search-QA must not need or start: Ray, torch, Java, the server's packages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import sdar_gym  # noqa: F401  registers the environments
+from sdar_gym.envs.searchqa.retrieval import RetrieverSpec, shared_retriever
+
+PLAY = """
+import sys, gymnasium, sdar_gym
+env = gymnasium.make("sdar/SearchQA-v0")
+env.reset(seed=0)
+assert "Doc 1" in env.step("<search>river</search>")[0]
+heavy = {"ray", "torch", "jnius", "fastapi", "uvicorn", "pyarrow", "transformers"} & set(sys.modules)
+print(sorted(heavy))
+"""
+
+
+def test_the_embedded_world_is_played_with_the_base_packages_alone() -> None:
+    found = subprocess.run([sys.executable, "-c", PLAY], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_ray_is_not_started_by_itself() -> None:
+    ray = pytest.importorskip("ray")
+    ray.shutdown()  # One that tests of another file left for the next ones.
+    with pytest.raises(ValueError, match=r"ray\.init\(\)"):
+        shared_retriever(RetrieverSpec(search="ray"))

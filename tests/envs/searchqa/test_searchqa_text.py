@@ -1,0 +1,198 @@
+"""How actions are read, what the world says, how answers are scored, and what a model is shown."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from sdar_gym.envs.prompting import EpisodeView, PastTurn, prompt_template
+from sdar_gym.envs.searchqa.reward import exact_match, f1, mean_over_sources, normalise, score_by_source
+from sdar_gym.envs.searchqa.text import information, read_call, write_call
+from sdar_gym.skills.index.analysis import terms
+from sdar_gym.text import well_formed
+
+
+@pytest.mark.parametrize(
+    ("text", "action", "valid"),
+    [
+        ("<search>who</search>", "<search>who</search>", True),
+        ("<think>hm</think> <search> who \n is </search>", "<search>who \n is</search>", True),
+        ("<answer>Paris</answer>", "<answer>Paris</answer>", True),
+        ("no tags", "", False),
+        ("", "", False),
+        ("<search>never closed", "", False),
+        ("</search>", "", False),
+        ("<search></search>", "<search></search>", False),
+        ("<search>a</search> and more text", "<search>a</search>", True),
+        # Both kinds: the search is made, and the form is wrong, whichever comes first.
+        ("<answer>x</answer><search>a</search>", "<search>a</search>", False),
+        ("<search>a</search><answer>x</answer>", "<search>a</search>", False),
+        # Several of a kind: the first.
+        ("<search>a</search><search>b</search>", "<search>a</search>", False),
+        ("<answer>x</answer><answer>y</answer>", "<answer>x</answer>", False),
+        ("<search><search>a</search></search>", "<search><search>a</search>", False),
+        # An answer counts only before the first closed search.
+        ("</search><answer>x</answer>", "", False),
+        ("<answer>x</answer></search>", "<answer>x</answer>", True),
+        ("<SEARCH>a</SEARCH>", "", False),
+    ],
+)
+def test_actions_are_read_as_the_reference_reads_them(text: str, action: str, valid: bool) -> None:
+    parsed = prompt_template("sdar/SearchQA-v0", "window").parse(text, think=True)
+    assert (parsed.action, parsed.valid) == (action, valid)
+    assert read_call(parsed.action).text == read_call(text).text
+
+
+PARTS = (
+    *("<search>", "</search>", "<answer>", "</answer>", "<", ">", "/", "search", "answer", "</", "<<", ">>"),
+    *("York", "the", " ", "\n", "é", "🙂", "\ud83d", "1943", "'s", "<b>", "<information>"),
+)
+
+
+def drawn(rng: random.Random) -> str:
+    return "".join(rng.choice(PARTS) for _ in range(rng.randrange(9)))
+
+
+def test_what_is_read_of_a_text_is_read_again_of_its_action() -> None:
+    rng = random.Random(1)
+    kinds = set()
+    for _ in range(20_000):
+        call = read_call(drawn(rng))
+        again = read_call(call.action)
+        assert (again.kind, again.text) == (call.kind, call.text)
+        call.action.encode()
+        kinds.add((call.kind, call.valid))
+    assert len(kinds) == 5
+
+
+def test_an_action_for_any_text_is_read_back_and_means_the_same() -> None:
+    rng = random.Random(2)
+    with_tags = 0
+    for _ in range(20_000):
+        text = drawn(rng)
+        if not text.strip(" \n<>"):
+            continue
+        answer, search = read_call(write_call("answer", text)), read_call(write_call("search", text))
+        assert (answer.kind, answer.valid, search.kind, search.valid) == ("answer", True, "search", True)
+        assert exact_match(answer.text, (well_formed(text),)) or not normalise(text)
+        assert terms(search.text) == terms(well_formed(text))
+        if not any(tag in text for tag in PARTS[:4]):
+            assert answer.text == search.text == well_formed(text).strip()
+        else:
+            with_tags += 1
+    assert with_tags > 5000
+
+
+def test_actions_for_nested_tags_take_linear_time() -> None:
+    # Tags that appear when others are taken out would need a round each.
+    nested = "<" * 300_000 + "search" + ">" * 300_000
+    assert read_call(write_call("search", nested)).text == "search"
+    assert read_call(write_call("answer", "<search>" * 100_000)).text == "search" * 100_000
+
+
+def test_passages_are_shown_as_numbered_text_in_json() -> None:
+    shown = information(['"A"\nfirst', '"B"\nsecond "quoted"'])
+    assert shown.startswith('<information>{"result": "Doc 1: \\"A\\"\\nfirst\\nDoc 2: ')
+    content = shown.removeprefix("<information>").removesuffix("</information>")
+    assert json.loads(content) == {"result": 'Doc 1: "A"\nfirst\nDoc 2: "B"\nsecond "quoted"'}
+
+
+@pytest.mark.parametrize(
+    ("said", "golden", "equal"),
+    [
+        ("The Beatles!", "beatles", True),
+        ("U.S.A.", "usa", True),
+        ("an  apple\na day", "Apple day", True),
+        ("1,000", "1000", True),
+        ("Paris, France", "Paris", False),
+        ("", "Paris", False),
+        ("the", "", False),
+        ("A", "A", True),
+        ("the", "A", False),
+        ("twenty-one", "twenty one", False),
+        ("“the” cat", "“ ” cat", True),
+    ],
+)
+def test_exact_match_normalises_as_squad_does(said: str, golden: str, equal: bool) -> None:
+    assert exact_match(said, (golden,)) is equal
+
+
+def test_any_golden_answer_counts() -> None:
+    golden = ("14 December 1972 UTC", "December 1972")
+    assert exact_match("december, 1972", golden)
+    assert not exact_match("1972", golden)
+    assert not exact_match("1972", ())
+
+
+@pytest.mark.parametrize(
+    ("said", "golden", "value"),
+    [
+        ("Barack Obama", ("Barack Hussein Obama",), 0.8),  # precision 1, recall 2/3
+        ("the cat sat", ("cat",), 2 / 3),
+        ("cat cat", ("cat",), 2 / 3),  # words count with repetition
+        ("no idea", ("no",), 0.0),
+        ("no", ("no",), 1.0),
+        ("dog", ("cat", "dog"), 1.0),
+        ("", ("cat",), 0.0),
+        ("cat", (), 0.0),
+    ],
+)
+def test_f1_is_the_overlap_of_words(said: str, golden: tuple[str, ...], value: float) -> None:
+    assert f1(said, golden) == pytest.approx(value)
+
+
+def test_normalise_leaves_inner_articles_of_words() -> None:
+    assert normalise("A theatre in Athens, an hour away") == "theatre in athens hour away"
+
+
+def test_the_mean_over_sources_counts_each_set_once_and_each_question_once() -> None:
+    # 125 questions in batches of 124 and 1, as the reference has them: 62 right, then 1 right.
+    results = [("bamboogle", 1.0)] * 62 + [("bamboogle", 0.0)] * 62 + [("bamboogle", 1.0)]
+    results += [("nq", 0.0)] * 3 + [("nq", 1.0)]
+    by_source = score_by_source(results)
+    assert by_source == {"bamboogle": pytest.approx(63 / 125), "nq": 0.25}
+    assert mean_over_sources(by_source) == pytest.approx((63 / 125 + 0.25) / 2)
+    assert mean_over_sources(by_source) != pytest.approx(sum(score for _, score in results) / len(results))
+    with pytest.raises(ValueError, match="no sources"):
+        mean_over_sources({})
+
+
+VIEW = EpisodeView(
+    goal="Who?",
+    history=(
+        PastTurn("Who?", "<search>a</search>"),
+        PastTurn("<information>A</information>", "<search>b</search>"),
+    ),
+    observation="<information>B</information>",
+    admissible_actions=(),
+)
+
+
+def prompt(view: EpisodeView, window: int, skills: str = "", think: bool = True) -> str:
+    template = prompt_template("sdar/SearchQA-v0", "window")
+    (message,) = template.messages(view, window=window, skills=skills, think=think)
+    assert message["role"] == "user"
+    return message["content"]
+
+
+def test_the_prompt_shows_each_search_with_what_it_found() -> None:
+    text = prompt(VIEW, 4)
+    assert "Step 1: <search>a</search> <information>A</information>" in text
+    assert "Step 2: <search>b</search> <information>B</information>" in text
+    assert text.count("Who?") == 1
+    assert "Step 1" not in prompt(VIEW, 1)
+    assert "<information>B</information>" in prompt(VIEW, 1)
+    # What was just found is shown even when no past turn is told.
+    assert "<information>B</information>" in prompt(VIEW, 0)
+    assert "<search>b</search> <information>" not in prompt(VIEW, 0)
+
+
+def test_only_the_teacher_sees_skills_and_thinking_is_asked_for_only_where_wanted() -> None:
+    first = EpisodeView("Who?", (), "Who?", ())
+    assert "Look it up." in prompt(first, 4, "Look it up.")
+    assert "Advice" not in prompt(first, 4)
+    assert "<think>" in prompt(first, 4)
+    assert "<think>" not in prompt(first, 4, think=False)
+    assert "step(s)" not in prompt(first, 4)

@@ -32,7 +32,7 @@ def play(job: tuple[str, str, int, str, list[str]]) -> dict[str, Any]:
     """One arm with one seed: train, then play the panel as the teacher, and at the published temperature."""
     config, arm, seed, runs, extra = job
     quiet()
-    changes = [f"algorithm={arm}", f"seed={seed}", f"runs_dir={runs}/{seed}", *extra]
+    changes = [f"method={arm}", f"seed={seed}", f"runs_dir={runs}/{seed}", *extra]
     run = load_config(config, changes)
     check_run(run)
     folder, summary = train(run)

@@ -189,7 +189,7 @@ def _algorithm(options: argparse.Namespace, method: str, folder: str) -> Any:
         objective={"kl_coeff": 0.01, "entropy_coeff": 0.0},
     )
     config.policy(model=folder, dtype=options.dtype, gradient_checkpointing=options.device == "cuda")
-    config.rollout(prompt="compact", think=False).skills(k=1, include_general=False).panel(tasks=2, interval=0)
+    config.rollout(prompt="compact", think=False).skills(k=1, include_general=False).evaluation(tasks=2, interval=0)
     if options.device == "cuda":
         config.learners(num_learners=0, num_gpus_per_learner=1)
     return config.build_algo()
@@ -221,7 +221,7 @@ def _episodes(size: dict[str, Any], step: int) -> list[Any]:
     """Finished episodes; half of the groups have successes, the others fail altogether."""
     import numpy as np
 
-    from sdar_gym.rollout.episode import Episode, TurnRow
+    from sdar_gym.rollout.trajectory import Episode, TurnRecord
 
     rng = np.random.default_rng(step)
     vocabulary = size["shape"][5]
@@ -239,7 +239,7 @@ def _episodes(size: dict[str, Any], step: int) -> list[Any]:
             for number in range(size["turns"]):
                 rest, answer = tokens(PROMPT - 60), tokens(ANSWER)
                 turns.append(
-                    TurnRow(
+                    TurnRecord(
                         observation=f"{group} {member} {number}",
                         response="",
                         action="",
@@ -300,8 +300,8 @@ def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = No
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from sdar_gym.algorithms.dense import forward_ce
-    from sdar_gym.policy.logprobs import head_logits, score_answers
+    from sdar_gym.algorithms.losses.full_divergences import forward_ce
+    from sdar_gym.policy.logprobs import head_logits, score_responses
 
     class Body(torch.nn.Module):
         def __init__(self) -> None:
@@ -337,7 +337,7 @@ def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = No
 
             mask = torch.ones(self.rows, self.answer, dtype=torch.bool, device=self.ids.device)
             lengths = torch.ones(self.rows, dtype=torch.long, device=self.ids.device)
-            scores = score_answers(self.model, self.ids, lengths, mask, dense=term, logit_budget_bytes=budget)
+            scores = score_responses(self.model, self.ids, lengths, mask, dense=term, logit_budget_bytes=budget)
             return scores.extra["divergence"].mean() if what == "dense" else -scores.logp_BT.mean()
 
     return Body()

@@ -23,15 +23,16 @@ from machine import machine
 from sdar_gym.configs import load_config
 from sdar_gym.policy.load import load_model, load_tokenizer
 from sdar_gym.rollout import context as context_module
-from sdar_gym.rollout.build import build_collector, build_engine, build_retriever
+from sdar_gym.rollout.build import build_collector, build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.engines.transformers_engine import engine_of
 
 
 def play(run: Any, *, remembered: int, teacher_prompts: bool, tasks: int, members: int) -> dict[str, Any]:
     """One collection; returns CPU seconds and what was played."""
     tokenizer = load_tokenizer(run.policy.model)
-    engine = build_engine(load_model(run.policy.model), tokenizer)
+    engine = engine_of(load_model(run.policy.model), tokenizer)
     retriever = build_retriever(run.env, run.skills)
     context_module._REMEMBERED = remembered
     collector = build_collector(

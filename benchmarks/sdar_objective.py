@@ -35,16 +35,18 @@ import torch
 from machine import machine
 from torch import Tensor
 
-from sdar_gym.algorithms.diagnostics import TOLERANCE
 from sdar_gym.configs import RunConfig, load_config
-from sdar_gym.policy.chunked_head import answer_tokens, head_of
+from sdar_gym.policy.chunked_head import head_of, response_tokens
 from sdar_gym.policy.load import load_model, load_tokenizer
-from sdar_gym.rollout.build import build_collector, build_engine, build_retriever, make_env
+from sdar_gym.rollout.build import build_collector, build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
-from sdar_gym.rollout.episode import Episode, TurnRow
+from sdar_gym.rollout.engines.transformers_engine import engine_of
+from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.sampler import TaskSampler
-from sdar_gym.rollout.token_classes import token_classes
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
+from sdar_gym.training.diagnostics import TOLERANCE
+from sdar_gym.training.token_classes import token_classes
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "sdar_objective.json"
@@ -67,7 +69,7 @@ ARMS = {
     "frozen_ce 0.4": ("frozen_ce", 0.4),
 }
 
-Weighted = dict[tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[TurnRow, int]]
+Weighted = dict[tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[TurnRecord, int]]
 
 
 def directions(logp_NV: Tensor, logq_NV: Tensor) -> dict[str, Tensor]:
@@ -109,7 +111,7 @@ def collect(run: RunConfig, model: Any, tokenizer: Any, updates: int) -> list[li
     sampler = TaskSampler(env.task_ids(), run.seed)
     env.close()
     collector = build_collector(
-        build_engine(model, tokenizer),
+        engine_of(model, tokenizer),
         tokenizer,
         run.env,
         run.env_config,
@@ -142,7 +144,7 @@ def distinct(episodes: Sequence[Episode]) -> Weighted:
     return found
 
 
-def logits(model: Any, turns: Sequence[TurnRow], *, teacher: bool) -> tuple[Tensor, Tensor, Tensor]:
+def logits(model: Any, turns: Sequence[TurnRecord], *, teacher: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Logits at each answer token, [N, V] in double precision, the tokens, and the row of each."""
     prompts = [turn.teacher_prompt_ids if teacher else turn.prompt_ids for turn in turns]
     ids_BS = torch.zeros(len(turns), max(len(p) + len(t.response_ids) for p, t in zip(prompts, turns, strict=True)))
@@ -152,7 +154,7 @@ def logits(model: Any, turns: Sequence[TurnRow], *, teacher: bool) -> tuple[Tens
         whole = [*prompt, *turn.response_ids]
         ids_BS[row, : len(whole)] = torch.tensor(whole)
         mask_BT[row, : len(turn.response_ids)] = True
-    tokens = answer_tokens(model, ids_BS, torch.tensor([len(prompt) for prompt in prompts]), mask_BT)
+    tokens = response_tokens(model, ids_BS, torch.tensor([len(prompt) for prompt in prompts]), mask_BT)
     return head_of(model)(tokens.hidden_NH).double(), tokens.target_N, tokens.rows_N
 
 
@@ -313,14 +315,14 @@ def report(table: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def parameter_gradients(run: RunConfig, model: Any, batches: Sequence[Sequence[Episode]]) -> dict[str, Any]:
     """What is left of it in the parameters: one gradient of each update's batch, expected and sampled."""
-    from sdar_gym.algorithms.baselines import Baseline
-    from sdar_gym.algorithms.sdar.turns import turn_table
+    from sdar_gym.algorithms.objectives.advantage import AdvantageEstimator
+    from sdar_gym.training.turn_batch import turn_batch
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rows = []
     for batch in batches:
-        table = turn_table(batch, Baseline(), invalid_action_penalty=run.training.invalid_action_penalty)
-        counted: dict[int, tuple[TurnRow, int, float]] = {}
+        table = turn_batch(batch, AdvantageEstimator(), invalid_action_penalty=run.training.invalid_action_penalty)
+        counted: dict[int, tuple[TurnRecord, int, float]] = {}
         first = {key: id(turn) for key, (turn, _) in distinct(batch).items()}
         for turn, owner, advantage in zip(table.turns, table.owners, table.adv_B.tolist(), strict=True):
             group = table.episodes[owner].group_id
@@ -400,13 +402,13 @@ def train_arm(job: tuple[str, int, int]) -> dict[str, Any]:
 
     quiet()
     torch.set_num_threads(1)
-    from sdar_gym.algorithms.sdar.config import SDARConfig
+    from sdar_gym.algorithms.sdar.algorithm import SDARConfig
     from sdar_gym.policy.load import load_weights
 
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     method, coeff = ARMS[arm]
     distill = "distill=null" if coeff is None else f"distill.coeff={coeff}"
-    changes = [f"algorithm={method}", f"training.objective.{distill}", f"seed={seed + 1}"]
+    changes = [f"method={method}", f"training.objective.{distill}", f"seed={seed + 1}"]
     run = load_config("quickstart", [*changes, "evaluation.interval=0"])
     first, now = load_model(run.policy.model), load_model(run.policy.model)
     # The same for all arms: states of another seed's first update, played by the initial weights.
@@ -442,7 +444,7 @@ def _key(model: Any, name: str) -> str:
     return name if name in model.state_dict() else f"model.{name}"
 
 
-def _apart(first: Any, now: Any, turns: Sequence[tuple[TurnRow, int]]) -> dict[str, float]:
+def _apart(first: Any, now: Any, turns: Sequence[tuple[TurnRecord, int]]) -> dict[str, float]:
     """Mean KL a token: of the student to the initial teacher and to its own, both ways."""
     sums: defaultdict[str, float] = defaultdict(float)
     tokens = 0.0

@@ -18,14 +18,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from sdar_gym.algorithms import objective as objective_module
-from sdar_gym.algorithms.distillation import Groups, Support
 from sdar_gym.algorithms.gates import Gate
-from sdar_gym.algorithms.methods import CHAPTERS, METHODS, Method
-from sdar_gym.algorithms.objective import Objective
-from sdar_gym.algorithms.schedules import Schedule
 from sdar_gym.algorithms.shaping import Normalise, Squash
-from sdar_gym.algorithms.teachers import Weights
+
+from sdar_gym.algorithms import objective as objective_module
+from sdar_gym.algorithms.methods import CHAPTERS, METHODS, Method
+from sdar_gym.algorithms.objectives.distillation import GroupFilter, Support
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.algorithms.objectives.teacher import Weights
 from sdar_gym.cli.methods import schedule_setting, setting_lines
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
@@ -40,7 +41,7 @@ Method(
     objective=replace(
         RELEASED_BASE,
         teacher=SKILLS_LIVE,
-        distill=Distill(0.01, Divergence.NLL, gate=Gate.SIGMOID, gate_beta=5.0, groups=Groups.MIXED),
+        distill=Distill(0.01, Divergence.LOG_RATIO, gate=Gate.SIGMOID, gate_beta=5.0, groups=GroupFilter.MIXED),
     ),
     summary="SDAR in groups with successes and failures only.",
     source="paper and code the settings were taken from",
@@ -230,7 +231,7 @@ def _gate(objective: Objective) -> str:
     if (distill := objective.distill) is not None:
         if distill.gate is not Gate.ONE:
             parts.append(str(distill.gate) + ("" if distill.gate_beta is None else f" β {distill.gate_beta:g}"))
-        parts += [] if distill.groups is Groups.ALL else [f"{distill.groups} groups"]
+        parts += [] if distill.groups is GroupFilter.ALL else [f"{distill.groups} groups"]
         parts += ["A > 0"] * distill.positive_only
         parts += [] if distill.ratio_cap is None else [f"ρ ≤ {distill.ratio_cap:g}"]
         parts += [] if distill.teacher_floor is None else [f"floor {distill.teacher_floor:g}"]

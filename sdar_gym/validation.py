@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from enum import StrEnum
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from sdar_gym.text import shortened
+
+Member = TypeVar("Member", bound=StrEnum)
 
 
 def whole_number(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
@@ -32,7 +35,13 @@ def whole_number(name: str, value: Any, low: int | None = None, high: int | None
 
 
 def finite_number(
-    name: str, value: Any, low: float | None = None, high: float | None = None, *, above: float | None = None
+    name: str,
+    value: Any,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
 ) -> float:
     """A finite number of any kind as a `float`; text, `True`, nan and infinities are refused.
 
@@ -42,11 +51,12 @@ def finite_number(
         low: Smallest value allowed.
         high: Largest value allowed.
         above: The value has to be larger than this.
+        below: The value has to be smaller than this.
 
     Raises:
         ValueError: It is no finite number, or out of range.
     """
-    limits = f" above {above:g}" if above is not None else _range(low, high)
+    limits = _range(low, high, above, below)
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     try:
         number = float(value) if is_number else math.nan
@@ -57,6 +67,7 @@ def finite_number(
         or (low is not None and number < low)
         or (high is not None and number > high)
         or (above is not None and number <= above)
+        or (below is not None and number >= below)
     ):
         raise ValueError(f"{name} must be a finite number{limits}, got {shortened(value)}.")
     return number
@@ -98,9 +109,33 @@ def text_list(name: str, value: Any) -> tuple[str, ...]:
     raise ValueError(f"{name} must be a list of texts, got {shortened(value)}.")
 
 
-def _range(low: float | None, high: float | None) -> str:
-    if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
-    if low is not None:
-        return f" of at least {low:g}"
-    return f" of at most {high:g}" if high is not None else ""
+def choice(kind: type[Member], name: str, value: Any) -> Member:
+    """The member of an enum that a value names.
+
+    Args:
+        kind: The enum.
+        name: The setting's name, for the message.
+        value: A member or its text.
+
+    Raises:
+        ValueError: It names no member.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        raise ValueError(f"{name} must be one of {[str(member) for member in kind]}, got {shortened(value)}.") from None
+
+
+def _range(low: float | None, high: float | None, above: float | None = None, below: float | None = None) -> str:
+    """The allowed range in words, with a space before it."""
+    lower = f"above {_short(above)}" if above is not None else f"of at least {_short(low)}" if low is not None else ""
+    upper = f"below {_short(below)}" if below is not None else f"at most {_short(high)}" if high is not None else ""
+    if low is not None and high is not None and above is None and below is None:
+        return f" from {_short(low)} to {_short(high)}"
+    if lower and upper:
+        return f" {lower} and {upper}"
+    return f" {lower}" if lower else f" {'' if below is not None else 'of '}{upper}" if upper else ""
+
+
+def _short(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"

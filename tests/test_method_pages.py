@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
+from sdar_gym.algorithms.gates import Gate
+from sdar_gym.algorithms.methods.common import RELEASED_BASE, SKILLS_LIVE
 
 import sdar_gym
-from sdar_gym.algorithms.distillation import Distill, Groups
-from sdar_gym.algorithms.divergences import Divergence
-from sdar_gym.algorithms.gates import Gate
 from sdar_gym.algorithms.methods import METHODS, Method
-from sdar_gym.algorithms.methods.common import RELEASED_BASE, SKILLS_LIVE
-from sdar_gym.algorithms.objective import Objective
-from sdar_gym.algorithms.schedules import Schedule
+from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, GroupFilter
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.cli import main
 from sdar_gym.cli.methods import schedule_setting, setting_lines
 from sdar_gym.configs.schema import parse_run_config
@@ -86,7 +85,7 @@ def test_every_word_of_the_settings_is_explained() -> None:
 
 
 def test_the_example_of_a_new_method_makes_one() -> None:
-    kinds = {kind.__name__: kind for kind in (Method, Distill, Divergence, Gate, Groups)}
+    kinds = {kind.__name__: kind for kind in (Method, Distillation, Divergence, Gate, GroupFilter)}
     known = {**kinds, "replace": replace, "RELEASED_BASE": RELEASED_BASE, "SKILLS_LIVE": SKILLS_LIVE}
     method = eval(method_pages.EXAMPLE, known)
     assert method.objective == METHODS["sdar"].with_overrides(distill={"groups": "mixed"}).objective

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from sdar_gym.algorithms.gates import Gate, gate_weights
 from torch import Tensor
 
 import sdar_gym
-from sdar_gym.algorithms.divergences import Divergence, sampled_divergence
-from sdar_gym.algorithms.gates import Gate, gate_weights
+from sdar_gym.algorithms.losses.sampled_divergences import sampled_divergence
+from sdar_gym.algorithms.objectives.distillation import Divergence
 
 ROOT = Path(sdar_gym.__file__).parents[1]
 
@@ -55,9 +56,9 @@ def expected_push(divergence: Divergence, gate: Gate, student_NV: Tensor, teache
 @pytest.mark.parametrize(
     ("term", "divergence", "gate"),
     [
-        ("sdar", Divergence.NLL, Gate.SIGMOID),
-        ("constant", Divergence.NLL, Gate.CONSTANT),
-        ("rkl", Divergence.LOGRATIO_PG, Gate.ONE),
+        ("sdar", Divergence.LOG_RATIO, Gate.SIGMOID),
+        ("constant", Divergence.LOG_RATIO, Gate.CONSTANT),
+        ("rkl", Divergence.REVERSE_KL_PG, Gate.ONE),
     ],
 )
 def test_the_directions_are_those_of_the_learners_loss(

@@ -65,8 +65,8 @@ training.objective.distill.gate=nope
 training.objective.teacher={weights: external}
 training.objective.teacher.weights=ema
 training.objective.kl_coeff=.nan
-training.objective_by_algorithm.sdra={kl_coeff: 0.0}
-training.objective_by_algorithm.grpo={kl: 0.0}
+training.objective_by_method.sdra={kl_coeff: 0.0}
+training.objective_by_method.grpo={kl: 0.0}
 algorithm=sdra
 algorithm=
 skills.strategy=bm52
@@ -183,7 +183,7 @@ eval builtin:tiny evaluation.split=nope
 eval builtin:tiny env=nope
 eval builtin:tiny env=sdar/WebShop-v0 env_config.games=generated
 eval builtin:tiny env=sdar/SearchQA-v0 env_config.corpus=http://host/x
-eval builtin:tiny algorithm=sdra
+eval builtin:tiny method=sdra
 play
 play sdar/Chess-v0
 play sdar/ALFWorld-v0 --seed -1

@@ -1,142 +1,45 @@
-"""The objectives of agent training as pure functions of tensors: no Ray, no configuration objects, no environments.
+"""Training algorithms. Four kinds of code, apart:
 
-Shapes are part of the names: B rows (turns), T response tokens, E episodes, G members of a group, V vocabulary;
-where a function takes entries of either sort N, and K for distinct groups. The way through: rewards become base
-advantages (`advantages`, `baselines`), the teacher's opinion becomes a gap (`signals`) and enters the advantage
-(`shaping`, `future`) or the loss through a gate (`gates`), policy loss (`losses`) and divergences (`divergences`,
-`dense`) are weighed by schedules (`schedules`) into one loss (`objective`, `loss`), and each published method is a row
-of its settings (`methods`). The RLlib side lives in `sdar_gym.algorithms.sdar`.
+- `objectives/`: settings of a loss, plain data without torch.
+- `methods/`: one file per method or small family with its presets, gate or advantage shaper, sources and deviations.
+- `losses/`: pure functions of tensors.
+- `sdar/`: the RLlib side, `SDARConfig` and `SDAR`; the only package that imports Ray.
+
+Tensor letters in names: B turns, T response tokens of a turn, E episodes, G groups, N entries of any kind, S tokens of
+a sequence, L response tokens of a sequence, V vocabulary, H hidden size, K top-k tokens, R sequences that have
+distillation targets, P tokens of a shared prompt prefix, M turns of one episode.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from sdar_gym.algorithms.advantages import Advantages, group_advantages, normalise_by_group, turn_advantages
-    from sdar_gym.algorithms.baselines import base_advantages
-    from sdar_gym.algorithms.dense import dense_divergence
-    from sdar_gym.algorithms.distillation import Chooser, Distill, Groups, Support
-    from sdar_gym.algorithms.divergences import k3_is, k3_kl, logratio_pg, nll
-    from sdar_gym.algorithms.future import future_costs
-    from sdar_gym.algorithms.gates import constant_gate, gate_weights, sigmoid_gate
-    from sdar_gym.algorithms.loss import LossOutput, TokenBatch, compute_loss
-    from sdar_gym.algorithms.losses import (
-        PolicyLoss,
-        clipped_policy_loss,
-        sequence_mean_weights,
-        token_mean_weights,
-        weighted_sum,
-    )
-    from sdar_gym.algorithms.methods import METHODS, Method, get_method
-    from sdar_gym.algorithms.objective import Objective
-    from sdar_gym.algorithms.schedules import Schedule
-    from sdar_gym.algorithms.settings import (
-        Aggregation,
-        Baseline,
-        Cost,
-        Divergence,
-        Estimator,
-        FutureBaseline,
-        FutureCredit,
-        Gate,
-        Statistics,
-    )
-    from sdar_gym.algorithms.shape import Turns, shape_advantages
-    from sdar_gym.algorithms.shaping import Aggregate, Enter, Normalise, Shaping, Signal, Squash
-    from sdar_gym.algorithms.signals import teacher_gap
-    from sdar_gym.algorithms.teachers import Teacher, View, Weights
+from sdar_gym.algorithms.methods import METHODS, Method, get_method
+from sdar_gym.algorithms.objectives.advantage_shaping import AdvantageShaper, register_shaper
+from sdar_gym.algorithms.objectives.gates import Gate, GateInputs, register_gate
+from sdar_gym.algorithms.objectives.objective import Objective
 
-# Where each name is: settings are read where nothing trains, so torch loads with the functions that need it.
-_MODULES = {
-    "advantages": ("Advantages", "group_advantages", "normalise_by_group", "turn_advantages"),
-    "baselines": ("base_advantages",),
-    "dense": ("dense_divergence",),
-    "distillation": ("Chooser", "Distill", "Groups", "Support"),
-    "divergences": ("k3_is", "k3_kl", "logratio_pg", "nll"),
-    "future": ("future_costs",),
-    "gates": ("constant_gate", "gate_weights", "sigmoid_gate"),
-    "loss": ("LossOutput", "TokenBatch", "compute_loss"),
-    "losses": ("PolicyLoss", "clipped_policy_loss", "sequence_mean_weights", "token_mean_weights", "weighted_sum"),
-    "methods": ("METHODS", "Method", "get_method"),
-    "objective": ("Objective",),
-    "schedules": ("Schedule",),
-    "settings": (
-        "Aggregation",
-        "Baseline",
-        "Cost",
-        "Divergence",
-        "Estimator",
-        "FutureBaseline",
-        "FutureCredit",
-        "Gate",
-        "Statistics",
-    ),
-    "shape": ("Turns", "shape_advantages"),
-    "shaping": ("Aggregate", "Enter", "Normalise", "Shaping", "Signal", "Squash"),
-    "signals": ("teacher_gap",),
-    "teachers": ("Teacher", "View", "Weights"),
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+if TYPE_CHECKING:
+    from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 
 __all__ = [
     "METHODS",
-    "Advantages",
-    "Aggregate",
-    "Aggregation",
-    "Baseline",
-    "Chooser",
-    "Cost",
-    "Distill",
-    "Divergence",
-    "Enter",
-    "Estimator",
-    "FutureBaseline",
-    "FutureCredit",
+    "SDAR",
+    "AdvantageShaper",
     "Gate",
-    "Groups",
-    "LossOutput",
+    "GateInputs",
     "Method",
-    "Normalise",
     "Objective",
-    "PolicyLoss",
-    "Schedule",
-    "Shaping",
-    "Signal",
-    "Squash",
-    "Statistics",
-    "Support",
-    "Teacher",
-    "TokenBatch",
-    "Turns",
-    "View",
-    "Weights",
-    "base_advantages",
-    "clipped_policy_loss",
-    "compute_loss",
-    "constant_gate",
-    "dense_divergence",
-    "future_costs",
-    "gate_weights",
+    "SDARConfig",
     "get_method",
-    "group_advantages",
-    "k3_is",
-    "k3_kl",
-    "logratio_pg",
-    "nll",
-    "normalise_by_group",
-    "sequence_mean_weights",
-    "shape_advantages",
-    "sigmoid_gate",
-    "teacher_gap",
-    "token_mean_weights",
-    "turn_advantages",
-    "weighted_sum",
+    "register_gate",
+    "register_shaper",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in ("SDAR", "SDARConfig"):  # With them come Ray and torch.
+        from sdar_gym.algorithms import sdar
+
+        return getattr(sdar, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

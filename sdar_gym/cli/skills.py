@@ -164,7 +164,7 @@ def _written(
     from sdar_gym.cli.training import quiet
     from sdar_gym.policy.device import choose_device
     from sdar_gym.policy.load import load_model, load_tokenizer
-    from sdar_gym.rollout.build import build_engine
+    from sdar_gym.rollout.engines.transformers_engine import engine_of
     from sdar_gym.rollout.skill_writer import refuse_unfit, write_skills
 
     quiet()
@@ -174,7 +174,7 @@ def _written(
     torch.nn.Module.to(model, choose_device("auto"))
     # A reasoning model would think through all the tokens of its answer.
     kwargs = {"enable_thinking": False}
-    engine = build_engine(model, tokenizer)
+    engine = engine_of(model, tokenizer)
     written = write_skills(
         engine, tokenizer, episodes, model=model_name, env=env, origin=origin, chat_template_kwargs=kwargs
     )

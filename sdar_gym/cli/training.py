@@ -36,7 +36,7 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
     for note in check_run(run):
         console.tell(note)
     told = Notices()
-    heading = f": {run.algorithm} on {run.env}, {run.training.iterations} updates"
+    heading = f": {run.method} on {run.env}, {run.training.iterations} updates"
     console.print(Text.assemble((run.name, "bold"), heading))
     with _bar(console, "{task.fields[state]}") as bar:
         task = bar.add_task("training", total=run.training.iterations, state="starting Ray")
@@ -94,7 +94,7 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
     console.print(_result_table([(checkpoint, summary)]))
     seconds = time.perf_counter() - started
     turns = [turn for episode in episodes for turn in episode.turns]
-    read, sampled = sum(len(t.prompt_ids) for t in turns), sum(len(t.response_ids) for t in turns)
+    read, sampled = sum(t.prompt_tokens for t in turns), sum(len(t.response_ids) for t in turns)
     console.print(
         f"{len(episodes)} episodes in {seconds:.0f} s: {read} prompt and {sampled} response tokens, "
         f"{(read + sampled) / max(seconds, 1e-9):.0f} tokens/s"
@@ -193,6 +193,8 @@ def _bar(console: Terminal, text: str) -> Progress:
 
 
 def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    from sdar_gym.evaluation.summary import success_by_type
+
     first = results[0][1]
     coverage = "" if first["skill_coverage"] is None else f", skill coverage {first['skill_coverage']:.0%}"
     table = Table(
@@ -209,8 +211,11 @@ def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
         table.add_column(Text(terminal_safe(name)), justify="right")
     table.add_row("all tasks", *(f"{result['success']:.3f}" for _, result in results), style="bold")
     table.add_row("95 % interval", *(f"{r['success_low']:.3f} to {r['success_high']:.3f}" for _, r in results))
-    for kind in first["by_type"]:
-        table.add_row(kind, *(f"{result['by_type'].get(kind, float('nan')):.2f}" for _, result in results))
+    by_type = [success_by_type(result) for _, result in results]
+    for kind in by_type[0]:
+        table.add_row(kind, *(f"{rates.get(kind, float('nan')):.2f}" for rates in by_type))
+    for name in [name for name in first if name.startswith(("env/", "custom/"))]:
+        table.add_row(name.partition("/")[2], *(f"{result.get(name, float('nan')):.3f}" for _, result in results))
     teachers = [result.get("teacher") for _, result in results]
     if any(teachers):
         # A teacher that shares weights can lose what it teaches.
@@ -219,7 +224,7 @@ def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
             f"its teacher, with skills ({tasks} tasks)",
             *(f"{teacher['success']:.3f}" if teacher else "" for teacher in teachers),
         )
-    table.add_row("mean turns", *(f"{result['mean_turns']:.1f}" for _, result in results))
+    table.add_row("mean turns", *(f"{result['episode_turns']:.1f}" for _, result in results))
     # A response that is not in the required form and an action that the world refuses have different remedies.
     for label, name in (
         ("responses not in the form", "form_errors"),

@@ -14,8 +14,9 @@ from sdar_gym.configs.env_arguments import argument_types
 from sdar_gym.configs.reading import ConfigError, UnknownSettingError, child_hint, dotted, read
 from sdar_gym.configs.schema import RunConfig, parse_run_config, special_types
 from sdar_gym.configs.strict_yaml import MAX_CHARACTERS, MAX_DEPTH, Values, YamlError, compose
-from sdar_gym.configs.typed import Free, members, takes_list, wants_text
+from sdar_gym.configs.typed import Free, takes_list, wants_text
 from sdar_gym.paths import first_line, local_path
+from sdar_gym.settings import members
 from sdar_gym.text import shortened, terminal_safe
 
 # The configuration of language models: published lengths and prompts.

@@ -1,18 +1,25 @@
-"""Trees of YAML as settings: the type of a setting decides what a text is, and a mistake is named with its place."""
+"""Reads YAML trees as settings: types decide how texts are read, and errors name the setting and its place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args, get_origin
 
 import yaml
 
 from sdar_gym.configs.strict_yaml import Values, as_number, as_truth, is_null, is_plain
-from sdar_gym.configs.typed import Free, hints_of, members, wants_text
-from sdar_gym.text import shortened
+from sdar_gym.configs.typed import Free, wants_text
+from sdar_gym.settings import hints_of, members
+from sdar_gym.text import closest, shortened
+
+# Settings that had another name in earlier versions.
+RENAMED = {
+    "algorithm": "method",
+    "training.objective_by_algorithm": "objective_by_method",
+    "policy.teacher_residence": "offload_teacher",
+}
 
 
 class ConfigError(ValueError):
@@ -78,9 +85,9 @@ def child_hint(group: Any, key: Any, where: str, special: Mapping[str, Any]) -> 
         return get_args(group)[1]
     hints = hints_of(group)  # pyright: ignore[reportArgumentType]
     if key not in hints:
-        close = get_close_matches(str(key), hints, n=1)
+        close = RENAMED.get(name) or closest(key, hints)
         prefix = f"{where}." if where else ""
-        hint = f" Did you mean {prefix}{close[0]}?" if close else f" Known here: {', '.join(hints)}."
+        hint = f" Did you mean {prefix}{close}?" if close else f" Known here: {', '.join(hints)}."
         raise UnknownSettingError(f"{prefix}{_shown(key)}", hint)
     return hints[key]
 

@@ -1,18 +1,18 @@
-"""A run's configuration: every key is known, every value has its type, and what belongs together fits together."""
+"""The configuration of a run, and how it is checked: errors name the setting and suggest a fix."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sdar_gym.algorithms.methods import METHODS, get_method
-from sdar_gym.algorithms.objective import Objective
-from sdar_gym.configs.bounds import LARGEST_SEED, at_least
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.configs.bounds import LARGEST_SEED
 from sdar_gym.configs.env_arguments import argument_types, with_places
 from sdar_gym.configs.reading import ConfigError, UnknownSettingError, build
 from sdar_gym.configs.run_names import check_run_name
-from sdar_gym.configs.settings import (
+from sdar_gym.configs.sections import (
     EvaluationSettings,
     PolicySettings,
     ResourceSettings,
@@ -20,48 +20,46 @@ from sdar_gym.configs.settings import (
     SkillSettings,
     TrainingSettings,
 )
-from sdar_gym.configs.typed import Free, check_types, free
+from sdar_gym.configs.typed import Free, free
 from sdar_gym.paths import local_path
+from sdar_gym.settings import Settings, setting
 from sdar_gym.text import shortened
 
 __all__ = ["ConfigError", "RunConfig", "parse_run_config"]
 
 
 @dataclass(frozen=True, slots=True)
-class RunConfig:
-    """One run.
+class RunConfig(Settings):
+    """The configuration of a run."""
 
-    Attributes:
-        name: The run's folder is called after it and the algorithm: letters, digits, dots, underscores and hyphens.
-        algorithm: Preset of the learner: `sdar`, `grpo`, …
-        env: A registered environment.
-        env_config: Arguments of the environment.
-        seed: Of tasks, draws and order of rows.
-        runs_dir: Folder of the run folders, local or mounted.
-        checkpoint_interval: Updates between checkpoints; there is always one at the end.
-    """
+    name: str = setting(doc="Name of the run's folder, with the method: letters, digits, dots, underscores, hyphens.")
+    env: str = setting(doc="A registered environment.")
+    method: str = setting("sdar", "Preset of the learner: `sdar`, `grpo`, …")
+    env_config: dict[str, Any] = setting(doc="Arguments of the environment.", factory=dict)
+    policy: PolicySettings = setting(doc="The language model.", factory=PolicySettings)
+    skills: SkillSettings = setting(doc="The teacher's skills.", factory=SkillSettings)
+    rollout: RolloutSettings = setting(doc="How episodes are played.", factory=RolloutSettings)
+    training: TrainingSettings = setting(doc="The update.", factory=TrainingSettings)
+    evaluation: EvaluationSettings = setting(doc="The evaluation.", factory=EvaluationSettings)
+    resources: ResourceSettings = setting(doc="Processes and GPUs.", factory=ResourceSettings)
+    seed: int = setting(0, "Seed of tasks, draws and the order of rows.", low=0, high=LARGEST_SEED)
+    runs_dir: str = setting("runs", "Folder of the run folders, local or mounted.")
+    checkpoint_interval: int = setting(10, "Updates between checkpoints; there is always one at the end.", low=1)
 
-    name: str
-    env: str
-    algorithm: str = "sdar"
-    env_config: dict[str, Any] = field(default_factory=dict)
-    policy: PolicySettings = field(default_factory=PolicySettings)
-    skills: SkillSettings = field(default_factory=SkillSettings)
-    rollout: RolloutSettings = field(default_factory=RolloutSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
-    resources: ResourceSettings = field(default_factory=ResourceSettings)
-    seed: int = 0
-    runs_dir: str = "runs"
-    checkpoint_interval: int = 10
-
-    def __post_init__(self) -> None:
-        check_types(self, "")
+    def _check(self) -> None:
         check_run_name(self.name)
-        at_least("seed", self.seed, 0, LARGEST_SEED)
-        at_least("checkpoint_interval", self.checkpoint_interval, 1)
-        object.__setattr__(self, "runs_dir", str(local_path("runs_dir", self.runs_dir)))
-        object.__setattr__(self, "env_config", with_places(self.env, self.env_config))
+        self.store(
+            runs_dir=str(local_path("runs_dir", self.runs_dir)), env_config=with_places(self.env, self.env_config)
+        )
+
+    @property
+    def objective(self) -> Objective:
+        """The objective: the method's preset with this run's changes.
+
+        Raises:
+            ValueError: There is no such method, or a setting makes no sense with it.
+        """
+        return get_method(self.method).with_overrides(self.training.objective_of(self.method)).objective
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration, as it is saved with a run."""
@@ -76,8 +74,8 @@ def special_types(env_id: str) -> dict[str, Any]:
     return {
         "env_config": Free(argument_types(env_id) or {}),
         "training.objective": objective,
-        "training.objective_by_algorithm": dict[str, dict[str, Any]],
-        **{f"training.objective_by_algorithm.{name}": objective for name in METHODS},
+        "training.objective_by_method": dict[str, dict[str, Any]],
+        **{f"training.objective_by_method.{name}": objective for name in METHODS},
     }
 
 
@@ -106,11 +104,10 @@ def parse_run_config(content: Any, origin: str, changes: Sequence[str] = ()) -> 
 
 
 def _check_objectives(run: RunConfig) -> None:
-    """Refuse what the methods would refuse: of the method that runs, and of those that other settings are for."""
-    training = run.training
-    get_method(run.algorithm).with_overrides(**training.objective_of(run.algorithm))
-    for name, changes in training.objective_by_algorithm.items():
-        get_method(name).with_overrides(**changes)
+    """Refuses objectives that a method refuses: of the method that runs, and of those that have own settings."""
+    get_method(run.method).with_overrides(run.training.objective_of(run.method))
+    for name, changes in run.training.objective_by_method.items():
+        get_method(name).with_overrides(changes)
 
 
 def _culprit(message: str, changes: Sequence[str]) -> str:

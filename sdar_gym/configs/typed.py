@@ -1,41 +1,25 @@
-"""What the types of settings say: how a text becomes a value, and whether a value from Python is one."""
+"""How the type of a setting decides what a text in YAML or on the command line becomes."""
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
-from math import inf
-from numbers import Real
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
 
-from sdar_gym.text import shortened
-from sdar_gym.validation import flag, text_list, whole_number
+from sdar_gym.settings import group_type, hints_of, members
 
 
 @dataclass(frozen=True, eq=False)
 class Free:
-    """A group of settings that somebody else checks: what is known of its keys says how a text is read.
+    """A group of settings that is checked elsewhere; the known types of its keys decide how a text is read.
 
     Attributes:
         known: Types by key; anything else is read by YAML's rules.
-        scalar: Type of a single value that may stand in place of the group.
+        scalar: Type of a single value in place of the group.
     """
 
     known: Mapping[str, Any]
     scalar: Any = Any
-
-
-@cache
-def hints_of(kind: type) -> dict[str, Any]:
-    """The types of a data class's fields."""
-    return get_type_hints(kind)
-
-
-def members(hint: Any) -> tuple[Any, ...]:
-    """The types of a union, or the one type."""
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def wants_text(hint: Any) -> bool:
@@ -58,79 +42,27 @@ def is_path(hint: Any) -> bool:
 
 
 def free(kind: type) -> Free:
-    """A data class that reads plain mappings itself, groups within it included."""
-    known = {}
+    """The keys of a group that parses mappings itself, nested groups included."""
+    known: dict[str, Any] = {}
     for name, hint in hints_of(kind).items():
-        group = next((one for one in members(hint) if isinstance(one, type) and is_dataclass(one)), None)
-        if group is not None and hasattr(group, "parse"):  # A schedule: a number, or a kind with its numbers.
-            known[name] = Free({key: float for key in ("value", "start", "end")}, float)
+        group = group_type(hint)
+        if group is not None:
+            parts = getattr(group, "registry", None)
+            # A gate or shaper may be a name alone; its settings depend on it.
+            known[name] = free(group) if parts is None else Free(_settings_of(parts), str)
+        elif any(hasattr(one, "parse") for one in members(hint)):  # A schedule: a number or points.
+            known[name] = float | Sequence[Any]
         else:
-            known[name] = hint if group is None else free(group)
+            known[name] = hint
     return Free(known)
 
 
-def check_types(settings: Any, section: str) -> None:
-    """Refuse values of a wrong type, and store those of a related one (NumPy's numbers, lists for tuples) as the type.
-
-    Args:
-        settings: A frozen data class that is being made.
-        section: What its settings are called where the user wrote them, with the dot; empty at the top.
-
-    Raises:
-        ValueError: With the setting's name.
-    """
-    hints = hints_of(type(settings))
-    for field in fields(settings):
-        name = f"{section}{field.name}"
-        object.__setattr__(settings, field.name, _checked(name, getattr(settings, field.name), hints[field.name]))
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    kinds = members(hint)
-    if value is None and types.NoneType in kinds:
-        return None
-    kind = next(one for one in kinds if one is not types.NoneType)
-    origin, inner = get_origin(kind) or kind, get_args(kind)
-    if kind is bool:
-        return flag(name, value)
-    if kind is int:
-        return whole_number(name, value)
-    if kind is float:
-        return _number(name, value)
-    if kind is str:
-        return _text(name, value)
-    if origin is list:
-        return list(text_list(name, value))
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(inner):
-            raise ValueError(f"{name} must be a list of {len(inner)} numbers, got {shortened(value)}.")
-        return tuple(_number(f"{name}.{at}", one) for at, one in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise ValueError(f"{name} must be a group of settings (key: value), got {shortened(value)}.")
-        return {key: one if inner[1] is Any else _checked(f"{name}.{key}", one, inner[1]) for key, one in value.items()}
-    if isinstance(kind, type) and not isinstance(value, kind):
-        example = f", such as {kind.__name__}(), not a {type(value).__name__}" if is_dataclass(kind) else ""
-        raise ValueError(f"{name} must be a {kind.__name__}{example}; got {shortened(value)}.")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    """A number, not yet a sensible one: each setting says itself what is."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a number, got {shortened(value)}.")
-    try:
-        return float(value)
-    except OverflowError:
-        return inf
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, got {shortened(value)}.")
-    if not value or "\x00" in value:
-        raise ValueError(f"{name} must be a text that is not empty, without zero bytes, got {shortened(value)}.")
-    return str(value)
+def _settings_of(parts: Mapping[str, type]) -> dict[str, Any]:
+    """The settings of all registered parts."""
+    known: dict[str, Any] = {"name": str}
+    for part in parts.values():
+        known |= free(part).known
+    return known
 
 
 def _is_text(kind: Any) -> bool:

@@ -1,26 +1,27 @@
-"""The panel of a run, and playing one without Ray."""
+"""Panels: the fixed evaluation set of a run, and playing it without Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import torch
-
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.configs.settings import EvaluationSettings
+from sdar_gym.configs.sections import EvaluationSettings
 from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
 from sdar_gym.envs.text_env import TextEnv
-from sdar_gym.evaluation.summary import summarise, told_context
+from sdar_gym.evaluation.summary import context_of_result, summarize
 from sdar_gym.paths import local_path
 from sdar_gym.policy.device import choose_device
 from sdar_gym.policy.facts import context_length
-from sdar_gym.policy.load import load_model, load_tokenizer
-from sdar_gym.policy.sizing import default_evaluation_batch, set_threads
-from sdar_gym.rollout.build import build_collector, build_engine, build_retriever, make_env
+from sdar_gym.policy.load import load_model_config, load_tokenizer
+from sdar_gym.policy.sizing import default_evaluation_batch
+from sdar_gym.rollout.build import build_collector, build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
-from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.engines.registry import EngineSpec, build_engine
+from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.text import shortened
 
 
@@ -67,11 +68,10 @@ def play_panel(
     env.close()
     retriever = build_retriever(run.env, run.skills)
     tokenizer = load_tokenizer(model_name)
-    model = load_model(model_name, run.policy.dtype)
-    rollout = run.rollout.within(context_length(model.config))
-    torch.nn.Module.to(model, device)
-    set_threads(run.policy.torch_threads, model, 1)
-    engine = build_engine(model, tokenizer, rollout)
+    rollout = run.rollout.within(context_length(load_model_config(model_name)))
+    # A saved policy has its adapters merged.
+    policy = replace(run.policy, model=model_name, lora=None)
+    engine = build_engine(EngineSpec(policy=policy, rollout=rollout, device=device, tokenizer=tokenizer))
     collector = build_collector(
         engine,
         tokenizer,
@@ -93,6 +93,7 @@ def play_panel(
             raise ValueError(f"Panel {panel.name!r} cannot be played. {failed.error}")
         report(len(episodes), len(requests))
     collector.close()
+    engine.close()
     settings = run.evaluation
-    result = summarise(episodes, panel, settings.temperature, settings.seed, settings.with_skills)
-    return {**result, **told_context(run.rollout)}, episodes
+    result = summarize(episodes, panel, settings.temperature, settings.seed, settings.with_skills)
+    return {**result, **context_of_result(run.rollout)}, episodes

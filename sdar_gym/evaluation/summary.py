@@ -1,18 +1,17 @@
-"""Sums up the episodes of a panel: success with an interval, by task type, with all that the figure depends on."""
+"""Summary of an evaluation: episode metrics, success with its interval, and the settings the result depends on."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
-from sdar_gym.configs.settings import RolloutSettings
+from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.tasks import TaskPanel
-from sdar_gym.rollout.episode import Episode
-from sdar_gym.rollout.metrics import turn_metrics
+from sdar_gym.rollout.metrics import episode_metrics
+from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.text import shortened
 
 _Z95 = 1.959963984540054
@@ -36,8 +35,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))
 
 
-def told_context(rollout: RolloutSettings) -> dict[str, Any]:
-    """What of the rollout settings a result depends on, beside lengths: it stands with the result."""
+def context_of_result(rollout: RolloutSettings) -> dict[str, Any]:
+    """The rollout settings that a result depends on, beside lengths; they are reported with it."""
     return {
         "prompt": rollout.prompt,
         "think": rollout.think,
@@ -48,10 +47,10 @@ def told_context(rollout: RolloutSettings) -> dict[str, Any]:
     }
 
 
-def summarise(
+def summarize(
     episodes: Sequence[Episode], panel: TaskPanel, temperature: float, seed: int, with_skills: bool
 ) -> dict[str, Any]:
-    """The result of playing a panel once.
+    """The result of playing an evaluation set once.
 
     Raises:
         ValueError: Not every task of the panel was played exactly once: the figure would not be the panel's.
@@ -61,24 +60,17 @@ def summarise(
             f"Panel {panel.name!r} has {len(panel.task_ids)} tasks, {len(episodes)} episodes came back: a runner was "
             "lost. Evaluate again."
         )
-    by_type: defaultdict[str, list[bool]] = defaultdict(list)
-    for episode in episodes:
-        by_type[episode.task_type].append(episode.won)
-    rates = {kind: sum(won) / len(won) for kind, won in sorted(by_type.items())}
     wins = [episode.won for episode in episodes]
     low, high = wilson_interval(sum(wins), len(wins))
-    skilled = [episode for episode in episodes if episode.skills_specific is not None]
+    metrics = episode_metrics(episodes)
+    rates = [value for name, value in metrics.items() if name.startswith("success/")]
     return {
-        "success": sum(wins) / len(wins),
+        **metrics,
         "success_low": low,
         "success_high": high,
-        "by_type": rates,
         # Each type counts once; the types of Search-QA's real sets are the sets, whose mean published tables give.
-        "by_type_mean": statistics.fmean(rates.values()),
-        "mean_turns": sum(episode.env_steps() for episode in episodes) / len(episodes),
-        "invalid_actions": _share(not turn.valid_action for episode in episodes for turn in episode.turns),
-        **turn_metrics(episodes),
-        "skill_coverage": _share(episode.skills_specific for episode in skilled) if skilled else None,
+        "by_type_mean": statistics.fmean(rates),
+        "skill_coverage": metrics.get("skill_coverage"),
         "panel": panel.name,
         "panel_hash": panel.hash,
         "tasks": len(episodes),
@@ -88,11 +80,15 @@ def summarise(
     }
 
 
+def success_by_type(result: Mapping[str, Any]) -> dict[str, float]:
+    """The success of each task type in a result.
+
+    Args:
+        result: Of `summarize`.
+    """
+    return {name.removeprefix("success/"): value for name, value in result.items() if name.startswith("success/")}
+
+
 def _counts(*values: Any) -> bool:
     """Whether these are whole numbers: comparisons alone let halves pass, and tell nothing of what is no number."""
     return all(isinstance(value, Integral) for value in values)
-
-
-def _share(values: Any) -> float:
-    collected = [bool(value) for value in values]
-    return sum(collected) / max(1, len(collected))

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedConfig
 
-from sdar_gym.configs.settings import PolicySettings, RolloutSettings
+from sdar_gym.configs.sections import PolicySettings, RolloutSettings
 from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import ChatFormat, ChatTemplateError, unusable_ids

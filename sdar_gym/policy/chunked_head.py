@@ -21,14 +21,14 @@ LEAST_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerTokens:
+class ResponseTokens:
     """Answer tokens of all rows.
 
     Attributes:
         hidden_NH: Hidden state that the head turns into the token's logits.
         target_N: The token.
         rows_N: Its row in the batch.
-        places_N: Its place in the answer, counted from 0.
+        places_N: Its place in the response, counted from 0.
     """
 
     hidden_NH: torch.Tensor
@@ -36,9 +36,9 @@ class AnswerTokens:
     rows_N: torch.Tensor
     places_N: torch.Tensor
 
-    def part(self, which: slice | torch.Tensor) -> AnswerTokens:
+    def part(self, which: slice | torch.Tensor) -> ResponseTokens:
         """Some of them."""
-        return AnswerTokens(self.hidden_NH[which], self.target_N[which], self.rows_N[which], self.places_N[which])
+        return ResponseTokens(self.hidden_NH[which], self.target_N[which], self.rows_N[which], self.places_N[which])
 
     def __len__(self) -> int:
         return len(self.target_N)
@@ -49,22 +49,22 @@ class AnswerTokens:
         return values_N.new_zeros((*shape_BT, *values_N.shape[1:])).index_put(where, values_N)
 
 
-def answer_tokens(
-    model: PreTrainedModel, input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, answer_mask_BT: torch.Tensor
-) -> AnswerTokens:
-    """Run the model without its head over right-padded sequences.
+def response_tokens(
+    model: PreTrainedModel, input_ids_BS: torch.Tensor, position_BT: torch.Tensor, response_mask_BT: torch.Tensor
+) -> ResponseTokens:
+    """Runs the model without its head over right-padded sequences.
 
     Args:
         model: The causal language model.
-        input_ids_BS: Prompt, answer, padding.
-        prompt_len_B: Tokens of each prompt, at least 1.
-        answer_mask_BT: 1 where the row has an answer token.
+        input_ids_BS: Sequences, padded on the right.
+        position_BT: Position of each response token in its sequence, increasing and at least 1.
+        response_mask_BT: 1 where the row has a response token.
     """
-    hidden_BSH, first = hidden_states(model, input_ids_BS, prompt_len_B)
-    rows_N, places_N = answer_mask_BT.bool().nonzero(as_tuple=True)
-    at_N = prompt_len_B[rows_N] + places_N
+    hidden_BSH, first = hidden_states(model, input_ids_BS, position_BT[:, 0])
+    rows_N, places_N = response_mask_BT.bool().nonzero(as_tuple=True)
+    at_N = position_BT[rows_N, places_N]
     # Token i is predicted from position i - 1.
-    return AnswerTokens(hidden_BSH[rows_N, at_N - 1 - first], input_ids_BS[rows_N, at_N], rows_N, places_N)
+    return ResponseTokens(hidden_BSH[rows_N, at_N - 1 - first], input_ids_BS[rows_N, at_N], rows_N, places_N)
 
 
 def head_of(model: PreTrainedModel) -> torch.nn.Linear:
@@ -106,7 +106,7 @@ def scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
 
 
 def logits_of(
-    tokens: AnswerTokens, head: torch.nn.Linear, temperature: float, logit_budget_bytes: int
+    tokens: ResponseTokens, head: torch.nn.Linear, temperature: float, logit_budget_bytes: int
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """Chunk after chunk: which tokens, and their logits_NV."""
     for piece in chunks(len(tokens), head, logit_budget_bytes):

@@ -224,3 +224,8 @@ def _loaded(name: str, part: str, path: str, kind: Any, **settings: Any) -> Any:
         if "trust_remote_code" in str(error):
             reason = "it needs Python code of its own, which is not run."
         raise failed(name, part, reason) from error
+
+
+def pad_id(tokenizer: Any) -> int:
+    """The token that is used for padding."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)

@@ -1,6 +1,8 @@
-"""Scores of given answers, a chunk of tokens at a time: [rows, tokens, vocabulary] never exists.
+"""Log-probabilities and entropies of given responses, a chunk of tokens at a time.
 
-Letters: B rows, S tokens of prompt and answer, T answer tokens, N answer tokens of all rows, V vocabulary, H hidden
+[rows, tokens, vocabulary] never exists.
+
+Letters: B rows, S tokens of a sequence, T response tokens of a row, N response tokens of all rows, V vocabulary, H hidden
 size, K most likely tokens.
 """
 
@@ -16,22 +18,22 @@ from transformers import PreTrainedModel
 from sdar_gym.policy.chunked_autograd import chunked_values
 from sdar_gym.policy.chunked_head import (
     LOGIT_BUDGET_BYTES,
-    answer_tokens,
     chunks,
     head_of,
     logits_of,
+    response_tokens,
     scaled,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """Scores of answer tokens, in single precision or better.
+    """Scores of response tokens, in single precision or better.
 
     Attributes:
-        logp_BT: Log-probability of each answer token at the given temperature; 0 where masked.
-        entropy_BT: Entropy of the distribution it was drawn from, in nats; 0 where masked or not asked for.
-        extra: What the dense term computed, by its names; 0 where it was not asked.
+        logp_BT: Log-probability of each response token at the given temperature; 0 where masked.
+        entropy_BT: Entropy of the distribution it was drawn from, in nats; 0 where masked or not requested.
+        extra: Values that the term computed, by its names; 0 elsewhere.
     """
 
     logp_BT: torch.Tensor
@@ -39,12 +41,12 @@ class TokenScores:
     extra: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-class DenseTerm(Protocol):
+class LogitsTerm(Protocol):
     """Something that needs the logits of the whole vocabulary, such as a divergence to a teacher.
 
     It is called for one chunk after the other, and again for the same chunk in the backward pass, so it must neither
     keep count nor draw random numbers. It is called at least once, if need be with no tokens at all, so that its names
-    are always there. With an attribute `dense_mask_BT` (bool) it is asked about those answer tokens only.
+    are always there. With an attribute `term_mask_BT` (bool) it is computed on those response tokens only.
     """
 
     def __call__(
@@ -55,7 +57,7 @@ class DenseTerm(Protocol):
         Args:
             logits_NV: Divided by the temperature, in single precision or better, with gradient. Not to be changed.
             rows_N: Row of each token in the batch.
-            places_N: Place of each token in its answer, counted from 0.
+            places_N: Place of each token in its response, counted from 0.
 
         Returns:
             Values by name, each [N].
@@ -63,46 +65,46 @@ class DenseTerm(Protocol):
         ...
 
 
-def score_answers(
+def score_responses(
     model: PreTrainedModel,
     input_ids_BS: torch.Tensor,
-    prompt_len_B: torch.Tensor,
-    answer_mask_BT: torch.Tensor,
+    position_BT: torch.Tensor,
+    response_mask_BT: torch.Tensor,
     temperature: float = 1.0,
     *,
     entropy: bool = True,
     entropy_gradient: bool = False,
-    dense: DenseTerm | None = None,
+    term: LogitsTerm | None = None,
     logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
 ) -> TokenScores:
-    """Score the answer part of right-padded sequences.
+    """Scores the response tokens of right-padded sequences, which may be in any number of spans.
 
     Where a gradient is wanted and there are several chunks, their logits are computed once more in the backward pass
     instead of being kept.
 
     Args:
         model: The causal language model.
-        input_ids_BS: Prompt, answer, padding.
-        prompt_len_B: Tokens of each prompt, at least 1.
-        answer_mask_BT: 1 where the row has an answer token.
+        input_ids_BS: Sequences, padded on the right.
+        position_BT: Position of each response token in its sequence, increasing and at least 1.
+        response_mask_BT: 1 where the row has a response token.
         temperature: What logits are divided by; the temperature of the rollout.
         entropy: Whether the entropy is computed, which takes about as long as the log-probabilities.
         entropy_gradient: Whether the entropy carries a gradient.
-        dense: Evaluated on the same logits.
+        term: Evaluated on the same logits.
         logit_budget_bytes: What the logits of a chunk may take.
 
     Raises:
-        ValueError: The dense term names a value like one of the scores.
+        ValueError: The term names a value like one of the scores.
     """
-    tokens = answer_tokens(model, input_ids_BS, prompt_len_B, answer_mask_BT)
+    tokens = response_tokens(model, input_ids_BS, position_BT, response_mask_BT)
     head = head_of(model)
-    asked = len(tokens)
-    dense_mask_BT = getattr(dense, "dense_mask_BT", None)
-    if dense_mask_BT is not None:
-        asked_N = dense_mask_BT.to(tokens.rows_N.device).bool()[tokens.rows_N, tokens.places_N]
-        # Those that are asked about come first: a part of the logits is then a slice, not a copy.
-        tokens = tokens.part(asked_N.argsort(descending=True, stable=True))
-        asked = int(asked_N.sum())
+    with_term = len(tokens)
+    term_mask_BT = getattr(term, "term_mask_BT", None)
+    if term_mask_BT is not None:
+        with_term_N = term_mask_BT.to(tokens.rows_N.device).bool()[tokens.rows_N, tokens.places_N]
+        # Tokens with the term come first: a part of the logits is then a slice, not a copy.
+        tokens = tokens.part(with_term_N.argsort(descending=True, stable=True))
+        with_term = int(with_term_N.sum())
 
     pieces = chunks(len(tokens), head, logit_budget_bytes)
 
@@ -117,38 +119,38 @@ def score_answers(
         elif entropy:
             result["entropy"] = _entropy(logits.detach(), total.detach())
         # The first chunk always calls the term, for its names.
-        if dense is None or (asked <= piece.start and number > 0):
+        if term is None or (with_term <= piece.start and number > 0):
             return result
-        count = max(0, asked - piece.start)
-        return _joined(result, dense(logits[:count], part.rows_N[:count], part.places_N[:count]))
+        count = max(0, with_term - piece.start)
+        return _joined(result, term(logits[:count], part.rows_N[:count], part.places_N[:count]))
 
     if len(pieces) > 1 and torch.is_grad_enabled():
         found = chunked_values(scores, pieces, tokens.hidden_NH, head)
     else:
         parts = [scores(head(tokens.hidden_NH[piece]), number) for number, piece in enumerate(pieces)]
         found = {name: torch.cat([part[name] for part in parts if name in part]) for name in parts[0]}
-    values = {name: tokens.scatter(value, answer_mask_BT.shape) for name, value in found.items()}
+    values = {name: tokens.scatter(value, response_mask_BT.shape) for name, value in found.items()}
     logp_BT = values.pop("logp")
     return TokenScores(logp_BT, values.pop("entropy", torch.zeros_like(logp_BT)), values)
 
 
 @torch.no_grad()
-def answer_hidden(
-    model: PreTrainedModel, input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, answer_mask_BT: torch.Tensor
+def response_hidden(
+    model: PreTrainedModel, input_ids_BS: torch.Tensor, position_BT: torch.Tensor, response_mask_BT: torch.Tensor
 ) -> torch.Tensor:
-    """Hidden states that the head turns into the logits of the answer tokens: H numbers a token instead of V.
+    """Hidden states that the head turns into the logits of the response tokens: H numbers a token instead of V.
 
     Args:
         model: The causal language model.
-        input_ids_BS: Prompt, answer, padding.
-        prompt_len_B: Tokens of each prompt, at least 1.
-        answer_mask_BT: 1 where the row has an answer token.
+        input_ids_BS: Sequences, padded on the right.
+        position_BT: Position of each response token in its sequence, increasing and at least 1.
+        response_mask_BT: 1 where the row has a response token.
 
     Returns:
         hidden_BTH for `head_logits`, without gradient, in the model's precision; 0 where masked.
     """
-    tokens = answer_tokens(model, input_ids_BS, prompt_len_B, answer_mask_BT)
-    return tokens.scatter(tokens.hidden_NH, answer_mask_BT.shape)
+    tokens = response_tokens(model, input_ids_BS, position_BT, response_mask_BT)
+    return tokens.scatter(tokens.hidden_NH, response_mask_BT.shape)
 
 
 def head_logits(
@@ -159,7 +161,7 @@ def head_logits(
     Args:
         head_weight_VH: The head's matrix; the product has its precision.
         head_bias_V: Its bias, if it has one.
-        hidden_NH: Hidden states, as `answer_hidden` gives them.
+        hidden_NH: Hidden states, as `response_hidden` gives them.
         temperature: What logits are divided by.
 
     Returns:
@@ -173,20 +175,20 @@ def head_logits(
 def topk_scores(
     model: PreTrainedModel,
     input_ids_BS: torch.Tensor,
-    prompt_len_B: torch.Tensor,
-    answer_mask_BT: torch.Tensor,
+    position_BT: torch.Tensor,
+    response_mask_BT: torch.Tensor,
     k: int,
     temperature: float = 1.0,
     *,
     logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The most likely tokens at every answer token's place.
+    """The most likely tokens at every response token's place.
 
     Args:
         model: The causal language model.
-        input_ids_BS: Prompt, answer, padding.
-        prompt_len_B: Tokens of each prompt, at least 1.
-        answer_mask_BT: 1 where the row has an answer token.
+        input_ids_BS: Sequences, padded on the right.
+        position_BT: Position of each response token in its sequence, increasing and at least 1.
+        response_mask_BT: 1 where the row has a response token.
         k: How many, at least 1.
         temperature: What logits are divided by.
         logit_budget_bytes: What the logits of a chunk may take.
@@ -200,13 +202,13 @@ def topk_scores(
     head = head_of(model)
     if not 1 <= k <= head.weight.shape[0]:
         raise ValueError(f"k must be from 1 to the {head.weight.shape[0]} tokens of the vocabulary, got {k}.")
-    tokens = answer_tokens(model, input_ids_BS, prompt_len_B, answer_mask_BT)
+    tokens = response_tokens(model, input_ids_BS, position_BT, response_mask_BT)
     ids, logps = [], []
     for _, logits in logits_of(tokens, head, temperature, logit_budget_bytes):
         top = logits.topk(k, dim=-1)
         ids.append(top.indices)
         logps.append(top.values - torch.logsumexp(logits, dim=-1, keepdim=True))
-    shape_BT = answer_mask_BT.shape
+    shape_BT = response_mask_BT.shape
     return tokens.scatter(torch.cat(ids), shape_BT), tokens.scatter(torch.cat(logps), shape_BT)
 
 
@@ -214,34 +216,34 @@ def topk_scores(
 def gather_scores(
     model: PreTrainedModel,
     input_ids_BS: torch.Tensor,
-    prompt_len_B: torch.Tensor,
-    answer_mask_BT: torch.Tensor,
+    position_BT: torch.Tensor,
+    response_mask_BT: torch.Tensor,
     ids_BTK: torch.Tensor,
     temperature: float = 1.0,
     *,
     logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
 ) -> torch.Tensor:
-    """Log-probabilities of given tokens at every answer token's place, such as another model's most likely ones.
+    """Log-probabilities of given tokens at every response token's place, such as another model's most likely ones.
 
     Args:
         model: The causal language model.
-        input_ids_BS: Prompt, answer, padding.
-        prompt_len_B: Tokens of each prompt, at least 1.
-        answer_mask_BT: 1 where the row has an answer token.
-        ids_BTK: The tokens asked about.
+        input_ids_BS: Sequences, padded on the right.
+        position_BT: Position of each response token in its sequence, increasing and at least 1.
+        response_mask_BT: 1 where the row has a response token.
+        ids_BTK: The tokens with_term about.
         temperature: What logits are divided by.
         logit_budget_bytes: What the logits of a chunk may take.
 
     Returns:
         logp_BTK, without gradient, 0 where masked.
     """
-    tokens = answer_tokens(model, input_ids_BS, prompt_len_B, answer_mask_BT)
+    tokens = response_tokens(model, input_ids_BS, position_BT, response_mask_BT)
     ids_NK = ids_BTK[tokens.rows_N, tokens.places_N]
     logps = [
         logits.gather(1, ids_NK[piece]) - torch.logsumexp(logits, dim=-1, keepdim=True)
         for piece, logits in logits_of(tokens, head_of(model), temperature, logit_budget_bytes)
     ]
-    return tokens.scatter(torch.cat(logps), answer_mask_BT.shape)
+    return tokens.scatter(torch.cat(logps), response_mask_BT.shape)
 
 
 def _entropy(logits_NV: torch.Tensor, total_N: torch.Tensor) -> torch.Tensor:
@@ -251,5 +253,5 @@ def _entropy(logits_NV: torch.Tensor, total_N: torch.Tensor) -> torch.Tensor:
 def _joined(scores: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     taken = sorted(set(scores) & set(values))
     if taken:
-        raise ValueError(f"A dense term names its values {', '.join(taken)}, as the scores are; use other names.")
+        raise ValueError(f"A term names its values {', '.join(taken)}, as the scores are; use other names.")
     return scores | values

@@ -1,6 +1,6 @@
-"""Prompts that begin alike are read once: skills stand in every turn of a group and fill most of a teacher's prompt.
+"""Prefix caching: shared prompt prefixes are prefilled once, such as the skills in a group's teacher prompts.
 
-Only where no gradient is wanted. Letters: B rows, S tokens of prompt and answer, H hidden size, P shared tokens.
+Only without gradients. Letters: B rows, S tokens of a sequence, H hidden size, P tokens of the shared prefix.
 """
 
 from __future__ import annotations
@@ -11,29 +11,28 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from sdar_gym.policy.batching import budget_batches
 from sdar_gym.policy.compat import cache_argument
 
-# A shorter beginning is not worth a pass of its own.
+# A shorter prefix is not worth a separate pass.
 LEAST_SHARED = 32
 _LEAST_ROWS = 4
 # A row joins its neighbours as long as they keep this share of what they have in common.
 _KEPT_SHARE = 0.75
-# The cache holds the shared beginning once a row, so that many rows must not have a very long one.
-_CACHE_FACTOR = 4
 
 
 def hidden_states(
     model: PreTrainedModel, input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor
 ) -> tuple[torch.Tensor, int]:
-    """Run the model without its head; without gradients a common beginning of all rows is run once.
+    """Runs the model without its head; without gradients a prefix common to all rows is prefilled once.
 
     Args:
         model: The causal language model.
-        input_ids_BS: Prompt, answer, padding on the right.
-        prompt_len_B: Tokens of each prompt, at least 1.
+        input_ids_BS: Sequences, padded on the right.
+        prompt_len_B: Tokens before each row's first response token, at least 1.
 
     Returns:
-        Hidden states from token P on, [B, S - P, H], and P; the state that predicts an answer's first token is always
+        Hidden states from token P on, [B, S - P, H], and P; the state that predicts a response's first token is always
         among them.
     """
     # No mask: with padding on the right, causal attention keeps every real token from seeing any of it.
@@ -52,37 +51,37 @@ def hidden_states(
     return result.last_hidden_state, shared
 
 
-def alike_batches(
-    input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, answers_B: torch.Tensor, token_budget: int
+def prefix_batches(
+    input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, width_B: torch.Tensor, token_budget: int
 ) -> Iterator[tuple[torch.Tensor, int]]:
-    """Cuts rows into batches of those that begin alike, or else are alike in length.
+    """Splits rows into batches with a common prefix, or else of similar length.
 
     Args:
-        input_ids_BS: Prompt, answer, padding on the right.
-        prompt_len_B: Tokens of each prompt.
-        answers_B: Tokens of each answer; rows without any are left out.
-        token_budget: Tokens of one pass, padding included and a shared beginning counted once.
+        input_ids_BS: Sequences, padded on the right.
+        prompt_len_B: Tokens before each row's first response token.
+        width_B: Tokens up to and including each row's last response token; rows with 0 are left out.
+        token_budget: Tokens of one pass, padding included and a shared prefix counted once.
 
     Yields:
         Rows and the width of the widest one.
     """
-    width_B = (prompt_len_B + answers_B).tolist()
+    widths = width_B.tolist()
     loose: list[int] = []
-    for group, shared in _alike(input_ids_BS, prompt_len_B, answers_B):
+    for group, shared in _prefix_groups(input_ids_BS, prompt_len_B, width_B):
         if len(group) < _LEAST_ROWS:
             loose += group
         else:
-            yield from _cut(group, width_B, token_budget, shared)
-    yield from _cut(loose, width_B, token_budget, 0)
+            yield from budget_batches(group, widths, token_budget, shared)
+    yield from budget_batches(loose, widths, token_budget)
 
 
-def _alike(
-    input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, answers_B: torch.Tensor
+def _prefix_groups(
+    input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, width_B: torch.Tensor
 ) -> Iterator[tuple[list[int], int]]:
-    """Groups of rows and how many tokens they begin with in common, in the order of their texts."""
+    """Groups of rows with the length of their common prefix, in the order of their token ids."""
     ids = input_ids_BS.cpu().numpy().astype(">u4")
     lengths = prompt_len_B.tolist()
-    rows = sorted((answers_B > 0).nonzero().flatten().tolist(), key=lambda row: ids[row].tobytes())
+    rows = sorted((width_B > 0).nonzero().flatten().tolist(), key=lambda row: ids[row].tobytes())
     group: list[int] = []
     shared = 0
     for row in rows:
@@ -102,16 +101,3 @@ def _alike(
 def _common(first: np.ndarray, second: np.ndarray) -> int:
     different = first != second
     return int(different.argmax()) if different.any() else len(first)
-
-
-def _cut(rows: list[int], width_B: list[int], token_budget: int, shared: int) -> Iterator[tuple[torch.Tensor, int]]:
-    batch: list[int] = []
-    for row in sorted(rows, key=lambda row: (width_B[row], row)):
-        size, width = len(batch) + 1, width_B[row]
-        too_many = shared + size * (width - shared) > token_budget or size * width > _CACHE_FACTOR * token_budget
-        if batch and too_many:
-            yield torch.tensor(batch), width_B[batch[-1]]
-            batch = []
-        batch.append(row)
-    if batch:
-        yield torch.tensor(batch), width_B[batch[-1]]

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from sdar_gym.paths import DAMAGED, first_line
-from sdar_gym.rollout.episode import Episode
-from sdar_gym.rollout.token_classes import TOKEN_CLASSES, PieceTokenizer, token_classes, token_pieces
+from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.text import shortened
+from sdar_gym.training.token_classes import TOKEN_CLASSES, PieceTokenizer, token_classes, token_pieces
 from sdar_gym.validation import whole_number
 
 TURN_KEYS: Mapping[str, type | tuple[type, ...]] = {

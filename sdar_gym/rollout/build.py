@@ -1,53 +1,19 @@
-"""Puts a collector together from settings: the same one for training, for evaluation, and inside a remote worker."""
+"""Builds environments, retrievers, prompts and collectors from settings, for training, evaluation and remote workers."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from difflib import get_close_matches
-from importlib import import_module
-from inspect import signature
 from typing import Any
 
-import gymnasium
-from transformers import PreTrainedModel
-
-from sdar_gym.configs.settings import RolloutSettings, SkillSettings
+from sdar_gym.configs.sections import RolloutSettings, SkillSettings
 from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import entry_of
-from sdar_gym.envs.text_env import TextEnv
-from sdar_gym.policy.chat import unusable_ids
-from sdar_gym.policy.load import stop_token_ids
-from sdar_gym.policy.sizing import default_batch_tokens
 from sdar_gym.rollout.collector import Collector
 from sdar_gym.rollout.context import ContextBuilder
-from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
+from sdar_gym.rollout.engines.base import Engine
+from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.few_shot import worked_turns
 from sdar_gym.skills import NoRetriever, Retriever, load_library, make_retriever
-
-
-def make_env(env_id: str, env_config: Mapping[str, Any]) -> TextEnv:
-    """One environment.
-
-    Raises:
-        ValueError: The id is not registered, or an argument is unknown or senseless.
-    """
-    module, _, name = entry_of(env_id).entry_point.partition(":")
-    known = [key for key in signature(getattr(import_module(module), name)).parameters if key != "render_mode"]
-    unknown = sorted(set(env_config) - set(known))
-    if unknown:
-        close = get_close_matches(unknown[0], known, n=1)
-        hint = f" Did you mean env_config.{close[0]}?" if close else ""
-        raise ValueError(f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(known)}.{hint}")
-    with warnings.catch_warnings():
-        # Gymnasium recommends wrappers that a batch of conversations has no use for.
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            env = gymnasium.make(env_id, **env_config).unwrapped
-        except TypeError as error:
-            raise ValueError(f"The arguments do not fit {env_id}: {error}.") from error
-    if not isinstance(env, TextEnv):
-        raise ValueError(f"{env_id} is no TextEnv: {type(env).__name__}.")
-    return env
 
 
 def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
@@ -73,24 +39,6 @@ def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
     )
 
 
-def build_engine(model: PreTrainedModel, tokenizer: Any, rollout: RolloutSettings | None = None) -> TransformersEngine:
-    """The default engine around a model, on the model's device.
-
-    Args:
-        model: The model.
-        tokenizer: Its tokenizer.
-        rollout: Settings of the chat template and of the batch; None for the defaults.
-    """
-    rollout = rollout or RolloutSettings()
-    return TransformersEngine(
-        model,
-        stop_ids=stop_token_ids(model, tokenizer, rollout.chat_template_kwargs),
-        pad_id=pad_id(tokenizer),
-        forbidden_ids=unusable_ids(tokenizer, model.config.get_text_config().vocab_size),
-        max_batch_tokens=rollout.max_batch_tokens or default_batch_tokens(model),
-    )
-
-
 def build_context(
     tokenizer: Any, env_id: str, env_config: Mapping[str, Any], rollout: RolloutSettings
 ) -> ContextBuilder:
@@ -99,9 +47,6 @@ def build_context(
     Raises:
         ValueError: An unknown template, or worked turns that cannot be had.
     """
-    # Worked turns are made by an environment, which this module makes.
-    from sdar_gym.rollout.few_shot import worked_turns
-
     template = prompt_template(env_id, rollout.prompt)
     opening = [] if rollout.system is None else [{"role": "system", "content": rollout.system}]
     if rollout.few_shot:
@@ -123,7 +68,7 @@ def build_context(
 
 
 def build_collector(
-    engine: TransformersEngine,
+    engine: Engine,
     tokenizer: Any,
     env_id: str,
     env_config: Mapping[str, Any],
@@ -149,8 +94,3 @@ def build_collector(
 def skill_env_name(env_id: str) -> str:
     """The environment's name in skill libraries: `sdar/ALFWorld-v0` is `alfworld`."""
     return env_id.rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()
-
-
-def pad_id(tokenizer: Any) -> int:
-    """Any token that may stand for padding."""
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)

@@ -1,4 +1,4 @@
-"""Plays many episodes at once: one batched generation a turn, and episodes that end leave the batch."""
+"""The collector: plays a batch of episodes in lockstep, one batched generation per turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import decode_response
 from sdar_gym.rollout.context import ContextBuilder, Prompt, PromptTooLongError
 from sdar_gym.rollout.engines.base import Engine, GenerationRequest, SamplingParams
-from sdar_gym.rollout.episode import Episode, TurnRow
+from sdar_gym.rollout.metrics import environment_metrics
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills import LearningRetriever, NoRetriever, Retriever, SkillQuery, warn_once
 from sdar_gym.text import shortened
 
@@ -61,7 +62,7 @@ class Collector:
     """Plays episodes.
 
     Args:
-        engine: Samples the answers.
+        engine: Samples the responses.
         tokenizer: Decodes them.
         make_env: Makes one environment; environments are kept and used again.
         context: Builds prompts.
@@ -175,7 +176,7 @@ class Collector:
             prompts.append((run, prompt, self._teacher_ids(view, run.skill_text)))
         if not prompts:
             return []
-        answers = self._engine.generate(
+        results = self._engine.generate(
             [
                 GenerationRequest(
                     prompt.ids, _seed(run.request.seed, run.request.group_id, run.request.member, len(run.history))
@@ -185,8 +186,8 @@ class Collector:
             params,
         )
         going_on = []
-        for (run, prompt, teacher), answer in zip(prompts, answers, strict=True):
-            text = decode_response(self._tokenizer, answer.token_ids, self._engine.stop_ids)
+        for (run, prompt, teacher), result in zip(prompts, results, strict=True):
+            text = decode_response(self._tokenizer, result.token_ids, self._engine.stop_ids)
             parsed = self._context.parse(text)
             try:
                 observation, reward, terminated, truncated, info = run.env.step(parsed.action)
@@ -195,25 +196,25 @@ class Collector:
             except Exception as error:
                 _fail(run.episode, run.env, error, f"turn {len(run.history) + 1}, action {shortened(parsed.action)}")
                 continue
-            run.episode.turns.append(
-                TurnRow(
+            run.episode.add_turn(
+                TurnRecord(
                     observation=run.observation,
                     response=text,
                     action=parsed.action,
                     valid_form=parsed.valid,
                     valid_action=bool(info["action_valid"]),
                     reward=float(reward),
-                    prompt_ids=prompt.ids,
-                    response_ids=answer.token_ids,
-                    logprobs=answer.logprobs,
-                    teacher_prompt_ids=teacher or [],
-                    weight_version=answer.weight_version,
+                    response_ids=result.token_ids,
+                    old_logp=result.logprobs,
+                    weight_version=result.weight_version,
                     admissible_actions=tuple(run.info["admissible_actions"]),
-                    finish_reason=answer.finish_reason,
+                    finish_reason=result.finish_reason,
                     tagged=parsed.tagged,
                     dropped_turns=prompt.dropped_turns,
                     teacher_too_long=teacher is None,
-                )
+                ),
+                prompt.ids,
+                teacher,
             )
             run.history.append(PastTurn(run.observation, parsed.action, parsed.tagged))
             run.observation, run.info = observation, info
@@ -236,6 +237,7 @@ class Collector:
         run.episode.ended = ended
         run.episode.won = bool(run.info["won"])
         run.episode.score = float(run.info["score"])
+        run.episode.metrics = environment_metrics(run.info)
         self._idle.append(run.env)
 
 

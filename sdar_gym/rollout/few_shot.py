@@ -8,7 +8,7 @@ from typing import Any
 
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
-from sdar_gym.rollout.build import make_env
+from sdar_gym.rollout.environments import make_env
 
 # An expert may fail at a task; one of so many is solved in every environment that is usable.
 _TRIES = 20

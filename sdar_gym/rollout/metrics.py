@@ -1,35 +1,103 @@
-"""Figures of collected episodes, the same for training and for evaluation."""
+"""Episode metrics: one aggregation for training and evaluation, extended by environments and by users.
+
+Three sources, all averaged over episodes:
+
+- the text environment contract (success, turns, form of responses, tokens);
+- the environment's own figures: every number in `Turn.extra`, as `env/<name>`, with the last turn's value;
+- functions registered with `register_metric`, as `custom/<name>`.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
+from numbers import Real
+from typing import Any
 
-from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.trajectory import Episode
+
+Metric = Callable[[Episode], float | None]
+
+# Keys of `info` that belong to the contract of text environments and have metrics of their own.
+_CONTRACT = frozenset(
+    ("task_id", "task_type", "split", "goal", "admissible_actions", "action_valid", "score", "won", "skills", "turn")
+)
+_METRICS: dict[str, Metric] = {}
 
 
-def rollout_metrics(episodes: Sequence[Episode], asked: int) -> dict[str, float]:
+def register_metric(name: str, metric: Metric) -> None:
+    """Registers a metric of finished episodes; training and evaluation log its mean as `custom/<name>`.
+
+    Args:
+        name: Its name.
+        metric: Takes an `Episode` and returns a number, or None where it does not apply.
+
+    Raises:
+        ValueError: There is another metric of that name.
+    """
+    if name in _METRICS and _METRICS[name] is not metric:
+        raise ValueError(f"There is a metric {name!r} already; choose another name.")
+    _METRICS[name] = metric
+
+
+def environment_metrics(info: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers in `info` that the environment added to the contract's keys.
+
+    Args:
+        info: What `step` returned.
+    """
+    return {
+        name: float(value)
+        for name, value in info.items()
+        if name not in _CONTRACT and isinstance(value, Real) and isfinite(value)
+    }
+
+
+def rollout_metrics(episodes: Sequence[Episode], requested: int) -> dict[str, float]:
     """The metrics of one update's episodes.
 
     Args:
         episodes: Those that came back.
-        asked: How many were asked for.
+        requested: Number of requested episodes.
+    """
+    return {
+        "episodes": len(episodes),
+        "lost_episodes": requested - len(episodes),
+        "failed_episodes": sum(bool(episode.error) for episode in episodes),
+        **episode_metrics(episodes),
+    }
+
+
+def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Means over episodes, the same for training and evaluation.
+
+    Returns:
+        `success`, `success/<task type>` (without failed episodes), `score`, `episode_turns`, `prompt_too_long`
+        (a count), those of `turn_metrics` and `coverage`, `env/<name>` and `custom/<name>`.
     """
     by_type: defaultdict[str, list[float]] = defaultdict(list)
+    named: defaultdict[str, list[float]] = defaultdict(list)
     for episode in episodes:
-        if not episode.error:
-            by_type[episode.task_type].append(float(episode.won))
+        if episode.error:
+            continue
+        by_type[episode.task_type].append(float(episode.won))
+        for name, value in episode.metrics.items():
+            named[f"env/{name}"].append(value)
+        for name, metric in _METRICS.items():
+            value = metric(episode)
+            if value is not None:
+                named[f"custom/{name}"].append(float(value))
     count = max(1, len(episodes))
     return {
         "success": sum(episode.won for episode in episodes) / count,
+        "score": sum(episode.score for episode in episodes) / count,
         "episode_turns": sum(len(episode.turns) for episode in episodes) / count,
-        "episodes": len(episodes),
-        "lost_episodes": asked - len(episodes),
-        "failed_episodes": sum(bool(episode.error) for episode in episodes),
         "prompt_too_long": sum(episode.ended == "prompt_too_long" for episode in episodes),
         **turn_metrics(episodes),
         **coverage(episodes),
         **{f"success/{kind}": sum(wins) / len(wins) for kind, wins in sorted(by_type.items())},
+        **{name: sum(values) / len(values) for name, values in sorted(named.items())},
     }
 
 
@@ -37,14 +105,14 @@ def turn_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
     """Shares of turns, and lengths in tokens.
 
     Returns:
-        `valid_form` (share of responses in the required form), `valid_action` (understood by the world),
+        `valid_form` (share of responses in the required form), `valid_action` (understood by the environment),
         `form_errors` (responses not in the required form), `action_errors` (in the form, but not understood), `cut_off`
         (responses that reached the limit), `prompts_cut` (prompts that left past turns out), `teacher_too_long` (turns
         without a teacher because its prompt was too long), and mean and largest `prompt_tokens` and `response_tokens`.
     """
     turns = [turn for episode in episodes for turn in episode.turns]
     count = max(1, len(turns))
-    prompts = [len(turn.prompt_ids) for turn in turns]
+    prompts = [turn.prompt_tokens for turn in turns]
     responses = [len(turn.response_ids) for turn in turns]
     return {
         "valid_form": sum(turn.valid_form for turn in turns) / count,
@@ -62,14 +130,14 @@ def turn_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
 
 
 def coverage(episodes: Iterable[Episode]) -> dict[str, float]:
-    """Shares of episodes whose skills held at least one for the task's own type: without, the teacher is the student.
+    """Skill coverage: shares of episodes with at least one skill for the task's type.
 
     Args:
-        episodes: Of an update or a panel. Those for which no skills were asked (`skills_specific` is None) count for
-            nothing.
+        episodes: Of an update or an evaluation set. Those without a request for skills (`skills_specific` is None) are
+            left out.
 
     Returns:
-        `skill_coverage` over all, and `skill_coverage/<task type>` in alphabetical order; empty if no episode asked.
+        `skill_coverage` over all, and `skill_coverage/<task type>` in alphabetical order; empty without requests.
     """
     by_type: defaultdict[str, list[bool]] = defaultdict(list)
     for episode in episodes:
@@ -83,5 +151,5 @@ def coverage(episodes: Iterable[Episode]) -> dict[str, float]:
 
 
 def tokens_of(episodes: Iterable[Episode]) -> int:
-    """Tokens of all prompts and responses."""
-    return sum(len(turn.prompt_ids) + len(turn.response_ids) for episode in episodes for turn in episode.turns)
+    """Tokens that were read or sampled: prompts and responses of all turns."""
+    return sum(turn.prompt_tokens + len(turn.response_ids) for episode in episodes for turn in episode.turns)

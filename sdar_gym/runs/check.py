@@ -15,8 +15,9 @@ from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import ChatFormat
 from sdar_gym.policy.checks import check_policy
 from sdar_gym.policy.load import load_generation_config, load_model_config, load_tokenizer, stop_token_ids
-from sdar_gym.rollout.build import build_context, build_retriever, make_env, skill_env_name
+from sdar_gym.rollout.build import build_context, build_retriever, skill_env_name
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
+from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.skills import Retriever, SkillQuery
 
@@ -47,11 +48,11 @@ def check_run(run: RunConfig) -> list[str]:
     Raises:
         ValueError: With what is wrong and how to fix it.
     """
-    from sdar_gym.algorithms.sdar.config import SDARConfig
+    from sdar_gym.algorithms.sdar.algorithm import SDARConfig
 
     config = SDARConfig.from_run(run)
     config.check()
-    teacher = config.get_objective().teacher
+    teacher = config.get_method().objective.teacher
     facts = check_policy(
         run.policy.model,
         rollout=run.rollout,

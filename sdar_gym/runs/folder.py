@@ -19,7 +19,7 @@ from sdar_gym.configs.schema import RunConfig
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.files import append_line, flush_folder, fresh_sibling, remove_unfinished, replace_text
 from sdar_gym.paths import DAMAGED, first_line, local_path
-from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.runs.record import left_out, settings_of, versions
 from sdar_gym.text import shortened
 
@@ -29,7 +29,7 @@ class RunFolderError(ValueError):
 
 
 class RunFolder:
-    """`<runs_dir>/<name>-<algorithm>[-n]/`.
+    """`<runs_dir>/<name>-<method>[-n]/`.
 
     Holds config.yaml, versions.json, panel.json, metrics.jsonl, episodes/*.jsonl, checkpoint/, previous_checkpoint/,
     policy/, summary.json, curve.png and, where the run was resumed, resumes.jsonl.
@@ -260,8 +260,8 @@ def new_run_folder(config: RunConfig) -> RunFolder:
         ValueError: Its name cannot be one, or it cannot be made.
     """
     check_run_name(config.name)
-    check_run_name(config.algorithm, "algorithm")
-    first = local_path("runs_dir", config.runs_dir) / f"{config.name}-{config.algorithm}"
+    check_run_name(config.method, "method")
+    first = local_path("runs_dir", config.runs_dir) / f"{config.name}-{config.method}"
     path, number = first, 1
     try:
         first.parent.mkdir(parents=True, exist_ok=True)

@@ -31,8 +31,8 @@ def resolved(run: RunConfig) -> RunConfig:
     training = replace(
         run.training,
         objective=_teacher_path(run.training.objective),
-        objective_by_algorithm={
-            name: _teacher_path(objective) for name, objective in run.training.objective_by_algorithm.items()
+        objective_by_method={
+            name: _teacher_path(objective) for name, objective in run.training.objective_by_method.items()
         },
     )
     panel = run.evaluation.panel

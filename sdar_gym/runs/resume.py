@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,6 +133,7 @@ def resumed_run(folder: Path, config: str | None = None, changes: Sequence[str] 
         )
     if not place.config.is_file():
         raise RunFolderError(f"{place.path} holds no config.yaml: it is no run folder, or part of it is missing.")
+    _refuse_earlier_version(place)
     given = [change.partition("=")[0].strip() for change in changes]
     if "name" in given:
         raise ResumeError(f"name has no effect with --resume: the run stays in {place.path}. Leave it out.")
@@ -156,6 +158,21 @@ def resumed_run(folder: Path, config: str | None = None, changes: Sequence[str] 
             f"runs_dir has no effect with --resume: the run stays in {place.path}. Leave it out, or move the folder."
         )
     return plan_resume(place, run), unused
+
+
+def _refuse_earlier_version(folder: RunFolder) -> None:
+    """Refuses a run whose settings have names that were changed since.
+
+    Raises:
+        ResumeError: It has a setting `algorithm`, which is `method` now.
+    """
+    with suppress(OSError, UnicodeError):
+        if any(line.startswith("algorithm:") for line in folder.config.read_text(encoding="utf-8").splitlines()):
+            raise ResumeError(
+                f"{folder.path} was written by an earlier version, whose settings had other names (method was "
+                "algorithm), and cannot be resumed. Start from its policy: "
+                f"policy.model={folder.policy}, if it was exported."
+            )
 
 
 def _own_config(folder: RunFolder, changes: Sequence[str]) -> RunConfig:

@@ -120,13 +120,16 @@ class _Training:
         self.saved = -1
 
     def whole(self) -> dict[str, Any]:
-        """Train to the end, and sum up."""
-        from sdar_gym.algorithms.sdar.config import SDARConfig
+        """Trains to the end and returns the summary."""
+        from sdar_gym.algorithms.sdar import SDARConfig
 
+        config = SDARConfig.from_run(self.run)
+        # Evaluated here, between two updates, so that a stop signal is obeyed before and after it.
+        config.evaluation_interval = None
         with _ray():
             self.stopper.listen()
-            algorithm: Any = SDARConfig.from_run(self.run).build_algo()
-            self.stopper.shielded = lambda: algorithm.lends_weights
+            algorithm: Any = config.build_algo()
+            self.stopper.shielded = lambda: algorithm.teacher_in_use
             try:
                 self._begin(algorithm)
                 self._updates(algorithm)
@@ -179,7 +182,6 @@ class _Training:
     def _updates(self, algorithm: Any) -> None:
         done, iterations = algorithm.training_iteration, self.run.training.iterations
         while done < iterations:
-            algorithm.watch_next = done + 1 == iterations  # It is evaluated, whatever the interval.
             with self.stopper.whole():
                 result = algorithm.train()
                 done = algorithm.training_iteration
@@ -206,7 +208,7 @@ class _Training:
             self.folder.log({"update": update, "evaluation": result, "seconds": seconds})
             self.latest = result
             self.first = self.first or result
-            title = f"{self.run.name} · {self.run.algorithm}"
+            title = f"{self.run.name} · {self.run.method}"
             if update:
                 draw_curve(self.folder.records(), self.folder.path / "curve.png", title)
 
@@ -262,16 +264,18 @@ def _logged(values: dict[str, Any]) -> dict[str, Any]:
 
 def _write_tokens(algorithm: Any, folder: RunFolder, update: int, turns: int) -> None:
     """Write what student and teacher thought of the last update's tokens, whole episodes up to a number of turns."""
-    watched = algorithm.last_tokens
-    if watched is None or not turns:
+    dump = algorithm.last_tokens
+    if dump is None or not turns:
         return
-    owners = [(episode, number) for episode in watched.episodes for number in range(len(episode.turns))]
+    owners = [(episode, number) for episode in dump.episodes for number in range(len(episode.turns))]
     rows = []
     for row, (episode, number) in enumerate(owners):
         length = len(episode.turns[number].response_ids)
-        values = {name: value[row, :length].tolist() for name, value in watched.values.items()}
+        values = {name: value[row, :length].tolist() for name, value in dump.values.items()}
         rows.append(
-            turn_tokens(episode, number, algorithm.tokenizer, advantage=float(watched.adv_B[row]), values=values)
+            turn_tokens(
+                episode, number, algorithm.tokenizer, advantage=float(dump.base_advantage_B[row]), values=values
+            )
         )
     write_tokens(folder.path / "tokens" / f"train-{update:05d}.jsonl", rows, max_turns=turns)
 

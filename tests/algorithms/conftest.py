@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_gym.algorithms import TokenBatch, Turns, token_mean_weights
+from sdar_gym.algorithms import Turns
+from sdar_gym.algorithms.losses.aggregation import token_mean_weights
+from sdar_gym.algorithms.losses.total import TokenBatch
 
 Batch = dict[str, torch.Tensor]
-LEAVES = ("logp_BT", "entropy_BT", "dense_BT")
+LEAVES = ("logp_BT", "entropy_BT", "divergence_BT")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -72,11 +74,11 @@ def make_batch() -> Callable[..., Batch]:
             "teacher_logp_BT": logp + 0.4 * normal(rows, tokens),
             "ref_logp_BT": logp + 0.4 * normal(rows, tokens),
             "entropy_BT": normal(rows, tokens).abs(),
-            "adv_BT": normal(rows, 1).expand(rows, tokens).clone(),
+            "advantage_BT": normal(rows, 1).expand(rows, tokens).clone(),
             "mask_BT": mask,
             "weight_BT": token_mean_weights(mask, int(mask.sum()), dtype=torch.float64),
-            "dense_BT": normal(rows, tokens).abs(),
-            "agree_BT": torch.rand(rows, tokens, generator=rng) < 0.5,
+            "divergence_BT": normal(rows, tokens).abs(),
+            "agreement_BT": torch.rand(rows, tokens, generator=rng) < 0.5,
             "distill_mask_BT": torch.ones_like(mask),
         }
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-
-from sdar_gym.algorithms import get_method
-from sdar_gym.algorithms.objective import Objective
-from sdar_gym.algorithms.sdar.batch import PreparedBatch, prepare_batch
 from sdar_gym.algorithms.sdar.scores import Scores, token_advantages
-from sdar_gym.algorithms.sdar.turns import TurnTable, distilled_rows, turn_table
-from sdar_gym.rollout.episode import Episode, TurnRow
+
+from sdar_gym.algorithms.methods import get_method
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
+from sdar_gym.training.collate import PreparedBatch, prepare_batch
+from sdar_gym.training.turn_batch import TurnBatch, distilled_rows, turn_batch
 
 PAD = 99
 SDAR = get_method("sdar").objective
@@ -26,16 +26,16 @@ def turn(
     action: bool = True,
     skilled: bool = True,
     observation: str = "o",
-) -> TurnRow:
+) -> TurnRecord:
     """A turn whose tokens tell its number; lengths differ."""
     prompt = [number, *range(100, 102 + number % 3)]
     answer = [number + 1000] * (1 + number % 4)
     logprobs = [-0.01 * number - 0.1 * place for place in range(len(answer))]
     teacher = [number, 555, 556, *prompt[1:]] if skilled else []
-    return TurnRow(observation, "r", "a", form, action, reward, prompt, answer, logprobs, teacher, 0)
+    return TurnRecord(observation, "r", "a", form, action, reward, prompt, answer, logprobs, teacher, 0)
 
 
-def episode(group: int, member: int, turns: Sequence[TurnRow], *, won: bool) -> Episode:
+def episode(group: int, member: int, turns: Sequence[TurnRecord], *, won: bool) -> Episode:
     return Episode(f"{group}/{member}", group, f"task {group}", "kind", "train", "goal", list(turns), won, float(won))
 
 
@@ -55,8 +55,8 @@ def failed(group: int, first: int) -> list[Episode]:
     return [episode(group, member, [turn(first + member)], won=False) for member in range(2)]
 
 
-def table_of(episodes: Sequence[Episode], objective: Objective = SDAR, **settings: Any) -> TurnTable:
-    return turn_table(episodes, objective.baseline, **{"invalid_action_penalty": 0.1, **settings})
+def table_of(episodes: Sequence[Episode], objective: Objective = SDAR, **settings: Any) -> TurnBatch:
+    return turn_batch(episodes, objective.baseline, **{"invalid_action_penalty": 0.1, **settings})
 
 
 def prepare(

@@ -11,22 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_gym.algorithms import (
-    Distill,
-    Divergence,
-    Gate,
-    Objective,
-    Schedule,
-    Support,
-    Teacher,
-    TokenBatch,
-    compute_loss,
-    dense_divergence,
-    logratio_pg,
-    sequence_mean_weights,
-    token_mean_weights,
-)
-from sdar_gym.algorithms.dense import renormalised, with_rest
+from sdar_gym.algorithms import Gate
+from sdar_gym.algorithms.losses.aggregation import sequence_mean_weights, token_mean_weights
+from sdar_gym.algorithms.losses.full_divergences import full_divergence, renormalized, with_tail_bucket
+from sdar_gym.algorithms.losses.sampled_divergences import reverse_kl_pg
+from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss
+from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, Support
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.algorithms.objectives.teacher import Teacher
 
 pytest.importorskip(
     "trl", reason="trl is the other implementation these numbers are compared with; extra `test` has it"
@@ -55,7 +48,7 @@ def logits(rows: int = 3, tokens: int = 5, vocabulary: int = 11) -> tuple[torch.
 
 
 def ours(divergence: Divergence, x: torch.Tensor, teacher: torch.Tensor, **settings: float) -> torch.Tensor:
-    return dense_divergence(divergence, x.log_softmax(-1), teacher.log_softmax(-1), **settings)
+    return full_divergence(divergence, x.log_softmax(-1), teacher.log_softmax(-1), **settings)
 
 
 def same_value_and_gradient(mine: Any, theirs: Any, x: torch.Tensor) -> None:
@@ -81,7 +74,7 @@ def test_generalised_jsd(alpha: float, trl):
     )
 
 
-@pytest.mark.parametrize(("divergence", "beta"), [(Divergence.FKL, 0.0), (Divergence.RKL, 1.0)])
+@pytest.mark.parametrize(("divergence", "beta"), [(Divergence.FORWARD_KL, 0.0), (Divergence.REVERSE_KL, 1.0)])
 def test_forward_and_reverse_kl(divergence: Divergence, beta: float, trl):
     student, teacher = logits()
     same_value_and_gradient(
@@ -95,12 +88,12 @@ def test_forward_and_reverse_kl(divergence: Divergence, beta: float, trl):
 @pytest.mark.parametrize("rest", [True, False])
 def test_sdpos_top_tokens_of_the_student(alpha: float, rest: bool, trl):
     student, teacher = logits()
-    keep = with_rest if rest else renormalised
+    keep = with_tail_bucket if rest else renormalized
     ids = student.topk(4, dim=-1).indices
 
     def mine(x: torch.Tensor) -> torch.Tensor:
         chosen = (keep(z.log_softmax(-1).gather(-1, ids)) for z in (x, teacher))
-        return dense_divergence(Divergence.JSD, *chosen, alpha=alpha)
+        return full_divergence(Divergence.JSD, *chosen, alpha=alpha)
 
     def theirs(x: torch.Tensor) -> torch.Tensor:
         return trl.sdpo.compute_topk_self_distillation_loss(
@@ -118,7 +111,7 @@ def test_sdpos_sampled_tokens(trl):
         return z.log_softmax(-1).gather(-1, taken[..., None]).squeeze(-1)
 
     same_value_and_gradient(
-        lambda x: logratio_pg(logp(x), logp(teacher)),
+        lambda x: reverse_kl_pg(logp(x), logp(teacher)),
         lambda x: trl.sdpo.compute_sampled_token_self_distillation_loss(x, teacher, taken, distillation_alpha=1.0),
         student,
     )
@@ -129,11 +122,11 @@ def test_sdpos_capped_ratio(make_batch, trl):
     objective = Objective(
         policy_coeff=Schedule.constant(0.0),
         teacher=Teacher(),
-        distill=Distill(Schedule.constant(1.0), Divergence.JSD, Support.FULL, alpha=0.5, ratio_cap=2.0),
+        distill=Distillation(Schedule.constant(1.0), Divergence.JSD, Support.FULL, alpha=0.5, ratio_cap=2.0),
     )
-    found = compute_loss(objective, TokenBatch(**(batch | {"adv_BT": 0.0 * batch["adv_BT"]}))).loss
+    found = compute_loss(objective, TokenBatch(**(batch | {"advantage_BT": 0.0 * batch["advantage_BT"]}))).loss
     capped = trl.sdpo.apply_importance_sampling_clipping(
-        batch["dense_BT"], batch["logp_BT"], batch["old_logp_BT"], clip_coeff=2.0
+        batch["divergence_BT"], batch["logp_BT"], batch["old_logp_BT"], clip_coeff=2.0
     )
     assert ((batch["logp_BT"] - batch["old_logp_BT"]).exp() > 2.0)[batch["mask_BT"]].any()
     torch.testing.assert_close(found, (batch["weight_BT"] * capped).sum(), **CLOSE)
@@ -171,7 +164,7 @@ def trl_loss(trl: Any, batch: dict[str, torch.Tensor], **settings: Any) -> tuple
         "prompt_mask": mask,
         "completion_ids": mask,
         "completion_mask": mask,
-        "advantages": batch["adv_BT"],
+        "advantages": batch["advantage_BT"],
         "old_per_token_logps": batch["old_logp_BT"],
         "ref_per_token_logps": batch["ref_logp_BT"],
         "num_items_in_batch": mask.sum(),
@@ -210,7 +203,7 @@ def test_grpo(theirs: dict[str, Any], mine: dict[str, Any], make_batch, to_token
     torch.testing.assert_close(output.loss.detach(), loss, **CLOSE)
     torch.testing.assert_close(tokens.logp_BT.grad, grad, **CLOSE)
     ratio = (batch["logp_BT"] - batch["old_logp_BT"]).exp()
-    assert ((ratio > 1.5) & (batch["adv_BT"] < 0) & mask).any()  # both clips have something to do
+    assert ((ratio > 1.5) & (batch["advantage_BT"] < 0) & mask).any()  # both clips have something to do
     if theirs["loss_type"] != "grpo":  # TRL logs token means whatever it trains on
         assert output.metrics["clip_fraction"].item() == pytest.approx(logged["clip_ratio/region_mean"][0])
         assert output.metrics["entropy"].item() == pytest.approx(logged["entropy"][0])
@@ -221,7 +214,7 @@ def test_grpo(theirs: dict[str, Any], mine: dict[str, Any], make_batch, to_token
 def test_grpo_and_a_distillation_beside_it(make_batch, to_tokens, trl):
     # SDAR's other half is TRL's loss to the last digit: the gated term is all that is added.
     batch = make_batch()
-    gated = Distill(Schedule.constant(0.01), gate=Gate.SIGMOID, gate_beta=5.0)
+    gated = Distillation(Schedule.constant(0.01), gate=Gate.SIGMOID, gate_beta=5.0)
     output = compute_loss(Objective(teacher=Teacher(), distill=gated, dual_clip=None), to_tokens(batch))
     loss, _, _ = trl_loss(trl, batch, loss_type="bnpo")
     torch.testing.assert_close(output.loss.detach(), loss + 0.01 * output.metrics["distill_loss"], **CLOSE)

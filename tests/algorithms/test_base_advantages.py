@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sdar_gym.algorithms import Baseline, Estimator, Statistics, base_advantages, turn_advantages
-from sdar_gym.algorithms.baselines import leave_one_out, step_advantages
+from sdar_gym.algorithms.losses.advantages import base_advantages, leave_one_out, step_advantages
+from sdar_gym.algorithms.losses.group_statistics import turn_advantages
+from sdar_gym.algorithms.objectives.advantage import AdvantageEstimator, Estimator, Statistics
 
 
 def f64(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-RLOO = Baseline(Estimator.RLOO, Statistics.TRAJECTORY, normalize_by_std=False)
+RLOO = AdvantageEstimator(Estimator.RLOO, Statistics.TRAJECTORY, normalize_by_std=False)
 
 
-def gigpo(*, std: bool = False, statistics: Statistics = Statistics.TRAJECTORY) -> Baseline:
-    return Baseline(Estimator.GIGPO, statistics, normalize_by_std=std, step_weight=2.0, gamma=0.5)
+def gigpo(*, std: bool = False, statistics: Statistics = Statistics.TRAJECTORY) -> AdvantageEstimator:
+    return AdvantageEstimator(Estimator.GIGPO, statistics, normalize_by_std=std, step_weight=2.0, gamma=0.5)
 
 
 def test_leave_one_out_hand_computed():
@@ -92,7 +93,7 @@ def test_gigpos_episode_part_follows_the_statistics():
 
 
 def test_grpo_reads_neither_steps_nor_states():
-    for baseline in (Baseline(), Baseline(statistics=Statistics.ROW, normalize_by_std=False)):
+    for baseline in (AdvantageEstimator(), AdvantageEstimator(statistics=Statistics.ROW, normalize_by_std=False)):
         expected = turn_advantages(
             STEPS["reward_B"],
             STEPS["group_B"],
@@ -104,7 +105,13 @@ def test_grpo_reads_neither_steps_nor_states():
     assert torch.equal(base_advantages(RLOO, **STEPS), f64(-3, -3, -3, 3, 3, 3))
 
 
-ALL = [Baseline(), Baseline(statistics=Statistics.ROW), RLOO, gigpo(), gigpo(std=True, statistics=Statistics.ROW)]
+ALL = [
+    AdvantageEstimator(),
+    AdvantageEstimator(statistics=Statistics.ROW),
+    RLOO,
+    gigpo(),
+    gigpo(std=True, statistics=Statistics.ROW),
+]
 
 
 def random_rows(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -124,7 +131,7 @@ def random_rows(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("baseline", ALL, ids=str)
-def test_neither_the_order_of_rows_nor_the_names_of_groups_and_states_matter(baseline: Baseline):
+def test_neither_the_order_of_rows_nor_the_names_of_groups_and_states_matter(baseline: AdvantageEstimator):
     rows = random_rows()
     straight = base_advantages(baseline, **rows)
     order = torch.randperm(len(straight), generator=torch.Generator().manual_seed(1))
@@ -134,7 +141,7 @@ def test_neither_the_order_of_rows_nor_the_names_of_groups_and_states_matter(bas
 
 
 @pytest.mark.parametrize("baseline", ALL, ids=str)
-def test_groups_do_not_mix(baseline: Baseline):
+def test_groups_do_not_mix(baseline: AdvantageEstimator):
     rows = random_rows()
     whole = base_advantages(baseline, **rows)
     for group in range(3):
@@ -144,14 +151,14 @@ def test_groups_do_not_mix(baseline: Baseline):
 
 
 @pytest.mark.parametrize("baseline", ALL, ids=str)
-def test_a_group_without_spread_gets_exactly_zero(baseline: Baseline):
+def test_a_group_without_spread_gets_exactly_zero(baseline: AdvantageEstimator):
     rows = random_rows()
     flat = rows | {"reward_B": torch.full_like(rows["reward_B"], 0.1), "step_reward_B": 0.0 * rows["step_reward_B"]}
     assert torch.equal(base_advantages(baseline, **flat), torch.zeros_like(rows["reward_B"]))
 
 
 @pytest.mark.parametrize("baseline", ALL, ids=str)
-def test_a_group_of_one_is_refused(baseline: Baseline):
+def test_a_group_of_one_is_refused(baseline: AdvantageEstimator):
     rows = {name: tensor[STEPS["episode_B"] == 3] for name, tensor in STEPS.items()}
     with pytest.raises(ValueError, match="group of one"):
         base_advantages(baseline, **rows)

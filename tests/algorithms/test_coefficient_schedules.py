@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from sdar_gym.algorithms import Schedule
+from sdar_gym.algorithms.objectives.schedule import Schedule
 
 
 def values(schedule: Schedule, steps: int) -> list[float]:

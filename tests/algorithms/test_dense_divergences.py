@@ -8,18 +8,19 @@ import math
 import pytest
 import torch
 
-from sdar_gym.algorithms import Divergence, dense_divergence
-from sdar_gym.algorithms.dense import (
+from sdar_gym.algorithms.losses.full_divergences import (
     entropy,
     forward_ce,
     forward_kl,
+    full_divergence,
     jensen_shannon,
-    renormalised,
+    renormalized,
     reverse_kl,
-    with_rest,
+    with_tail_bucket,
 )
+from sdar_gym.algorithms.objectives.distillation import Divergence
 
-DENSE = (Divergence.FORWARD_CE, Divergence.FKL, Divergence.RKL, Divergence.JSD)
+DENSE = (Divergence.FORWARD_CE, Divergence.FORWARD_KL, Divergence.REVERSE_KL, Divergence.JSD)
 V = 9
 
 
@@ -33,7 +34,7 @@ def distributions(count: int = 6, *, scale: float = 2.0, seed: int = 0) -> tuple
 def gradient(divergence: Divergence, **settings: float) -> torch.Tensor:
     student, teacher = distributions()
     logits = student.clone().requires_grad_()
-    dense_divergence(divergence, logits.log_softmax(-1), teacher, **settings).sum().backward()
+    full_divergence(divergence, logits.log_softmax(-1), teacher, **settings).sum().backward()
     assert logits.grad is not None
     return logits.grad
 
@@ -44,15 +45,15 @@ def test_two_tokens_hand_computed():
     log = math.log
     expected = {
         Divergence.FORWARD_CE: -0.5 * (log(0.25) + log(0.75)),
-        Divergence.FKL: 0.5 * (log(2) + log(2 / 3)),
-        Divergence.RKL: 0.25 * log(0.5) + 0.75 * log(1.5),
+        Divergence.FORWARD_KL: 0.5 * (log(2) + log(2 / 3)),
+        Divergence.REVERSE_KL: 0.25 * log(0.5) + 0.75 * log(1.5),
     }
     for divergence, value in expected.items():
-        assert dense_divergence(divergence, student, teacher).item() == pytest.approx(value)
+        assert full_divergence(divergence, student, teacher).item() == pytest.approx(value)
     # α = 0.25: m = 0.75·student + 0.25·teacher = (0.3125, 0.6875).
     kl_student = 0.25 * log(0.25 / 0.3125) + 0.75 * log(0.75 / 0.6875)
     kl_teacher = 0.5 * log(0.5 / 0.3125) + 0.5 * log(0.5 / 0.6875)
-    found = dense_divergence(Divergence.JSD, student, teacher, alpha=0.25).item()
+    found = full_divergence(Divergence.JSD, student, teacher, alpha=0.25).item()
     assert found == pytest.approx(0.75 * kl_student + 0.25 * kl_teacher)
 
 
@@ -62,7 +63,7 @@ def test_finite_differences(divergence: Divergence):
     logits = student.clone().requires_grad_()
     for alpha in (0.0, 0.3, 1.0) if divergence is Divergence.JSD else (0.5,):
         assert torch.autograd.gradcheck(
-            lambda x, alpha=alpha: dense_divergence(divergence, x.log_softmax(-1), teacher, alpha=alpha), (logits,)
+            lambda x, alpha=alpha: full_divergence(divergence, x.log_softmax(-1), teacher, alpha=alpha), (logits,)
         )
 
 
@@ -71,11 +72,11 @@ def test_the_teacher_is_a_constant_and_agreement_is_the_minimum(divergence: Dive
     student, teacher = distributions()
     teacher = teacher.clone().requires_grad_()
     logits = student.clone().requires_grad_()
-    apart = dense_divergence(divergence, logits.log_softmax(-1), teacher)
+    apart = full_divergence(divergence, logits.log_softmax(-1), teacher)
     apart.sum().backward()
     assert teacher.grad is None and logits.grad is not None and logits.grad.abs().max() > 0.01
     same = student.clone().requires_grad_()
-    together = dense_divergence(divergence, same.log_softmax(-1), student)
+    together = full_divergence(divergence, same.log_softmax(-1), student)
     together.sum().backward()
     torch.testing.assert_close(same.grad, torch.zeros_like(student), rtol=0, atol=1e-15)
     least = entropy(student) if divergence is Divergence.FORWARD_CE else torch.zeros(len(student), dtype=torch.float64)
@@ -86,7 +87,7 @@ def test_cross_entropy_and_forward_kl_differ_by_the_teachers_entropy_and_not_in_
     student, teacher = distributions()
     torch.testing.assert_close(forward_ce(student, teacher), forward_kl(student, teacher) + entropy(teacher))
     by_hand = student.exp() - teacher.exp()
-    for divergence in (Divergence.FORWARD_CE, Divergence.FKL):
+    for divergence in (Divergence.FORWARD_CE, Divergence.FORWARD_KL):
         torch.testing.assert_close(gradient(divergence), by_hand)
 
 
@@ -120,9 +121,9 @@ def test_jsd_is_symmetric_in_the_middle_and_bounded():
 def test_probabilities_that_underflow_do_no_harm(divergence: Divergence):
     student = torch.tensor([[0.0, -300.0, -5.0]]).log_softmax(-1).requires_grad_()
     teacher = torch.tensor([[0.0, -float("inf"), -1.0]]).log_softmax(-1)
-    if divergence is Divergence.RKL:
+    if divergence is Divergence.REVERSE_KL:
         teacher = teacher.clamp(min=-200.0)
-    value = dense_divergence(divergence, student, teacher)
+    value = full_divergence(divergence, student, teacher)
     value.sum().backward()
     assert value.isfinite().all() and student.grad is not None and student.grad.isfinite().all()
 
@@ -130,22 +131,22 @@ def test_probabilities_that_underflow_do_no_harm(divergence: Divergence):
 def test_the_floor_bounds_what_the_reverse_kl_fears():
     student = torch.tensor([[0.5, 0.5]], dtype=torch.float64).log()
     teacher = torch.tensor([[0.0, -40.0]], dtype=torch.float64)
-    floored = dense_divergence(Divergence.RKL, student, teacher, teacher_floor=-12.0).item()
+    floored = full_divergence(Divergence.REVERSE_KL, student, teacher, teacher_floor=-12.0).item()
     assert floored == pytest.approx(math.log(0.5) + 6.0)
-    assert dense_divergence(Divergence.RKL, student, teacher).item() == pytest.approx(math.log(0.5) + 20.0)
+    assert full_divergence(Divergence.REVERSE_KL, student, teacher).item() == pytest.approx(math.log(0.5) + 20.0)
 
 
 def test_sampled_divergences_are_refused():
     with pytest.raises(ValueError, match="'nll' is computed from sampled tokens"):
-        dense_divergence(Divergence.NLL, *distributions())
+        full_divergence(Divergence.LOG_RATIO, *distributions())
 
 
 def on_topk(divergence: Divergence, k: int, *, rest: bool) -> torch.Tensor:
     """The divergence over the teacher's k most likely tokens."""
     student, teacher = distributions()
     ids = teacher.topk(k, dim=-1).indices
-    keep = with_rest if rest else renormalised
-    return dense_divergence(divergence, keep(student.gather(-1, ids)), keep(teacher.gather(-1, ids)))
+    keep = with_tail_bucket if rest else renormalized
+    return full_divergence(divergence, keep(student.gather(-1, ids)), keep(teacher.gather(-1, ids)))
 
 
 def test_the_chosen_tokens_and_the_rest_are_a_distribution():
@@ -153,27 +154,27 @@ def test_the_chosen_tokens_and_the_rest_are_a_distribution():
     ids = teacher.topk(4, dim=-1).indices
     for logp in (student, teacher):
         chosen = logp.gather(-1, ids)
-        whole = with_rest(chosen)
+        whole = with_tail_bucket(chosen)
         assert torch.equal(whole[:, :-1], chosen)
         torch.testing.assert_close(whole.exp().sum(-1), torch.ones(6, dtype=torch.float64))
         torch.testing.assert_close(whole[:, -1].exp(), 1 - chosen.exp().sum(-1))
-        alone = renormalised(chosen)
+        alone = renormalized(chosen)
         torch.testing.assert_close(alone.exp().sum(-1), torch.ones(6, dtype=torch.float64))
         torch.testing.assert_close(alone[:, 1] - alone[:, 0], chosen[:, 1] - chosen[:, 0])
 
 
 @pytest.mark.parametrize("divergence", DENSE)
 def test_all_tokens_but_one_and_the_rest_are_the_whole_vocabulary(divergence: Divergence):
-    whole = dense_divergence(divergence, *distributions())
-    torch.testing.assert_close(on_topk(divergence, V - 1, rest=True), whole, rtol=1e-9, atol=1e-12)
-    assert (on_topk(divergence, V - 1, rest=False) - whole).abs().max() > 1e-4
+    whole = full_divergence(divergence, *distributions())
+    torch.testing.assert_close(on_topk(divergence, V - 1, tail_bucket=True), whole, rtol=1e-9, atol=1e-12)
+    assert (on_topk(divergence, V - 1, tail_bucket=False) - whole).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("divergence", [Divergence.FKL, Divergence.RKL, Divergence.JSD])
+@pytest.mark.parametrize("divergence", [Divergence.FORWARD_KL, Divergence.REVERSE_KL, Divergence.JSD])
 def test_more_tokens_come_closer_to_the_whole_vocabulary(divergence: Divergence):
     # Joining tokens loses information and never invents any: the divergence grows with k, up to the whole.
-    whole = dense_divergence(divergence, *distributions())
-    missing = [whole - on_topk(divergence, k, rest=True) for k in range(2, V)]
+    whole = full_divergence(divergence, *distributions())
+    missing = [whole - on_topk(divergence, k, tail_bucket=True) for k in range(2, V)]
     for fewer, more in itertools.pairwise(missing):
         assert (more <= fewer + 1e-12).all()
     assert (missing[0] > 1e-3).any() and (missing[-1].abs() < 1e-9).all()
@@ -183,12 +184,12 @@ def test_gradients_reach_the_rest():
     student, teacher = distributions(3)
     logits = student.clone().requires_grad_()
     ids = teacher.topk(3, dim=-1).indices
-    target = with_rest(teacher.gather(-1, ids))
+    target = with_tail_bucket(teacher.gather(-1, ids))
 
     def loss(x: torch.Tensor) -> torch.Tensor:
-        return forward_ce(with_rest(x.log_softmax(-1).gather(-1, ids)), target)
+        return forward_ce(with_tail_bucket(x.log_softmax(-1).gather(-1, ids)), target)
 
     assert torch.autograd.gradcheck(loss, (logits,))
     # Where the chosen tokens are all there is, the rest is as good as nothing but finite.
-    certain = with_rest(torch.zeros(1, 1)).requires_grad_()
+    certain = with_tail_bucket(torch.zeros(1, 1)).requires_grad_()
     assert certain.isfinite().all() and certain[0, 1] < -15

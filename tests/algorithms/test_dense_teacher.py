@@ -13,13 +13,13 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from tiny_runs import learner_of, model_of, small_config  # pyright: ignore[reportMissingImports]
 from transformers import PreTrainedModel
 
-from sdar_gym.algorithms.dense import dense_divergence, renormalised, with_rest
-from sdar_gym.algorithms.distillation import Chooser, Distill
+from sdar_gym.algorithms.losses.full_divergences import full_divergence, renormalized, with_tail_bucket
+from sdar_gym.algorithms.objectives.distillation import Distillation, TopKSource
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
-from sdar_gym.algorithms.sdar.batch import DISTILL, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH
-from sdar_gym.algorithms.sdar.dense_teacher import AGREEMENT, DENSE_TEACHER_LOGP, DIVERGENCE
-from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
+from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION
 from sdar_gym.policy import logprobs
+from sdar_gym.training.collate import DISTILL, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH
+from sdar_gym.training.distillation_targets import AGREEMENT, DIVERGENCE, FULL_TEACHER_LOGP
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
@@ -70,14 +70,14 @@ def full_logp(model: PreTrainedModel, ids: np.ndarray[Any, Any], length: int, an
     return model(input_ids=row).logits[0, length - 1 : -1].log_softmax(-1)
 
 
-def plain(distill: Distill, student_NV: torch.Tensor, teacher_NV: torch.Tensor) -> torch.Tensor:
+def plain(distill: Distillation, student_NV: torch.Tensor, teacher_NV: torch.Tensor) -> torch.Tensor:
     """The divergence from whole distributions."""
     if distill.k is not None:
-        chooser_NV = student_NV if distill.chooser is Chooser.STUDENT else teacher_NV
+        chooser_NV = student_NV if distill.chooser is TopKSource.STUDENT else teacher_NV
         ids_NK = chooser_NV.topk(distill.k).indices
-        completed = with_rest if distill.rest else renormalised
+        completed = with_tail_bucket if distill.rest else renormalized
         student_NV, teacher_NV = (completed(logp.gather(1, ids_NK)) for logp in (student_NV, teacher_NV))
-    return dense_divergence(
+    return full_divergence(
         distill.divergence, student_NV, teacher_NV, alpha=distill.alpha if distill.alpha is not None else 0.5
     )
 
@@ -119,7 +119,7 @@ def test_the_divergence_is_that_of_the_whole_distributions(
     # So small that the logits of an answer do not fit into one chunk.
     monkeypatch.setitem(logprobs.score_answers.__kwdefaults__, "logit_budget_bytes", 1)
     algorithm = build(dense_config(teacher, support, micro_batch_tokens=200))
-    distill = algorithm.config.get_objective().distill
+    distill = algorithm.config.get_method().objective.distill
     assert distill is not None
     watched = Watched(learner_of(algorithm))
     updates = {"stale": 4}.get(teacher, 3)
@@ -131,8 +131,8 @@ def test_the_divergence_is_that_of_the_whole_distributions(
     columns, compared, differs = watched.columns[-1], 0, 0.0
     for batch, out in watched.passes:
         for place, row in enumerate(batch["shard_row"].tolist()):
-            answer = int(columns[ANSWER_MASK][row].sum())
-            student_NV = full_logp(student, columns[INPUT_IDS][row], int(columns[PROMPT_LENGTH][row]), answer)
+            answer = int(columns[RESPONSE_MASK][row].sum())
+            student_NV = full_logp(student, columns[INPUT_IDS][row], int(columns[RESPONSE_POSITION][row]), answer)
             teacher_NV = full_logp(
                 taught, columns[TEACHER_INPUT_IDS][row], int(columns[TEACHER_PROMPT_LENGTH][row]), answer
             )
@@ -143,11 +143,13 @@ def test_the_divergence_is_that_of_the_whole_distributions(
             if support != "student's":
                 assert torch.equal(found[AGREEMENT], agrees)
             if support == "full":
-                sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[PROMPT_LENGTH][row]) :][:answer, None]
-                torch.testing.assert_close(found[DENSE_TEACHER_LOGP], teacher_NV.gather(1, sampled)[:, 0])
+                sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[RESPONSE_POSITION][row]) :][
+                    :answer, None
+                ]
+                torch.testing.assert_close(found[FULL_TEACHER_LOGP], teacher_NV.gather(1, sampled)[:, 0])
             compared += answer
             differs = max(differs, float((student_NV - teacher_NV).abs().max()))
-    assert compared == sum(int(columns[ANSWER_MASK][row].sum()) for row in range(len(columns[ANSWER_MASK])))
+    assert compared == sum(int(columns[RESPONSE_MASK][row].sum()) for row in range(len(columns[RESPONSE_MASK])))
     assert differs > 0.1
 
 
@@ -185,10 +187,10 @@ def test_a_live_teacher_keeps_the_head_it_had_when_the_update_began(build: Build
     for batch, out in watched.passes:
         for place, row in enumerate(batch["shard_row"].tolist()):
             seen.add(row)
-            answer, length = int(columns[ANSWER_MASK][row].sum()), int(columns[TEACHER_PROMPT_LENGTH][row])
+            answer, length = int(columns[RESPONSE_MASK][row].sum()), int(columns[TEACHER_PROMPT_LENGTH][row])
             teacher_NV = full_logp(start, columns[TEACHER_INPUT_IDS][row], length, answer)
-            sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[PROMPT_LENGTH][row]) :][:answer, None]
+            sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[RESPONSE_POSITION][row]) :][:answer, None]
             torch.testing.assert_close(
-                out[DENSE_TEACHER_LOGP][place, :answer], teacher_NV.gather(1, sampled)[:, 0], rtol=1e-9, atol=1e-11
+                out[FULL_TEACHER_LOGP][place, :answer], teacher_NV.gather(1, sampled)[:, 0], rtol=1e-9, atol=1e-11
             )
-    assert len(seen) == int(columns[ANSWER_MASK].any(axis=1).sum())
+    assert len(seen) == int(columns[RESPONSE_MASK].any(axis=1).sum())

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_gym.algorithms.diagnostics import (
+from sdar_gym.training.diagnostics import (
     BUCKETS,
-    TrustMeter,
     UpdateTokens,
     agreement_by_turn,
     by_position,
@@ -19,6 +18,7 @@ from sdar_gym.algorithms.diagnostics import (
     trajectory_gaps,
     update_metrics,
 )
+from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
 
 NAN = float("nan")
 
@@ -30,7 +30,7 @@ def update(**changes: Any) -> UpdateTokens:
         "student_logp_BT": torch.tensor([[-1.0, -2.0, -3.0], [-1.0, -1.0, NAN], [-4.0, NAN, NAN]]),
         "teacher_logp_BT": torch.tensor([[-0.5, -2.04, -4.0], [-1.06, -0.8, NAN], [-2.0, NAN, NAN]]),
         "gate_BT": torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, NAN], [0.6, NAN, NAN]]),
-        "adv_BT": torch.tensor([[1.0, 1.0, -2.0], [1.0, 3.0, NAN], [-1.0, NAN, NAN]]),
+        "advantage_BT": torch.tensor([[1.0, 1.0, -2.0], [1.0, 3.0, NAN], [-1.0, NAN, NAN]]),
         "turn_B": torch.tensor([1, 2, 1]),
         "episode_B": torch.tensor([0, 0, 1]),
         "class_BT": torch.tensor([[0, 1, 2], [1, 2, 99], [1, 99, -1]]),
@@ -74,7 +74,7 @@ def test_every_turn_and_position_falls_into_its_bucket() -> None:
     turns = torch.arange(1, 41)
     wide = torch.ones(40, 1, dtype=torch.bool)
     kinds = {"class_BT": torch.zeros(40, 1, dtype=torch.long), "class_names": ("action",), "episode_B": turns - 1}
-    zeros = {name: torch.zeros(40, 1) for name in ("student_logp_BT", "gate_BT", "adv_BT")}
+    zeros = {name: torch.zeros(40, 1) for name in ("student_logp_BT", "gate_BT", "advantage_BT")}
     tokens = UpdateTokens(mask_BT=wide, teacher_logp_BT=turns[:, None].double(), turn_B=turns, **zeros, **kinds)
     means = {"1": 1, "2": 2, "3-4": 3.5, "5-8": 6.5, "9-16": 12.5, "17+": 28.5}
     assert tuple(means) == BUCKETS
@@ -153,7 +153,7 @@ def t(*values: float) -> torch.Tensor:
 
 
 def test_trust_is_the_correlation_of_advantage_and_gap_by_task_type() -> None:
-    meter = TrustMeter()
+    meter = GapAdvantageCorrelation()
     group_E = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
     kinds = ["heat"] * 4 + ["cool"] * 2 + ["look"] * 2
     # Heat's second group has no spread and must not count; look's group has none at all.
@@ -168,13 +168,13 @@ def test_trust_is_the_correlation_of_advantage_and_gap_by_task_type() -> None:
 
 def test_trust_pools_the_live_groups_of_a_type() -> None:
     adv_E, gap_E = t(1, -1, 1, 0, -1), t(0.5, 0.2, 0.1, 0.4, -0.3)
-    found = TrustMeter().update(adv_E, gap_E, torch.tensor([0, 0, 1, 1, 1]), ["heat"] * 5)
+    found = GapAdvantageCorrelation().update(adv_E, gap_E, torch.tensor([0, 0, 1, 1, 1]), ["heat"] * 5)
     # By hand: means 0 and .18; products .5 - .2 + .1 + .3 = .7; squared deviations 4 and .388.
     assert found["trust/heat"] == pytest.approx(0.7 / (4 * 0.388) ** 0.5, abs=1e-6)
 
 
 def test_trust_leaves_out_what_says_nothing() -> None:
-    meter = TrustMeter()
+    meter = GapAdvantageCorrelation()
     # Gaps all the same, an episode without a teacher (which leaves a group of one), and no episode with one.
     assert meter.update(t(1, -1), t(0.2, 0.2), torch.tensor([0, 0]), ["a", "a"]) == {}
     assert meter.update(t(1, -1), t(0.2, NAN), torch.tensor([0, 0]), ["a", "a"]) == {}
@@ -184,9 +184,9 @@ def test_trust_leaves_out_what_says_nothing() -> None:
 
 
 def test_trust_goes_on_from_its_state() -> None:
-    first = TrustMeter(decay=0.5)
+    first = GapAdvantageCorrelation(decay=0.5)
     first.update(t(1, -1), t(0.3, 0.1), torch.tensor([0, 0]), ["a/b", "a/b"])
-    second = TrustMeter(decay=0.5)
+    second = GapAdvantageCorrelation(decay=0.5)
     second.set_state(json.loads(json.dumps(first.get_state())))
     step = (t(1, -1), t(0.0, 1.0), torch.tensor([0, 0]), ["a/b", "a/b"])
     assert second.update(*step) == first.update(*step) == pytest.approx({"trust/a/b": 0.0})
@@ -199,12 +199,12 @@ def test_trust_goes_on_from_its_state() -> None:
 @pytest.mark.parametrize("decay", [1.0, -0.1, NAN])
 def test_a_decay_that_makes_no_average_is_refused(decay: float) -> None:
     with pytest.raises(ValueError, match="decay must be"):
-        TrustMeter(decay=decay)
+        GapAdvantageCorrelation(decay=decay)
 
 
 def test_trust_wants_one_entry_an_episode() -> None:
     with pytest.raises(ValueError, match="got 2 advantages, 2 gaps, 2 groups and 1 task types"):
-        TrustMeter().update(t(1, -1), t(0.2, 0.1), torch.tensor([0, 0]), ["a"])
+        GapAdvantageCorrelation().update(t(1, -1), t(0.2, 0.1), torch.tensor([0, 0]), ["a"])
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sdar_gym.algorithms import (
-    Cost,
-    Distill,
-    Divergence,
-    FutureBaseline,
-    FutureCredit,
-    Objective,
-    Schedule,
-    Support,
-    Teacher,
-    TokenBatch,
-    compute_loss,
-    dense_divergence,
-    future_costs,
-)
-from sdar_gym.algorithms.dense import forward_ce, forward_kl
+from sdar_gym.algorithms.losses.full_divergences import forward_ce, forward_kl, full_divergence
+from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss
+from sdar_gym.algorithms.methods.distil import Cost, CostBaseline, FutureCredit, future_costs
+from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, Support
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.algorithms.objectives.teacher import Teacher
 
 STEPS, ACTIONS = 3, 3
 PATHS = list(itertools.product(range(ACTIONS), repeat=STEPS))
@@ -71,7 +62,7 @@ def surrogate_gradient(
     """
     logits = LOGITS.clone().requires_grad_()
     logp = logits.log_softmax(-1)
-    logp_BT, dense_BT = logp[STATES, TAKEN], dense_divergence(divergence, logp, TEACHER)[STATES]
+    logp_BT, divergence_BT = logp[STATES, TAKEN], full_divergence(divergence, logp, TEACHER)[STATES]
     weight_BT = logp_BT.detach().sum(dim=1, keepdim=True).exp().expand_as(logp_BT)
     episode_B, turn_B = torch.arange(len(PATHS)), torch.zeros(len(PATHS), dtype=torch.int64)
     cost = forward_kl if future is not None and future.cost is Cost.KL else forward_ce
@@ -79,24 +70,26 @@ def surrogate_gradient(
     if shift_T is not None:
         cost_BT = cost_BT + shift_T
     if turns:
-        logp_BT, dense_BT, weight_BT, cost_BT = (x.reshape(-1, 1) for x in (logp_BT, dense_BT, weight_BT, cost_BT))
+        logp_BT, divergence_BT, weight_BT, cost_BT = (
+            x.reshape(-1, 1) for x in (logp_BT, divergence_BT, weight_BT, cost_BT)
+        )
         episode_B, turn_B = episode_B.repeat_interleave(STEPS), torch.arange(STEPS).repeat(len(PATHS))
-    mask_BT, adv_BT = torch.ones_like(logp_BT, dtype=torch.bool), torch.zeros_like(logp_BT.detach())
+    mask_BT, advantage_BT = torch.ones_like(logp_BT, dtype=torch.bool), torch.zeros_like(logp_BT.detach())
     if future is not None:
-        adv_BT = -future_costs(future, cost_BT, mask_BT, episode_B, turn_B, torch.zeros_like(episode_B))
+        advantage_BT = -future_costs(future, cost_BT, mask_BT, episode_B, turn_B, torch.zeros_like(episode_B))
     objective = Objective(
         policy_coeff=Schedule.constant(0.0),
         teacher=Teacher(),
-        distill=Distill(Schedule.constant(1.0), divergence, Support.FULL),
+        distill=Distillation(Schedule.constant(1.0), divergence, Support.FULL),
         future=future,
     )
     tokens = TokenBatch(
         logp_BT=logp_BT,
         old_logp_BT=logp_BT.detach(),
-        adv_BT=adv_BT,
+        advantage_BT=advantage_BT,
         mask_BT=mask_BT,
         weight_BT=weight_BT,
-        dense_BT=dense_BT,
+        divergence_BT=divergence_BT,
     )
     compute_loss(objective, tokens).loss.backward()
     assert logits.grad is not None
@@ -106,7 +99,7 @@ def surrogate_gradient(
 CASES = [
     (Divergence.FORWARD_CE, Cost.CE, forward_ce),
     (Divergence.FORWARD_CE, Cost.KL, forward_kl),
-    (Divergence.FKL, Cost.KL, forward_kl),
+    (Divergence.FORWARD_KL, Cost.KL, forward_kl),
 ]
 
 
@@ -128,7 +121,7 @@ def test_cross_entropy_and_kl_are_different_objectives_with_the_same_local_term(
     )
     assert (finite_differences(forward_ce) - finite_differences(forward_kl)).abs().max() > 1e-2
     torch.testing.assert_close(
-        surrogate_gradient(Divergence.FORWARD_CE, None), surrogate_gradient(Divergence.FKL, None)
+        surrogate_gradient(Divergence.FORWARD_CE, None), surrogate_gradient(Divergence.FORWARD_KL, None)
     )
 
 
@@ -139,7 +132,7 @@ def test_a_baseline_that_depends_on_the_position_alone_leaves_the_expected_gradi
     torch.testing.assert_close(shifted, plain, rtol=0, atol=1e-13)
 
 
-def future_part(episodes: torch.Tensor, weight_G: torch.Tensor, baseline: FutureBaseline) -> torch.Tensor:
+def future_part(episodes: torch.Tensor, weight_G: torch.Tensor, baseline: CostBaseline) -> torch.Tensor:
     """Σ over groups of weight · mean over members of ∇log p·G; `episodes` are trajectories, [groups, members]."""
     logits = LOGITS.clone().requires_grad_()
     flat = episodes.flatten()
@@ -164,11 +157,11 @@ def test_the_groups_mean_holds_the_own_sample_and_so_shortens_the_future_term():
     pairs = torch.cartesian_prod(torch.arange(len(PATHS)), torch.arange(len(PATHS)))
     probability = LOGITS.log_softmax(-1)[STATES, TAKEN].sum(dim=1).exp()
     weight = probability[pairs].prod(dim=1)
-    plain = future_part(pairs, weight, FutureBaseline.NONE)
-    grouped = future_part(pairs, weight, FutureBaseline.GROUP)
+    plain = future_part(pairs, weight, CostBaseline.NONE)
+    grouped = future_part(pairs, weight, CostBaseline.GROUP)
     assert plain.abs().max() > 1e-2
     torch.testing.assert_close(grouped, plain / 2, rtol=0, atol=1e-13)
-    alone = future_part(torch.arange(len(PATHS))[:, None], probability, FutureBaseline.NONE)
+    alone = future_part(torch.arange(len(PATHS))[:, None], probability, CostBaseline.NONE)
     torch.testing.assert_close(plain, alone, rtol=0, atol=1e-13)
 
 
@@ -185,7 +178,7 @@ EPISODE, TURN, GROUP = torch.tensor([4, 4, 9]), torch.tensor([1, 0, 0]), torch.t
         (FutureCredit(), [[7.0, 0.0, 0.0], [17.0, 15.0, 12.0], [20.0, 0.0, 0.0]]),
         (FutureCredit(gamma=0.5), [[7.0, 0.0, 0.0], [5.625, 7.25, 8.5], [20.0, 0.0, 0.0]]),
         # Means by position: 5.5 11 3 5 7, the last three of episode 4 alone.
-        (FutureCredit(baseline=FutureBaseline.GROUP), [[0.0, 0.0, 0.0], [-9.0, 0.0, 0.0], [9.0, 0.0, 0.0]]),
+        (FutureCredit(baseline=CostBaseline.GROUP), [[0.0, 0.0, 0.0], [-9.0, 0.0, 0.0], [9.0, 0.0, 0.0]]),
     ],
 )
 def test_costs_to_go_hand_computed(future: FutureCredit, expected: list[list[float]]):
@@ -196,14 +189,12 @@ def test_costs_to_go_hand_computed(future: FutureCredit, expected: list[list[flo
 
 
 def test_groups_do_not_share_a_baseline():
-    alone = future_costs(
-        FutureCredit(baseline=FutureBaseline.GROUP), COSTS, KEPT, EPISODE, TURN, torch.tensor([2, 2, 3])
-    )
+    alone = future_costs(FutureCredit(baseline=CostBaseline.GROUP), COSTS, KEPT, EPISODE, TURN, torch.tensor([2, 2, 3]))
     assert not alone.any()  # each trajectory is its own mean
 
 
-@pytest.mark.parametrize("baseline", FutureBaseline)
-def test_the_order_of_rows_does_not_matter(baseline: FutureBaseline):
+@pytest.mark.parametrize("baseline", CostBaseline)
+def test_the_order_of_rows_does_not_matter(baseline: CostBaseline):
     future, order = FutureCredit(gamma=0.9, baseline=baseline), [2, 0, 1]
     found = future_costs(future, COSTS, KEPT, EPISODE, TURN, GROUP)
     moved = future_costs(future, COSTS[order], KEPT[order], EPISODE[order], TURN[order], GROUP[order])

@@ -7,9 +7,11 @@ from statistics import median_low
 
 import pytest
 import torch
-
-from sdar_gym.algorithms import Gate, compute_loss, constant_gate, gate_weights, get_method, sigmoid_gate
 from sdar_gym.algorithms.gates import entropy_gate, influence_gate, persistent_gate, soft_or_gate
+
+from sdar_gym.algorithms import Gate, constant_gate, gate_weights, sigmoid_gate
+from sdar_gym.algorithms.losses.total import compute_loss
+from sdar_gym.algorithms.methods import get_method
 
 
 def row(*values: float, grad: bool = False) -> torch.Tensor:
@@ -54,7 +56,7 @@ def test_gates_of_entropy_hand_computed():
         (Gate.SIGMOID, None, "'sigmoid' needs gate_beta"),
         (Gate.ENTROPY, 5.0, "'entropy' needs entropy_BT"),
         (Gate.SOFT_OR, 5.0, "'soft_or' needs entropy_BT"),
-        (Gate.INFLUENCE, 5.0, "needs adv_BT and ratio_BT"),
+        (Gate.INFLUENCE, 5.0, "needs advantage_BT and ratio_BT"),
     ],
 )
 def test_missing_inputs_are_named(gate: Gate, beta: float | None, message: str):
@@ -85,7 +87,7 @@ def influence_by_hand(gap: list[float], adv: list[float], ratio: list[float], be
 def turn(make_batch):
     batch = make_batch(rows=40, tokens=9)
     gap = torch.where(batch["mask_BT"], batch["teacher_logp_BT"] - batch["logp_BT"], 0.0)
-    return gap, batch["adv_BT"], (batch["logp_BT"] - batch["old_logp_BT"]).exp(), batch["mask_BT"]
+    return gap, batch["advantage_BT"], (batch["logp_BT"] - batch["old_logp_BT"]).exp(), batch["mask_BT"]
 
 
 def test_influence_is_the_formula_token_by_token(turn):

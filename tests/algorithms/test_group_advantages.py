@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sdar_gym.algorithms import Statistics, group_advantages, normalise_by_group, turn_advantages
+from sdar_gym.algorithms.losses.group_statistics import group_advantages, normalize_by_group, turn_advantages
+from sdar_gym.algorithms.objectives.advantage import Statistics
 
 
 def f64(*values: float) -> torch.Tensor:
@@ -108,8 +109,8 @@ def test_fined_turns_hand_computed():
 
 
 def test_normalise_by_group_counts_entries():
-    weighted = normalise_by_group(f64(1, 4, 2), torch.zeros(3, dtype=torch.int64), weight_N=torch.tensor([2, 1, 1]))
-    spelled_out = normalise_by_group(f64(1, 1, 4, 2), torch.zeros(4, dtype=torch.int64))
+    weighted = normalize_by_group(f64(1, 4, 2), torch.zeros(3, dtype=torch.int64), weight_N=torch.tensor([2, 1, 1]))
+    spelled_out = normalize_by_group(f64(1, 1, 4, 2), torch.zeros(4, dtype=torch.int64))
     torch.testing.assert_close(weighted, spelled_out[1:])
 
 

@@ -12,7 +12,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
-from sdar_gym.configs.settings import EvaluationSettings, LoraSettings, RolloutSettings
+from sdar_gym.configs.sections import EvaluationSettings, LoraSettings, RolloutSettings
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 LORA = LoraSettings(r=2, alpha=4)
@@ -30,7 +30,7 @@ def build(policy_folder: Path) -> Iterator[Callable[..., SDAR]]:
         config.training(method="sdar", group_size=2, tasks_per_iteration=1, lr=1e-2)
         config.policy(model=str(policy_folder), **policy)
         config.rollout_settings = RolloutSettings(prompt="compact", think=False, max_response_tokens=6)
-        config.panel_settings = EvaluationSettings(tasks=1)
+        config.evaluation_settings = EvaluationSettings(tasks=1)
         algorithm = config.debugging(seed=0, log_level="ERROR").build_algo()
         assert isinstance(algorithm, SDAR)
         built.append(algorithm)

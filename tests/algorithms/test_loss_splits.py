@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sdar_gym.algorithms import METHODS, Objective, compute_loss, get_method, sequence_mean_weights, token_mean_weights
+from sdar_gym.algorithms.losses.aggregation import sequence_mean_weights, token_mean_weights
+from sdar_gym.algorithms.losses.total import compute_loss
+from sdar_gym.algorithms.methods import METHODS, get_method
+from sdar_gym.algorithms.objectives.objective import Objective
 
 SPLITS = [
     [[0, 1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11]],
@@ -17,7 +20,7 @@ CLOSE = {"rtol": 1e-13, "atol": 1e-15}
 
 def add_up(objective: Objective, batch, split, to_tokens) -> None:
     def gradients(tokens) -> list[torch.Tensor]:
-        leaves = (tokens.logp_BT, tokens.entropy_BT, tokens.dense_BT)
+        leaves = (tokens.logp_BT, tokens.entropy_BT, tokens.divergence_BT)
         return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
 
     tokens = to_tokens(batch)

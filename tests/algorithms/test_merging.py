@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 import torch
 from made_episodes import PAD, episode, table_of, turn  # pyright: ignore[reportMissingImports]
-
-from sdar_gym.algorithms import TokenBatch, compute_loss, get_method, token_mean_weights
-from sdar_gym.algorithms.losses import Aggregation, sequence_mean_weights
-from sdar_gym.algorithms.objective import Objective
-from sdar_gym.algorithms.sdar.batch import ADVANTAGE, DISTILL, OLD_LOGP, WEIGHT, PreparedBatch, prepare_batch
-from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS
 from sdar_gym.algorithms.sdar.scores import Scores, token_advantages
-from sdar_gym.algorithms.sdar.turns import TurnTable, distilled_rows
-from sdar_gym.rollout.episode import Episode
+
+from sdar_gym.algorithms.losses.aggregation import sequence_mean_weights, token_mean_weights
+from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss
+from sdar_gym.algorithms.methods import get_method
+from sdar_gym.algorithms.objectives.objective import LossReduction, Objective
+from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK
+from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.training.collate import ADVANTAGE, DISTILL, OLD_LOGP, WEIGHT, PreparedBatch, prepare_batch
+from sdar_gym.training.turn_batch import TurnBatch, distilled_rows
 
 Parts = tuple[float, torch.Tensor, Mapping[str, float]]
 
@@ -35,7 +36,7 @@ def wave(number_B: torch.Tensor, mask_BT: torch.Tensor, shift: float) -> torch.T
     return torch.sin(number_B[:, None] + 0.7 * torch.arange(mask_BT.shape[1]) + shift).double()
 
 
-def made_scores(table: TurnTable) -> Scores:
+def made_scores(table: TurnBatch) -> Scores:
     number_B = torch.tensor([float(turn.prompt_ids[0]) for turn in table.turns])
 
     def some(shift: float) -> torch.Tensor:
@@ -51,7 +52,7 @@ def made_scores(table: TurnTable) -> Scores:
 
 def parts(objective: Objective, number_B: torch.Tensor, columns: Mapping[str, torch.Tensor]) -> Parts:
     """Loss, gradient and metrics of a model that is a function of a turn's number, in places far off the sampler."""
-    mask_BT, old_BT = columns[ANSWER_MASK], columns[OLD_LOGP]
+    mask_BT, old_BT = columns[RESPONSE_MASK], columns[OLD_LOGP]
     parameters = torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64, requires_grad=True)
     logp_BT = old_BT + 0.6 * parameters[0] * wave(number_B, mask_BT, 0.0)
     output = compute_loss(
@@ -59,12 +60,12 @@ def parts(objective: Objective, number_B: torch.Tensor, columns: Mapping[str, to
         TokenBatch(
             logp_BT=logp_BT,
             old_logp_BT=old_BT,
-            adv_BT=columns[ADVANTAGE],
+            advantage_BT=columns[ADVANTAGE],
             mask_BT=mask_BT,
             weight_BT=columns[WEIGHT],
             distill_mask_BT=columns[DISTILL][:, None].expand_as(mask_BT) if DISTILL in columns else None,
             teacher_logp_BT=old_BT + 0.3 * wave(number_B, mask_BT, 1.0),
-            dense_BT=parameters[1] * (1.5 + wave(number_B, mask_BT, 3.0)) if _dense(objective) else None,
+            divergence_BT=parameters[1] * (1.5 + wave(number_B, mask_BT, 3.0)) if _dense(objective) else None,
             ref_logp_BT=old_BT + 0.2 * wave(number_B, mask_BT, 4.0),
             entropy_BT=parameters[2] * (1.5 + wave(number_B, mask_BT, 5.0)),
         ),
@@ -74,18 +75,18 @@ def parts(objective: Objective, number_B: torch.Tensor, columns: Mapping[str, to
 
 
 def _dense(objective: Objective) -> bool:
-    return objective.distill is not None and objective.distill.divergence.dense
+    return objective.distill is not None and objective.distill.divergence.full
 
 
-def merged_and_plain(objective: Objective) -> tuple[TurnTable, PreparedBatch, Parts, Parts]:
+def merged_and_plain(objective: Objective) -> tuple[TurnBatch, PreparedBatch, Parts, Parts]:
     """The same update from merged rows and from the turns themselves."""
     table = table_of(twins(), objective, dtype=torch.float64)
     scores = made_scores(table)
-    adv_BT, distill_B = token_advantages(objective, table, scores, 0), distilled_rows(objective, table)
+    advantage_BT, distill_B = token_advantages(objective, table, scores, 0), distilled_rows(objective, table)
     batch = prepare_batch(
         table,
         objective,
-        adv_BT,
+        advantage_BT,
         distill_B=distill_B,
         teacher_logp_BT=scores.teacher_BT,
         dense=False,
@@ -94,12 +95,12 @@ def merged_and_plain(objective: Objective) -> tuple[TurnTable, PreparedBatch, Pa
         shuffle_seed="a",
     )
     rows = {name: torch.from_numpy(column) for name, column in batch.columns.items()}
-    weigh = token_mean_weights if objective.aggregation is Aggregation.TOKEN_MEAN else sequence_mean_weights
-    count = table.tokens if objective.aggregation is Aggregation.TOKEN_MEAN else len(table.turns)
+    weigh = token_mean_weights if objective.aggregation is LossReduction.TOKEN_MEAN else sequence_mean_weights
+    count = table.tokens if objective.aggregation is LossReduction.TOKEN_MEAN else len(table.turns)
     plain = {
-        ANSWER_MASK: table.mask_BT,
+        RESPONSE_MASK: table.mask_BT,
         OLD_LOGP: table.old_logp_BT,
-        ADVANTAGE: adv_BT,
+        ADVANTAGE: advantage_BT,
         WEIGHT: weigh(table.mask_BT, count, dtype=torch.float64),
         DISTILL: distill_B,
     }
@@ -136,7 +137,7 @@ def test_merging_changes_nothing(name: str, aggregation: str) -> None:
         assert {-1.0, 1.0} in signs or {-1.0, 0.0, 1.0} in signs
 
 
-def _equal(table: TurnTable) -> list[list[int]]:
+def _equal(table: TurnBatch) -> list[list[int]]:
     found: dict[int, list[int]] = {}
     for row, turn_ in enumerate(table.turns):
         found.setdefault(turn_.prompt_ids[0], []).append(row)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.algorithms import METHODS, Objective, Schedule, get_method
-from sdar_gym.algorithms.methods import CHAPTERS
+from sdar_gym.algorithms.methods import CHAPTERS, METHODS, get_method
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.algorithms.sdar import SDARConfig
 from sdar_gym.configs import load_config
 
@@ -312,7 +313,7 @@ def test_a_setting_of_a_group_that_a_method_has_not_is_no_new_group():
 
 def test_the_quick_start_trains_plain_grpo_where_grpo_is_asked_for():
     for name in METHODS:
-        objective = SDARConfig.from_run(load_config("quickstart", [f"algorithm={name}"])).get_objective()
+        objective = SDARConfig.from_run(load_config("quickstart", [f"method={name}"])).get_method().objective
         plain = get_method(name).with_overrides(kl_coeff=0.0, entropy_coeff=0.0).objective
         if name == "sdar":
             plain = plain.changed({"distill": {"coeff": 1.0}})

@@ -7,28 +7,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sdar_gym.algorithms import (
-    METHODS,
-    Distill,
-    Divergence,
-    Gate,
-    LossOutput,
-    Objective,
-    Schedule,
-    Support,
-    Teacher,
-    TokenBatch,
-    compute_loss,
-    get_method,
-)
+from sdar_gym.algorithms import Gate
+from sdar_gym.algorithms.losses.total import LossOutput, TokenBatch, compute_loss
+from sdar_gym.algorithms.methods import METHODS, get_method
+from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, Support
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.algorithms.objectives.teacher import Teacher
 
-GATED = Distill(Schedule.constant(0.3), gate=Gate.SIGMOID, gate_beta=5.0)
+GATED = Distillation(Schedule.constant(0.3), gate=Gate.SIGMOID, gate_beta=5.0)
 FULL = Objective(teacher=Teacher(), distill=GATED, kl_coeff=0.2, entropy_coeff=0.1)
 
 
 def distilling(**settings) -> Objective:
     """FULL with another distillation."""
-    return replace(FULL, distill=Distill(Schedule.constant(0.3), **settings))
+    return replace(FULL, distill=Distillation(Schedule.constant(0.3), **settings))
 
 
 def backward(objective: Objective, tokens: TokenBatch, step: int = 0) -> tuple[LossOutput, torch.Tensor]:
@@ -46,7 +39,7 @@ def test_two_tokens_hand_computed():
     tokens = TokenBatch(
         logp_BT=logp,
         old_logp_BT=logp.detach(),
-        adv_BT=torch.tensor([[2.0, 3.0]], dtype=torch.float64),
+        advantage_BT=torch.tensor([[2.0, 3.0]], dtype=torch.float64),
         mask_BT=torch.ones(1, 2, dtype=torch.bool),
         weight_BT=torch.full((1, 2), 0.5, dtype=torch.float64),
         teacher_logp_BT=logp.detach() + third,
@@ -86,7 +79,7 @@ def test_ratio_metrics(make_batch, to_tokens):
     batch = make_batch(drift=0.6)
     output = compute_loss(Objective(), to_tokens(batch))
     mask = batch["mask_BT"]
-    ratio, adv = (batch["logp_BT"] - batch["old_logp_BT"])[mask].exp(), batch["adv_BT"][mask]
+    ratio, adv = (batch["logp_BT"] - batch["old_logp_BT"])[mask].exp(), batch["advantage_BT"][mask]
     clipped = ((ratio > 1.2) & (adv > 0)) | ((ratio < 0.8) & (adv < 0))
     assert 0 < clipped.double().mean() < 1
     torch.testing.assert_close(output.metrics["clip_fraction"], clipped.double().mean())
@@ -107,7 +100,11 @@ def test_ratio_metrics(make_batch, to_tokens):
 def test_clip_settings_reach_the_loss(settings, ratio: float, advantage: float, loss: float):
     one = torch.ones(1, 1, dtype=torch.float64)
     tokens = TokenBatch(
-        logp_BT=(ratio * one).log(), old_logp_BT=0 * one, adv_BT=advantage * one, mask_BT=one.bool(), weight_BT=one
+        logp_BT=(ratio * one).log(),
+        old_logp_BT=0 * one,
+        advantage_BT=advantage * one,
+        mask_BT=one.bool(),
+        weight_BT=one,
     )
     assert compute_loss(Objective(**settings), tokens).loss.item() == pytest.approx(loss)
 
@@ -127,7 +124,9 @@ def test_finite_differences_of_the_whole_loss(settings, make_batch):
     batch = make_batch(rows=4, tokens=5)
     objective = distilling(**settings)
     names = [
-        name for name in ("logp_BT", "dense_BT", "entropy_BT") if "entropy" not in settings.values() or name[0] != "e"
+        name
+        for name in ("logp_BT", "divergence_BT", "entropy_BT")
+        if "entropy" not in settings.values() or name[0] != "e"
     ]
 
     def loss(*inputs: torch.Tensor) -> torch.Tensor:
@@ -139,14 +138,16 @@ def test_finite_differences_of_the_whole_loss(settings, make_batch):
 
 def test_dense_divergences_enter_with_weight_gate_and_coefficient(make_batch, to_tokens):
     batch = make_batch()
-    gated = distilling(divergence=Divergence.RKL, support=Support.FULL, gate=Gate.SIGMOID, gate_beta=5.0)
+    gated = distilling(divergence=Divergence.REVERSE_KL, support=Support.FULL, gate=Gate.SIGMOID, gate_beta=5.0)
     tokens, without = to_tokens(batch), to_tokens(batch)
     output, grad = backward(gated, tokens)
     gate = torch.sigmoid(5.0 * (batch["teacher_logp_BT"] - batch["logp_BT"]))
-    assert tokens.dense_BT is not None
-    torch.testing.assert_close(tokens.dense_BT.grad, 0.3 * batch["weight_BT"] * gate)
-    torch.testing.assert_close(output.metrics["distill_loss"], (batch["weight_BT"] * gate * batch["dense_BT"]).sum())
-    torch.testing.assert_close(output.metrics["agreement"], batch["agree_BT"][batch["mask_BT"]].double().mean())
+    assert tokens.divergence_BT is not None
+    torch.testing.assert_close(tokens.divergence_BT.grad, 0.3 * batch["weight_BT"] * gate)
+    torch.testing.assert_close(
+        output.metrics["distill_loss"], (batch["weight_BT"] * gate * batch["divergence_BT"]).sum()
+    )
+    torch.testing.assert_close(output.metrics["agreement"], batch["agreement_BT"][batch["mask_BT"]].double().mean())
     # The sampled tokens' probabilities get no gradient of their own from it.
     _, plain = backward(replace(FULL, teacher=None, distill=None), without)
     assert torch.equal(grad, plain)
@@ -158,8 +159,8 @@ def test_ratio_cap_weighs_tokens_by_their_capped_ratio(make_batch, to_tokens):
     assert (ratio[batch["mask_BT"]] > 1.5).any()
     tokens = to_tokens(batch)
     backward(distilling(divergence="fkl", support="full", ratio_cap=1.5), tokens)
-    assert tokens.dense_BT is not None
-    torch.testing.assert_close(tokens.dense_BT.grad, 0.3 * batch["weight_BT"] * ratio.clamp(max=1.5))
+    assert tokens.divergence_BT is not None
+    torch.testing.assert_close(tokens.divergence_BT.grad, 0.3 * batch["weight_BT"] * ratio.clamp(max=1.5))
     # Detached: with a sampled divergence it scales that gradient and adds none of its own.
     _, capped = backward(distilling(ratio_cap=1.5), to_tokens(batch))
     _, plain = backward(replace(FULL, teacher=None, distill=None), to_tokens(batch))
@@ -168,24 +169,24 @@ def test_ratio_cap_weighs_tokens_by_their_capped_ratio(make_batch, to_tokens):
 
 def test_positive_only_distils_tokens_with_positive_advantage(make_batch, to_tokens):
     batch = make_batch()
-    batch["adv_BT"][::4] = 0.0
+    batch["advantage_BT"][::4] = 0.0
     output, grad = backward(distilling(positive_only=True), to_tokens(batch))
     _, plain = backward(replace(FULL, teacher=None, distill=None), to_tokens(batch))
-    good = batch["adv_BT"] > 0
+    good = batch["advantage_BT"] > 0
     torch.testing.assert_close(grad - plain, torch.where(good, -0.3 * batch["weight_BT"], 0.0))
     torch.testing.assert_close(output.metrics["distill_fraction"], good[batch["mask_BT"]].double().mean())
 
 
 @pytest.mark.parametrize(
-    "distill", [GATED, Distill(Schedule.constant(0.3), Divergence.JSD, Support.FULL, alpha=0.5), None], ids=str
+    "distill", [GATED, Distillation(Schedule.constant(0.3), Divergence.JSD, Support.FULL, alpha=0.5), None], ids=str
 )
-def test_nothing_outside_the_distilled_tokens_matters(distill: Distill | None, make_batch, to_tokens):
+def test_nothing_outside_the_distilled_tokens_matters(distill: Distillation | None, make_batch, to_tokens):
     objective = get_method("icsd").objective if distill is None else replace(FULL, distill=distill)
     batch = make_batch()
     batch["distill_mask_BT"] = torch.rand(12, 1, generator=torch.Generator().manual_seed(1)).expand(12, 7) < 0.5
     clean, clean_grad = backward(objective, to_tokens(batch))
     dirty = {name: tensor.clone() for name, tensor in batch.items()}
-    for name in ("teacher_logp_BT", "dense_BT"):
+    for name in ("teacher_logp_BT", "divergence_BT"):
         dirty[name][~batch["distill_mask_BT"]] = float("nan")
     output, grad = backward(objective, to_tokens(dirty))
     assert torch.equal(output.loss, clean.loss) and torch.equal(grad, clean_grad)
@@ -204,9 +205,17 @@ def test_padding_may_hold_anything(make_batch, to_tokens):
         clean, clean_grad = backward(objective, to_tokens(batch))
         dirty = {name: torch.cat([tensor, tensor[:2]]).clone() for name, tensor in batch.items()}
         dirty["weight_BT"][12:] = 0.0  # rows that pad the batch to a multiple keep their mask and lose their weight
-        for name in ("logp_BT", "old_logp_BT", "adv_BT", "teacher_logp_BT", "ref_logp_BT", "entropy_BT", "dense_BT"):
+        for name in (
+            "logp_BT",
+            "old_logp_BT",
+            "advantage_BT",
+            "teacher_logp_BT",
+            "ref_logp_BT",
+            "entropy_BT",
+            "divergence_BT",
+        ):
             dirty[name][12:] = float("nan")
-            dirty[name][:12][~dirty["mask_BT"][:12]] = float("-inf" if name != "adv_BT" else "nan")
+            dirty[name][:12][~dirty["mask_BT"][:12]] = float("-inf" if name != "advantage_BT" else "nan")
         output, grad = backward(objective, to_tokens(dirty))
         torch.testing.assert_close(output.loss, clean.loss)
         torch.testing.assert_close(grad[:12], clean_grad)
@@ -231,7 +240,7 @@ def test_metrics_are_detached_and_follow_the_inputs(make_batch, to_tokens):
     batch = make_batch()
     output = compute_loss(FULL, to_tokens(batch))
     assert not any(value.requires_grad for value in (*output.metrics.values(), *output.maxima.values()))
-    needed = ("logp_BT", "old_logp_BT", "adv_BT", "mask_BT", "weight_BT")
+    needed = ("logp_BT", "old_logp_BT", "advantage_BT", "mask_BT", "weight_BT")
     bare = compute_loss(Objective(), to_tokens({name: batch[name] for name in needed})).metrics
     assert set(bare) == {
         "policy_loss",
@@ -251,7 +260,7 @@ def test_metrics_are_detached_and_follow_the_inputs(make_batch, to_tokens):
 def test_schedules_are_read_at_the_step(make_batch, to_tokens):
     batch = make_batch()
     swap = Objective(
-        policy_coeff=Schedule.linear(0, 1, 4), teacher=Teacher(), distill=Distill(Schedule.linear(1, 0, 4))
+        policy_coeff=Schedule.linear(0, 1, 4), teacher=Teacher(), distill=Distillation(Schedule.linear(1, 0, 4))
     )
     assert [swap.needs_teacher_at(step) for step in (0, 3, 4)] == [True, True, False]
     # κ comes with the advantages, λ is the loss's own.
@@ -268,7 +277,7 @@ def test_schedules_are_read_at_the_step(make_batch, to_tokens):
         ({}, "teacher_logp_BT"),
         ({}, "ref_logp_BT"),
         ({}, "entropy_BT"),
-        ({"divergence": "fkl", "support": "full"}, "dense_BT"),
+        ({"divergence": "fkl", "support": "full"}, "divergence_BT"),
         ({"divergence": "fkl", "support": "full", "gate": "sigmoid", "gate_beta": 5.0}, "teacher_logp_BT"),
     ],
 )
@@ -292,12 +301,12 @@ def test_missing_entropy_of_a_gate_is_named(make_batch, to_tokens):
     [
         ("logp_BT", torch.zeros(3, dtype=torch.float64), "logp_BT must have shape"),
         ("logp_BT", torch.zeros(12, 7, dtype=torch.bfloat16), "float32"),
-        ("adv_BT", torch.zeros(12, dtype=torch.float64), "adv_BT must have shape"),
+        ("advantage_BT", torch.zeros(12, dtype=torch.float64), "advantage_BT must have shape"),
         ("teacher_logp_BT", torch.zeros(12, 6, dtype=torch.float64), "teacher_logp_BT must have shape"),
         ("ref_logp_BT", torch.zeros(12, 7), "ref_logp_BT must have"),
         ("mask_BT", torch.zeros(12, 7, dtype=torch.float64), "mask_BT must have"),
         ("distill_mask_BT", torch.zeros(12, dtype=torch.bool), "distill_mask_BT must have"),
-        ("dense_BT", torch.zeros(12, 7), "dense_BT must have"),
+        ("divergence_BT", torch.zeros(12, 7), "divergence_BT must have"),
     ],
 )
 def test_token_batch_refuses_what_does_not_fit(name: str, value: torch.Tensor, message: str, make_batch):

@@ -12,20 +12,13 @@ from typing import Any
 import pytest
 
 import sdar_gym.algorithms
-from sdar_gym.algorithms import (
-    Baseline,
-    Distill,
-    Enter,
-    FutureCredit,
-    Gate,
-    Objective,
-    Schedule,
-    Shaping,
-    Squash,
-    Teacher,
-    View,
-    Weights,
-)
+from sdar_gym.algorithms import Enter, Gate, Shaping, Squash
+from sdar_gym.algorithms.methods.distil import FutureCredit
+from sdar_gym.algorithms.objectives.advantage import AdvantageEstimator
+from sdar_gym.algorithms.objectives.distillation import Distillation
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.algorithms.objectives.teacher import Teacher, View, Weights
 
 NLL = {"coeff": 0.3}
 DENSE = {"coeff": 0.3, "divergence": "forward_ce", "support": "full"}
@@ -149,8 +142,8 @@ DISTILLS = [
     (DENSE | {"support": "topk", "k": 5, "chooser": "both"}, r"distill\.chooser must be one of"),
     (DENSE | {"support": "topk", "k": 5, "rest": "no"}, r"distill\.rest must be true or false"),
     (DENSE | {"k": 5}, r"distill\.k=5 has no effect"),
-    (DENSE | {"chooser": "teacher"}, r"distill\.chooser='teacher' has no effect"),
-    (DENSE | {"rest": False}, r"distill\.rest=False has no effect"),
+    (DENSE | {"chooser": "teacher"}, r"distill\.topk_source='teacher' has no effect"),
+    (DENSE | {"rest": False}, r"distill\.tail_bucket=False has no effect"),
     (DENSE | {"divergence": "jsd"}, r"needs distill\.alpha in \[0, 1\]"),
     (DENSE | {"divergence": "jsd", "alpha": 1.5}, r"needs distill\.alpha in \[0, 1\]"),
     (NLL | {"alpha": 0.5}, r"distill\.alpha=0\.5 has no effect"),
@@ -176,10 +169,10 @@ REFUSALS = [
     pytest.param(kind, settings, message, id=f"{kind.__name__}-{message[:40]}-{number}")
     for kind, rows in (
         (Objective, OBJECTIVES),
-        (Baseline, BASELINES),
+        (AdvantageEstimator, BASELINES),
         (Teacher, TEACHERS),
         (Shaping, SHAPINGS),
-        (Distill, DISTILLS),
+        (Distillation, DISTILLS),
         (FutureCredit, FUTURES),
     )
     for number, (settings, message) in enumerate(rows)
@@ -201,7 +194,7 @@ def test_plain_configuration_values_are_accepted():
     )
     built = Objective(
         teacher=Teacher(View.SIBLING, Weights.EMA, rate=0.05),
-        distill=Distill(Schedule.constant(0.3), gate=Gate.SIGMOID, gate_beta=5.0),
+        distill=Distillation(Schedule.constant(0.3), gate=Gate.SIGMOID, gate_beta=5.0),
         shaping=Shaping(Enter.MULTIPLIER, Schedule.constant(0.5), squash=Squash.TANH),
         kl_coeff=1.0,
     )
@@ -210,9 +203,9 @@ def test_plain_configuration_values_are_accepted():
 
 
 def test_topk_has_defaults_and_only_topk():
-    chosen = Distill(**(DENSE | {"support": "topk", "k": 5}))
+    chosen = Distillation(**(DENSE | {"support": "topk", "k": 5}))
     assert (chosen.chooser, chosen.rest) == ("teacher", True)
-    full = Distill(**DENSE)
+    full = Distillation(**DENSE)
     assert (full.k, full.chooser, full.rest) == (None, None, None)
 
 

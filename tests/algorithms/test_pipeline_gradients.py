@@ -24,8 +24,8 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 )
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig, algorithm
-from sdar_gym.algorithms.sdar.batch import prepare_batch
 from sdar_gym.policy import logprobs
+from sdar_gym.training.collate import prepare_batch
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]

@@ -17,7 +17,7 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
     weights_of,
 )
 
-from sdar_gym.algorithms import METHODS
+from sdar_gym.algorithms.methods import METHODS
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from faulty_env import ENV, register_faulty  # pyright: ignore[reportMissingImports]
+from sdar_gym.algorithms.sdar.playing import RolloutError
 from tiny_runs import remote, small_config  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
-from sdar_gym.algorithms.sdar.playing import RolloutError
 from sdar_gym.evaluation.panels import panel_requests
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance", "clean_registry")]

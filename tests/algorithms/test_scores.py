@@ -7,9 +7,6 @@ from typing import Any
 import pytest
 import torch
 from made_episodes import SDAR, failed, played, table_of  # pyright: ignore[reportMissingImports]
-
-from sdar_gym.algorithms import METHODS, get_method, shape_advantages
-from sdar_gym.algorithms.future import future_costs
 from sdar_gym.algorithms.sdar.scores import (
     Scores,
     asked_rows,
@@ -18,12 +15,16 @@ from sdar_gym.algorithms.sdar.scores import (
     token_advantages,
     wanted_scores,
 )
-from sdar_gym.algorithms.sdar.turns import TurnTable
+
+from sdar_gym.algorithms import shape_advantages
+from sdar_gym.algorithms.methods import METHODS, get_method
+from sdar_gym.algorithms.methods.distil import future_costs
+from sdar_gym.training.turn_batch import TurnBatch
 
 ALL_FAIL = get_method("allfail_ce").objective
 
 
-def made_scores(table: TurnTable, asked: Any = None) -> Scores:
+def made_scores(table: TurnBatch, asked: Any = None) -> Scores:
     """All kinds of scores, about the turns asked for."""
     asked_B = torch.ones(len(table.turns), dtype=torch.bool) if asked is None else torch.tensor(asked)
     rng = torch.Generator().manual_seed(0)
@@ -149,8 +150,8 @@ def test_missing_scores_are_an_error(name: str) -> None:
 def test_the_gate_that_is_looked_at_is_the_loss_s_at_the_start_of_the_update() -> None:
     table = table_of(played())
     scores = made_scores(table)
-    adv_BT = token_advantages(SDAR, table, scores, 0)
-    found = gates(SDAR, table, scores, adv_BT)
+    advantage_BT = token_advantages(SDAR, table, scores, 0)
+    found = gates(SDAR, table, scores, advantage_BT)
     expected = torch.sigmoid(5.0 * (scores.teacher_BT - scores.student_BT))
     torch.testing.assert_close(found[table.mask_BT], expected[table.mask_BT])
-    assert gates(get_method("grpo").objective, table, scores, adv_BT).eq(1).all()
+    assert gates(get_method("grpo").objective, table, scores, advantage_BT).eq(1).all()

@@ -11,24 +11,23 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from sdar_gym.algorithms.distillation import Distill
-from sdar_gym.algorithms.divergences import Divergence
-from sdar_gym.algorithms.future import Cost
-from sdar_gym.algorithms.schedules import Schedule
-from sdar_gym.algorithms.sdar.batch import TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH
-from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
-from sdar_gym.algorithms.sdar.scoring import Scorer, micro_batches
+from sdar_gym.algorithms.methods.distil import Cost
+from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence
+from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION
 from sdar_gym.policy.load import load_model
 from sdar_gym.policy.teacher_weights import TeacherWeights
+from sdar_gym.training.collate import TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH
+from sdar_gym.training.scoring import Scorer, micro_batches
 
 LENGTHS = [(5, 3), (9, 1), (2, 6), (7, 4), (3, 2)]
 TEMPERATURE = 0.7
 WIDTH = 8  # Answers are shorter: other shards may have longer ones.
-FULL = Distill(Schedule.constant(1.0), Divergence.FKL, "full")
+FULL = Distillation(Schedule.constant(1.0), Divergence.FORWARD_KL, "full")
 
 
-def topk(k: int, chooser: str, rest: bool = True) -> Distill:
-    return Distill(Schedule.constant(1.0), Divergence.FKL, "topk", k=k, chooser=chooser, rest=rest)
+def topk(k: int, chooser: str, rest: bool = True) -> Distillation:
+    return Distillation(Schedule.constant(1.0), Divergence.FORWARD_KL, "topk", k=k, topk_source=chooser, rest=rest)
 
 
 @pytest.fixture(scope="module")
@@ -52,31 +51,31 @@ def columns() -> dict[str, np.ndarray[Any, Any]]:
     rng = np.random.default_rng(0)
     count = len(LENGTHS) + 1
     columns = {
-        ANSWER_MASK: np.zeros((count, WIDTH), dtype=bool),
+        RESPONSE_MASK: np.zeros((count, WIDTH), dtype=bool),
         INPUT_IDS: np.zeros((count, 16), dtype=np.int64),
         TEACHER_INPUT_IDS: np.zeros((count, 18), dtype=np.int64),
-        PROMPT_LENGTH: np.ones(count, dtype=np.int64),
+        RESPONSE_POSITION: np.ones(count, dtype=np.int64),
         TEACHER_PROMPT_LENGTH: np.ones(count, dtype=np.int64),
     }
     for row, (prompt, answer) in enumerate(LENGTHS):
         ids = rng.integers(5, 300, prompt + answer)
-        columns[ANSWER_MASK][row, :answer] = True
+        columns[RESPONSE_MASK][row, :answer] = True
         columns[INPUT_IDS][row, : prompt + answer] = ids
         columns[TEACHER_INPUT_IDS][row, : prompt + answer + 2] = [7, 8, *ids]
-        columns[PROMPT_LENGTH][row], columns[TEACHER_PROMPT_LENGTH][row] = prompt, prompt + 2
+        columns[RESPONSE_POSITION][row], columns[TEACHER_PROMPT_LENGTH][row] = prompt, prompt + 2
     return columns
 
 
 @torch.no_grad()
 def full_logp(model: PreTrainedModel, columns: Any, row: int, ids: str, lengths: str) -> tuple[torch.Tensor, Any]:
     """Of one row: log-probabilities of the vocabulary at each answer token, and the tokens."""
-    prompt, answer = int(columns[lengths][row]), int(columns[ANSWER_MASK][row].sum())
+    prompt, answer = int(columns[lengths][row]), int(columns[RESPONSE_MASK][row].sum())
     tokens = torch.as_tensor(columns[ids][row])[: prompt + answer]
     logits = model(input_ids=tokens[None]).logits[0, prompt - 1 : -1] / TEMPERATURE
     return logits.log_softmax(-1), tokens[prompt:, None]
 
 
-OWN, SHOWN = (INPUT_IDS, PROMPT_LENGTH), (TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)
+OWN, SHOWN = (INPUT_IDS, RESPONSE_POSITION), (TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)
 
 
 @pytest.mark.parametrize("where", [OWN, SHOWN], ids=["student", "teacher"])
@@ -92,14 +91,16 @@ def test_log_probabilities_and_entropies_are_those_of_the_whole_pass(
         if where is OWN:
             torch.testing.assert_close(again_BT[row], logp_BT[row])
             torch.testing.assert_close(entropy_BT[row, :answer], -(full_NV.exp() * full_NV).sum(-1))
-    outside = ~torch.as_tensor(columns[ANSWER_MASK])
+    outside = ~torch.as_tensor(columns[RESPONSE_MASK])
     assert not logp_BT[outside].any() and not entropy_BT[outside].any()
 
 
 @pytest.mark.parametrize("cost", list(Cost))
-@pytest.mark.parametrize("distill", [FULL, topk(4, "teacher"), topk(4, "student", rest=False)], ids=["full", "t", "s"])
+@pytest.mark.parametrize(
+    "distill", [FULL, topk(4, "teacher"), topk(4, "student", tail_bucket=False)], ids=["full", "t", "s"]
+)
 def test_costs_are_cross_entropy_or_kl_to_the_teacher(
-    cost: Cost, distill: Distill, student: PreTrainedModel, teacher: TeacherWeights, scorer: Scorer, columns: Any
+    cost: Cost, distill: Distillation, student: PreTrainedModel, teacher: TeacherWeights, scorer: Scorer, columns: Any
 ) -> None:
     found_BT = scorer.costs(distill, cost, student, teacher, columns)
     assert found_BT.shape == (6, WIDTH)
@@ -117,12 +118,12 @@ def test_costs_are_cross_entropy_or_kl_to_the_teacher(
             expected = expected + (shown.exp() * shown).sum(-1)
         torch.testing.assert_close(found_BT[row, :answer], expected, rtol=1e-7, atol=1e-10)
         assert expected.abs().max() > 1e-3
-    assert not found_BT[~torch.as_tensor(columns[ANSWER_MASK])].any()
+    assert not found_BT[~torch.as_tensor(columns[RESPONSE_MASK])].any()
 
 
 @pytest.mark.parametrize("distill", [FULL, topk(3, "teacher"), topk(3, "student")], ids=["full", "t", "s"])
 def test_targets_are_kept_for_the_chosen_rows_alone(
-    distill: Distill, student: PreTrainedModel, teacher: TeacherWeights, scorer: Scorer, columns: Any
+    distill: Distillation, student: PreTrainedModel, teacher: TeacherWeights, scorer: Scorer, columns: Any
 ) -> None:
     # The last row is padding: it is not kept, whatever is said of it.
     chosen_B = torch.tensor([True, False, True, False, True, True])
@@ -144,7 +145,7 @@ def test_targets_are_kept_for_the_chosen_rows_alone(
 
 @pytest.mark.parametrize("distill", [FULL, topk(3, "teacher"), topk(3, "student")], ids=["full", "t", "s"])
 def test_nothing_to_distil_and_no_rows_at_all_are_no_trouble(
-    distill: Distill, student: PreTrainedModel, teacher: TeacherWeights, scorer: Scorer, columns: Any
+    distill: Distillation, student: PreTrainedModel, teacher: TeacherWeights, scorer: Scorer, columns: Any
 ) -> None:
     targets = scorer.targets(distill, student, teacher, columns, torch.zeros(6, dtype=torch.bool))
     assert targets.slot_B.tolist() == [-1] * 6

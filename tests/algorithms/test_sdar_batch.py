@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 from made_episodes import PAD, episode, failed, played, prepare, table_of, turn  # pyright: ignore[reportMissingImports]
+from sdar_gym.algorithms.sdar.scores import Scores
 
-from sdar_gym.algorithms import get_method
-from sdar_gym.algorithms.sdar.batch import (
+from sdar_gym.algorithms.methods import get_method
+from sdar_gym.algorithms.objectives.teacher import View
+from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
+from sdar_gym.training.collate import (
     ADVANTAGE,
     CONTROL_INPUT_IDS,
     CONTROL_PROMPT_LENGTH,
@@ -24,12 +28,8 @@ from sdar_gym.algorithms.sdar.batch import (
     PreparedBatch,
     scoring_columns,
 )
-from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
-from sdar_gym.algorithms.sdar.scores import Scores
-from sdar_gym.algorithms.teachers import View
-from sdar_gym.rollout.episode import Episode, TurnRow
 
-PLAIN = {INPUT_IDS, PROMPT_LENGTH, ANSWER_MASK, OLD_LOGP, ADVANTAGE, WEIGHT}
+PLAIN = {INPUT_IDS, RESPONSE_POSITION, RESPONSE_MASK, OLD_LOGP, ADVANTAGE, WEIGHT}
 
 
 def by_number(batch: PreparedBatch) -> dict[int, dict[str, np.ndarray[Any, Any]]]:
@@ -38,7 +38,7 @@ def by_number(batch: PreparedBatch) -> dict[int, dict[str, np.ndarray[Any, Any]]
     return {int(row[INPUT_IDS][0]): row for row in rows}
 
 
-def all_turns(episodes: Sequence[Episode]) -> dict[int, tuple[Episode, TurnRow]]:
+def all_turns(episodes: Sequence[Episode]) -> dict[int, tuple[Episode, TurnRecord]]:
     return {turn.prompt_ids[0]: (episode, turn) for episode in episodes for turn in episode.turns}
 
 
@@ -58,10 +58,10 @@ def test_every_row_keeps_its_prompt_its_answer_and_its_log_probabilities() -> No
     for number, (_, turn_) in all_turns(episodes).items():
         row = rows[number]
         length, answer = len(turn_.prompt_ids), len(turn_.response_ids)
-        assert row[PROMPT_LENGTH] == length
+        assert row[RESPONSE_POSITION] == length
         assert row[INPUT_IDS][: length + answer].tolist() == turn_.prompt_ids + turn_.response_ids
         assert (row[INPUT_IDS][length + answer :] == PAD).all()
-        assert row[ANSWER_MASK].tolist() == [place < answer for place in range(4)]
+        assert row[RESPONSE_MASK].tolist() == [place < answer for place in range(4)]
         np.testing.assert_allclose(row[OLD_LOGP][:answer], turn_.logprobs, rtol=1e-6)
         assert not row[OLD_LOGP][answer:].any()
 
@@ -69,7 +69,7 @@ def test_every_row_keeps_its_prompt_its_answer_and_its_log_probabilities() -> No
 def test_every_row_keeps_what_its_teacher_thinks() -> None:
     episodes = played()
     for number, row in by_number(prepare(episodes, scores=known_scores(episodes))).items():
-        np.testing.assert_array_equal(row[TEACHER_LOGP], np.where(row[ANSWER_MASK], -float(number), 0.0))
+        np.testing.assert_array_equal(row[TEACHER_LOGP], np.where(row[RESPONSE_MASK], -float(number), 0.0))
 
 
 def test_a_dense_teacher_reads_its_own_prompt_before_the_same_answer() -> None:
@@ -78,14 +78,14 @@ def test_a_dense_teacher_reads_its_own_prompt_before_the_same_answer() -> None:
         turn_ = all_turns(episodes)[number][1]
         length = int(row[TEACHER_PROMPT_LENGTH])
         assert row[TEACHER_INPUT_IDS][:length].tolist() == turn_.teacher_prompt_ids
-        answer = row[TEACHER_INPUT_IDS][length:][row[ANSWER_MASK][: len(row[TEACHER_INPUT_IDS]) - length].nonzero()]
+        answer = row[TEACHER_INPUT_IDS][length:][row[RESPONSE_MASK][: len(row[TEACHER_INPUT_IDS]) - length].nonzero()]
         assert answer.tolist() == turn_.response_ids
 
 
 def test_without_a_skill_nothing_is_distilled_and_the_teacher_would_read_what_the_student_reads() -> None:
     batch = prepare(played(skilled=False), dense=True)
     np.testing.assert_array_equal(batch.columns[TEACHER_INPUT_IDS], batch.columns[INPUT_IDS])
-    np.testing.assert_array_equal(batch.columns[TEACHER_PROMPT_LENGTH], batch.columns[PROMPT_LENGTH])
+    np.testing.assert_array_equal(batch.columns[TEACHER_PROMPT_LENGTH], batch.columns[RESPONSE_POSITION])
     assert not batch.columns[DISTILL].any()
     assert prepare(played()).columns[DISTILL][:9].all()
 
@@ -110,7 +110,7 @@ def test_weights_sum_to_one_over_the_whole_batch(aggregation: str) -> None:
     objective = get_method("sdar").with_overrides(aggregation=aggregation).objective
     batch = prepare(played(), objective)
     assert batch.columns[WEIGHT].sum() == pytest.approx(1.0)
-    assert ((batch.columns[WEIGHT] > 0) == batch.columns[ANSWER_MASK]).all()
+    assert ((batch.columns[WEIGHT] > 0) == batch.columns[RESPONSE_MASK]).all()
     rows = by_number(batch)
     answers = {number: 1 + number % 4 for number in range(1, 10)}
     for number, row in rows.items():
@@ -125,9 +125,9 @@ def test_padding_rows_weigh_nothing(multiple: int, count: int) -> None:
     for column in batch.columns.values():
         assert len(column) == count
     padding = {name: column[9:] for name, column in batch.columns.items()}
-    for name in (ANSWER_MASK, WEIGHT, ADVANTAGE, OLD_LOGP, DISTILL, TEACHER_LOGP):
+    for name in (RESPONSE_MASK, WEIGHT, ADVANTAGE, OLD_LOGP, DISTILL, TEACHER_LOGP):
         assert not padding[name].any()
-    for ids, length in ((INPUT_IDS, PROMPT_LENGTH), (TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)):
+    for ids, length in ((INPUT_IDS, RESPONSE_POSITION), (TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)):
         assert (padding[ids] == PAD).all()
         assert (padding[length] == 1).all()
 
@@ -182,12 +182,12 @@ def test_scores_are_asked_once_for_equal_turns_and_given_back_to_all() -> None:
     columns, index_B = scoring_columns(table, asked_B, View.SKILLS, PAD)
     assert index_B.tolist() == [0, 1, 0, -1, 2, 3]
     assert columns[INPUT_IDS][:, 0].tolist() == [1, 2, 3, 4]
-    assert columns[ANSWER_MASK].shape == (4, table.mask_BT.shape[1])
+    assert columns[RESPONSE_MASK].shape == (4, table.mask_BT.shape[1])
     assert CONTROL_INPUT_IDS not in columns
     for row, number in enumerate((1, 2, 3, 4)):
         turn_ = turn(number)
         for ids, lengths, prompt in (
-            (INPUT_IDS, PROMPT_LENGTH, turn_.prompt_ids),
+            (INPUT_IDS, RESPONSE_POSITION, turn_.prompt_ids),
             (TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH, turn_.teacher_prompt_ids),
         ):
             whole = [*prompt, *turn_.response_ids]

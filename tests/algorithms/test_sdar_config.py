@@ -37,8 +37,8 @@ SCHEDULED = {"kind": "linear", "start": -1.0, "end": 0.0, "steps": 3}
         (lambda c: c.training(objective={"distill": {"coeff": SCHEDULED}}), r"distill\.coeff must never be negative"),
         (lambda c: c.training(objective={"teacher": {"weights": "ema"}}), r"needs teacher\.rate"),
         (lambda c: c.training(objective={"teacher": {"view": "none"}}), "makes the teacher the student"),
-        (lambda c: c.skills(strategy="none"), "algorithm=sdar distils.*the teacher would be the student.*oracle_type"),
-        (lambda c: c.training(method="skill_grpo").skills(strategy="none"), "algorithm=skill_grpo trains a policy"),
+        (lambda c: c.skills(strategy="none"), "method=sdar distils.*the teacher would be the student.*oracle_type"),
+        (lambda c: c.training(method="skill_grpo").skills(strategy="none"), "method=skill_grpo trains a policy"),
         (lambda c: c.skills(strategy="bm52"), "bm52"),
         (lambda c: c.skills(library="no/such/library"), "no/such/library"),
         (lambda c: c.rollout(prompt="long"), "no prompt template 'long'"),
@@ -78,7 +78,7 @@ def test_a_solution_is_refused_where_no_expert_could_give_one() -> None:
     config.check()
     config = config.copy(copy_frozen=False).environment("test/NoExpert-v0")
     config.env_entry = None
-    with pytest.raises(ValueError, match=r"algorithm=opsd .*test/NoExpert-v0 registers no expert.*teacher\.view"):
+    with pytest.raises(ValueError, match=r"method=opsd .*test/NoExpert-v0 registers no expert.*teacher\.view"):
         config.check()
     config.training(objective={"teacher": {"view": "sibling"}}).check()
 

@@ -7,23 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sdar_gym.algorithms import (
-    Distill,
-    Gate,
-    Objective,
-    Schedule,
-    Teacher,
-    TokenBatch,
-    compute_loss,
-    get_method,
-    nll,
-    sigmoid_gate,
-)
+from sdar_gym.algorithms import Gate, sigmoid_gate
+from sdar_gym.algorithms.losses.sampled_divergences import log_ratio
+from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss
+from sdar_gym.algorithms.methods import get_method
+from sdar_gym.algorithms.objectives.distillation import Distillation
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.algorithms.objectives.teacher import Teacher
 
 DISTILL_ONLY = Objective(
     policy_coeff=Schedule.constant(0.0),
     teacher=Teacher(),
-    distill=Distill(Schedule.constant(0.01), gate=Gate.SIGMOID, gate_beta=5.0),
+    distill=Distillation(Schedule.constant(0.01), gate=Gate.SIGMOID, gate_beta=5.0),
 )
 
 
@@ -41,7 +37,7 @@ def batch(make_batch):
 @pytest.fixture
 def no_reward(batch):
     # κ stands in the advantages that a batch brings: without a policy gradient they are zero.
-    return batch | {"adv_BT": torch.zeros_like(batch["adv_BT"])}
+    return batch | {"advantage_BT": torch.zeros_like(batch["advantage_BT"])}
 
 
 def test_gradient_is_minus_lambda_times_the_mean_of_gate_times_score(batch, no_reward, to_tokens):
@@ -73,13 +69,13 @@ def test_finite_differences_of_the_gated_loss_with_the_gate_held_fixed(make_batc
     batch = make_batch(rows=3, tokens=4)
     teacher, logp = batch["teacher_logp_BT"], batch["logp_BT"].clone().requires_grad_()
     fixed_gate = sigmoid_gate(teacher - logp, 5.0)
-    assert torch.autograd.gradcheck(lambda x: fixed_gate * nll(x, teacher), (logp,))
+    assert torch.autograd.gradcheck(lambda x: fixed_gate * log_ratio(x, teacher), (logp,))
 
 
 def test_a_gate_with_gradient_would_be_another_objective(make_batch, to_tokens):
     # Differences of the loss's VALUE see the gate move: -(g + βΔ·g(1-g)) per token (SDAR, Prop. 5). Autograd must not.
     batch = make_batch(rows=3, tokens=4)
-    batch["adv_BT"].zero_()
+    batch["advantage_BT"].zero_()
     gap = batch["teacher_logp_BT"] - batch["logp_BT"]
     gate = torch.sigmoid(5.0 * gap)
     step, moved = 1e-6, torch.zeros_like(gap)
@@ -129,7 +125,7 @@ def expected_gradient(objective: Objective, logits_V: torch.Tensor, teacher_V: t
     tokens = TokenBatch(
         logp_BT=logp_V1,
         old_logp_BT=logp_V1.detach(),
-        adv_BT=torch.zeros_like(logp_V1.detach()),
+        advantage_BT=torch.zeros_like(logp_V1.detach()),
         mask_BT=torch.ones_like(logp_V1, dtype=torch.bool),
         weight_BT=logp_V1.detach().exp(),
         teacher_logp_BT=teacher_V.log_softmax(0).unsqueeze(1),
@@ -145,7 +141,7 @@ TEACHER = torch.tensor([1.2, -0.5, 0.1, 0.4], dtype=torch.float64)
 
 @pytest.mark.parametrize("gate", [Gate.CONSTANT, Gate.ONE])
 def test_constant_gates_have_no_expected_gradient_on_policy(gate: Gate):
-    ungated = replace(DISTILL_ONLY, distill=Distill(Schedule.constant(0.01), gate=gate))
+    ungated = replace(DISTILL_ONLY, distill=Distillation(Schedule.constant(0.01), gate=gate))
     assert expected_gradient(ungated, LOGITS, TEACHER).abs().max() < 1e-17
 
 

@@ -32,7 +32,7 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 import sdar_gym.algorithms.sdar
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.configs.settings import PolicySettings
+from sdar_gym.configs.sections import PolicySettings
 from sdar_gym.evaluation.panels import play_panel
 from sdar_gym.policy.load import load_model, load_tokenizer
 

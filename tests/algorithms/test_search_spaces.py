@@ -11,14 +11,14 @@ from ray.tune.search.variant_generator import generate_variants
 from tiny_runs import small_config  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
-from sdar_gym.configs.settings import LoraSettings
+from sdar_gym.configs.sections import LoraSettings
 
 
 def spaces() -> SDARConfig:
     config = small_config()
     config.policy(lora={"r": tune.choice([3]), "alpha": tune.uniform(5.0, 6.0)}, torch_threads=tune.randint(1, 3))
     config.skills(strategy="bm25", k=tune.grid_search([1, 2]), field_weights={"title": tune.uniform(1.0, 2.0)})
-    config.rollout(temperature=tune.uniform(0.5, 0.6)).panel(tasks=tune.choice([7]))
+    config.rollout(temperature=tune.uniform(0.5, 0.6)).evaluation(tasks=tune.choice([7]))
     config.training(lr=tune.loguniform(1e-5, 1e-4), objective={"distill": {"coeff": tune.loguniform(0.02, 0.03)}})
     return config.environment("sdar/ALFWorld-v0", env_config={"games": "generated", "max_steps": tune.choice([3])})
 
@@ -38,12 +38,12 @@ def test_every_section_may_have_spaces() -> None:
     for one in chosen:
         one.validate()
         assert one.policy_settings.lora is not None
-        assert (one.policy_settings.lora.r, one.panel_settings.tasks, one.env_config["max_steps"]) == (3, 7, 3)
+        assert (one.policy_settings.lora.r, one.evaluation_settings.tasks, one.env_config["max_steps"]) == (3, 7, 3)
         assert 5 <= one.policy_settings.lora.alpha <= 6 and 1 <= one.policy_settings.torch_threads <= 2
         assert 0.5 <= one.rollout_settings.temperature <= 0.6
         assert 1 <= one.skill_settings.field_weights["title"] <= 2
         assert 1e-5 <= one.lr <= 1e-4
-        distill = one.get_objective().distill
+        distill = one.get_method().objective.distill
         assert distill is not None and 0.02 <= distill.coeff.at(0) <= 0.03
     temperatures = {one.rollout_settings.temperature for one in variants(config) + chosen}
     assert len(temperatures) > 1, "each draw is a new one"

@@ -11,7 +11,8 @@ from statistics import median_low
 import pytest
 import torch
 
-from sdar_gym.algorithms import METHODS, Aggregate, Shaping, Turns, shape_advantages
+from sdar_gym.algorithms import Aggregate, Shaping, Turns, shape_advantages
+from sdar_gym.algorithms.methods import METHODS
 
 Rows = list[list[float]]
 

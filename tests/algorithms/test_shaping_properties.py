@@ -7,8 +7,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from sdar_gym.algorithms import METHODS, Aggregate, Enter, Normalise, Schedule, Shaping, Signal, Squash, Turns
+from sdar_gym.algorithms import Aggregate, Enter, Normalise, Shaping, Signal, Squash, Turns
 from sdar_gym.algorithms import shape_advantages as shape
+from sdar_gym.algorithms.methods import METHODS
+from sdar_gym.algorithms.objectives.schedule import Schedule
 
 SHAPINGS = {name: method.objective.shaping for name, method in METHODS.items() if method.objective.shaping is not None}
 MULTIPLIERS = {name: found for name, found in SHAPINGS.items() if found.enter is Enter.MULTIPLIER}

@@ -7,9 +7,8 @@ import math
 import pytest
 import torch
 
-from sdar_gym.algorithms import teacher_gap
-from sdar_gym.algorithms.signals import (
-    belief_changes,
+from sdar_gym.algorithms.losses.sampled_divergences import teacher_gap
+from sdar_gym.algorithms.losses.turn_reductions import (
     discounted_to_go,
     episodes_in_order,
     mean_by,
@@ -19,6 +18,7 @@ from sdar_gym.algorithms.signals import (
     window_mean,
     z_scores_by,
 )
+from sdar_gym.algorithms.methods.agent_opsd import belief_changes
 
 
 def f64(*values: float) -> torch.Tensor:

@@ -26,7 +26,7 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.algorithms.sdar.learner import TEACHER_STATE
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.configs.settings import SkillSettings, TrainingSettings
+from sdar_gym.configs.sections import SkillSettings, TrainingSettings
 from sdar_gym.report.tokens import read_tokens
 from sdar_gym.runs.train import train
 
@@ -37,7 +37,7 @@ EMA = {"teacher": {"weights": "ema", "rate": 0.3}}
 
 def test_watching_does_not_disturb_training(build: Build) -> None:
     for name in ("sdar", "allfail_ce"):
-        quiet, watched = build(small_config(name)), build(small_config(name).panel(interval=1))
+        quiet, watched = build(small_config(name)), build(small_config(name).evaluation(interval=1))
         for algorithm in (quiet, watched):
             algorithm.train()
             algorithm.train()
@@ -46,7 +46,7 @@ def test_watching_does_not_disturb_training(build: Build) -> None:
 
 
 def test_an_evaluation_says_how_the_teacher_does(build: Build) -> None:
-    algorithm = build(small_config("sdar").panel(teacher_tasks=3))
+    algorithm = build(small_config("sdar").evaluation(teacher_tasks=3))
     result = algorithm.evaluate()
     teacher = result["teacher"]
     assert set(teacher) == {"success", "success_low", "success_high", "tasks", "skill_coverage"}
@@ -65,7 +65,7 @@ def test_what_could_not_act_is_not_played(method: str, objective: dict[str, Any]
 
 
 def test_no_tasks_for_the_teacher_means_none(build: Build) -> None:
-    assert "teacher" not in build(small_config("sdar").panel(teacher_tasks=0)).evaluate()
+    assert "teacher" not in build(small_config("sdar").evaluation(teacher_tasks=0)).evaluate()
 
 
 def played_weights(algorithm: SDAR, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, Any]]:
@@ -143,7 +143,7 @@ def test_a_live_teacher_is_the_student_with_skills(build: Build, monkeypatch: py
 
 
 def test_what_is_watched_is_told_and_nothing_old_afterwards(build: Build) -> None:
-    algorithm = build(small_config("sdar").panel(interval=3))
+    algorithm = build(small_config("sdar").evaluation(interval=3))
     told = [algorithm.train().get("teacher", {}) for _ in range(3)]
     known = [{name: value for name, value in each.items() if math.isfinite(value)} for each in told]
     # The first update, and the one before each evaluation.

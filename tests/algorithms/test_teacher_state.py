@@ -19,9 +19,9 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 )
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
-from sdar_gym.algorithms.sdar.batch import TEACHER_INPUT_IDS
 from sdar_gym.algorithms.sdar.learner import TEACHER_STATE
-from sdar_gym.algorithms.sdar.scoring import Scorer
+from sdar_gym.training.collate import TEACHER_INPUT_IDS
+from sdar_gym.training.scoring import Scorer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
@@ -104,7 +104,7 @@ def test_a_resumed_teacher_is_the_one_that_was_saved(teacher: dict[str, Any], bu
     saved = [learner_state(algorithm)[TEACHER_STATE] for algorithm in (straight, resumed)]
     assert equal(*saved)
     assert bool(saved[0]) == bool(teacher)
-    with learner_of(resumed)._teacher.borrow() as model:
+    with learner_of(resumed)._teacher.swapped_in() as model:
         head = model.get_output_embeddings().weight.clone()
     student = weights_of(resumed)["model.lm_head.weight"]
     # Were it the student's own, nothing would have to be kept.

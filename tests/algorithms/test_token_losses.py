@@ -5,15 +5,9 @@ import math
 import pytest
 import torch
 
-from sdar_gym.algorithms import (
-    clipped_policy_loss,
-    k3_kl,
-    nll,
-    sequence_mean_weights,
-    teacher_gap,
-    token_mean_weights,
-    weighted_sum,
-)
+from sdar_gym.algorithms.losses.aggregation import sequence_mean_weights, token_mean_weights, weighted_sum
+from sdar_gym.algorithms.losses.policy_gradient import clipped_policy_loss
+from sdar_gym.algorithms.losses.sampled_divergences import k3_kl, log_ratio, teacher_gap
 
 
 def row(*values: float, grad: bool = False) -> torch.Tensor:
@@ -115,12 +109,12 @@ def test_gap_is_teacher_minus_student_detached_and_zero_where_masked():
 
 def test_nll_is_teacher_minus_student_and_trains_the_student_only():
     student, teacher = row(-1.0, -2.0, grad=True), row(-0.5, -4.0, grad=True)
-    loss = nll(student, teacher)
+    loss = log_ratio(student, teacher)
     torch.testing.assert_close(loss.detach(), row(0.5, -2.0))
     loss.sum().backward()
     assert torch.equal(student.grad, row(-1, -1))
     assert teacher.grad is None
-    assert torch.autograd.gradcheck(lambda x: nll(x, teacher.detach()), (student,))
+    assert torch.autograd.gradcheck(lambda x: log_ratio(x, teacher.detach()), (student,))
 
 
 def test_weighted_sum_ignores_what_has_no_weight():

@@ -6,14 +6,16 @@ import pytest
 import torch
 from made_episodes import SDAR, episode, failed, played, table_of, turn  # pyright: ignore[reportMissingImports]
 
-from sdar_gym.algorithms import get_method, turn_advantages
-from sdar_gym.algorithms.baselines import Baseline, base_advantages
-from sdar_gym.algorithms.sdar.turns import TurnTable, distilled_rows
-from sdar_gym.algorithms.teachers import View
-from sdar_gym.rollout.episode import Episode
+from sdar_gym.algorithms.losses.advantages import base_advantages
+from sdar_gym.algorithms.losses.group_statistics import turn_advantages
+from sdar_gym.algorithms.methods import get_method
+from sdar_gym.algorithms.objectives.advantage import AdvantageEstimator
+from sdar_gym.algorithms.objectives.teacher import View
+from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.training.turn_batch import TurnBatch, distilled_rows
 
 
-def numbers(table: TurnTable) -> list[int]:
+def numbers(table: TurnBatch) -> list[int]:
     return [turn.prompt_ids[0] for turn in table.turns]
 
 
@@ -114,7 +116,7 @@ def test_equal_observations_of_a_group_are_one_state() -> None:
     torch.testing.assert_close(table.adv_B, expected)
     plain = table_of([*group(0), *group(1)], get_method("dr_grpo").objective, invalid_action_penalty=0.0).adv_B
     assert (table.adv_B - plain).abs().max() > 0.1
-    assert gigpo.baseline != Baseline()
+    assert gigpo.baseline != AdvantageEstimator()
 
 
 def test_a_turn_has_a_teacher_where_it_has_a_context_or_the_weights_are_others() -> None:

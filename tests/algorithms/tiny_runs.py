@@ -10,7 +10,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
-from sdar_gym.configs.settings import EvaluationSettings, RolloutSettings
+from sdar_gym.configs.sections import EvaluationSettings, RolloutSettings
 
 ENV = "sdar/ALFWorld-v0"
 ENV_CONFIG = {"games": "generated", "scene": "small", "max_steps": 8}
@@ -26,7 +26,7 @@ def small_config(method: str = "sdar", *, max_steps: int = 8, **training: Any) -
         **{"method": method, "group_size": 4, "tasks_per_iteration": 2, "lr": 1e-3, "grad_clip": 1.0, **training}
     )
     config.skills(k=1, include_general=False)
-    config.rollout_settings, config.panel_settings = ROLLOUT, PANEL
+    config.rollout_settings, config.evaluation_settings = ROLLOUT, PANEL
     return config.debugging(seed=1, log_level="ERROR")
 
 

@@ -218,7 +218,7 @@ def test_play_refuses_what_it_cannot_play(command: Command, arguments: tuple[str
         (("quickstart", "skills.strategy=bm52"), "bm52"),
         (("quickstart", "skills.strategy=none"), "the teacher would be the student"),
         (("quickstart", "skills.library=no/such/library"), "no/such/library"),
-        (("quickstart", "algorithm=sdra"), "Unknown method 'sdra'. Did you mean 'sdar'?"),
+        (("quickstart", "method=sdra"), "Unknown method 'sdra'. Did you mean 'sdar'?"),
         (("quickstart", "training.objective.distil_coeff=0.1"), "has no setting 'distil_coeff'"),
         (("quickstart", "training.objective.distill.coeff=-0.1"), "distill.coeff must never be negative"),
         (("quickstart", "rollout.prompt=long"), "no prompt template 'long'; it has compact, window"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdar_gym.configs import ConfigError, load_config
-from sdar_gym.configs.settings import (
+from sdar_gym.configs.sections import (
     EvaluationSettings,
     LoraSettings,
     PolicySettings,
@@ -137,7 +137,7 @@ def test_names_of_folders_are_taken(name: str) -> None:
         (lambda: TrainingSettings(adam_betas=(0.9, "x")), r"training\.adam_betas\.1 must be a number"),
         (lambda: TrainingSettings(objective=[]), r"training\.objective must be a group of settings"),
         (lambda: TrainingSettings(objective={1: 2}), r"training\.objective must be a group of settings"),
-        (lambda: TrainingSettings(objective_by_algorithm={"sdar": 1}), r"objective_by_algorithm\.sdar must be a group"),
+        (lambda: TrainingSettings(objective_by_method={"sdar": 1}), r"objective_by_method\.sdar must be a group"),
         (lambda: PolicySettings(model=3), r"policy\.model must be a text, got 3"),
         (lambda: PolicySettings(gradient_checkpointing=1), r"policy\.gradient_checkpointing must be true or false"),
         (lambda: PolicySettings(lora=5), r"policy\.lora must be a LoraSettings"),
@@ -167,7 +167,7 @@ def test_paths_mean_the_same_from_every_folder(tmp_path: Path, monkeypatch: pyte
     changes = [
         *("policy.model=model", "env_config.games=./games", "skills.library=library", "evaluation.panel=panel.json"),
         *("runs_dir=r", "training.objective.teacher={weights: external, model: org/name}"),
-        "training.objective_by_algorithm.sdpo.teacher={weights: external, model: model, rate: null}",
+        "training.objective_by_method.sdpo.teacher={weights: external, model: model, rate: null}",
     ]
     run = load_config("quickstart", changes)
     monkeypatch.chdir("/")
@@ -177,7 +177,7 @@ def test_paths_mean_the_same_from_every_folder(tmp_path: Path, monkeypatch: pyte
     assert run.evaluation.panel == str(tmp_path / "panel.json")
     assert run.runs_dir == str(tmp_path / "r")
     assert run.training.objective["teacher"]["model"] == str(tmp_path / "org/name")
-    assert run.training.objective_by_algorithm["sdpo"]["teacher"]["model"] == str(tmp_path / "model")
+    assert run.training.objective_by_method["sdpo"]["teacher"]["model"] == str(tmp_path / "model")
 
 
 def test_names_that_are_no_paths_stay_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +195,8 @@ def test_names_that_are_no_paths_stay_names(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(("env", "split"), [("sdar/WebShop-v0", "valid"), ("sdar/SearchQA-v0", "dev")])
 def test_another_environment_brings_its_own_settings(env: str, split: str) -> None:
-    from sdar_gym.algorithms.sdar.config import SDARConfig
-    from sdar_gym.rollout.build import make_env
+    from sdar_gym.algorithms.sdar.algorithm import SDARConfig
+    from sdar_gym.rollout.environments import make_env
 
     run = load_config("quickstart", [f"env={env}", "training.lr=0.01", "evaluation.tasks=2"])
     assert "scene" not in run.env_config and run.rollout.prompt == "window"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from sdar_gym.configs import ConfigError, RunConfig, builtin_configs, load_config
-from sdar_gym.configs.settings import TrainingSettings
+from sdar_gym.configs.sections import TrainingSettings
 
 LEAST = "name: test\nenv: sdar/ALFWorld-v0\n"
 
@@ -24,7 +24,7 @@ def write(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("name", builtin_configs())
 def test_every_built_in_configuration_makes_sense(name: str) -> None:
-    from sdar_gym.algorithms.sdar.config import SDARConfig
+    from sdar_gym.algorithms.sdar.algorithm import SDARConfig
 
     # The model of a configuration for language models is not at hand here.
     run = load_config(name, ["policy.model=builtin:tiny"])

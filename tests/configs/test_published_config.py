@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sdar_gym.configs import load_config
-from sdar_gym.configs.settings import RolloutSettings
+from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.prompting import prompt_template
 
 

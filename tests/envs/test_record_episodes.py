@@ -16,7 +16,7 @@ import pytest
 
 from sdar_gym.envs import FreeText
 from sdar_gym.envs.wrappers import RecordEpisodes, RecordError
-from sdar_gym.rollout.episode import Episode, TurnRow
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
 
 ID = "sdar/ALFWorld-v0"
 TASK = "small/train/000001"
@@ -46,7 +46,9 @@ def test_an_episode_is_a_line_with_the_names_of_the_run_folder(tmp_path: Path) -
         "episode_id": "me/0", "task_id": TASK, "ended": "truncated", "won": False, "score": 0.0, "reward": 0.0,
         "goal": info["goal"],
     }  # fmt: skip
-    whole = Episode("e", 0, "t", "k", "s", "g", [TurnRow("o", "r", "a", True, True, 0.0, [], [], [], [], 0)]).to_json()
+    whole = Episode(
+        "e", 0, "t", "k", "s", "g", [TurnRecord("o", "r", "a", True, True, 0.0, [], [], [], [], 0)]
+    ).to_json()
     assert set(line) <= set(whole)
     assert set(line["turns"][0]) <= set(whole["turns"][0])
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.configs.settings import EvaluationSettings, PolicySettings, RolloutSettings
+from sdar_gym.configs.sections import EvaluationSettings, PolicySettings, RolloutSettings
 from sdar_gym.envs import TaskNotFoundError, TextEnv, freeze_panel
 from sdar_gym.envs.tasks import PanelError
 from sdar_gym.evaluation.panels import build_panel, panel_requests, play_panel
-from sdar_gym.evaluation.summary import summarise, told_context
+from sdar_gym.evaluation.summary import context_of_result, summarize
 from sdar_gym.policy import acceptance
 from sdar_gym.policy.acceptance import measure_base
-from sdar_gym.rollout.build import make_env
+from sdar_gym.rollout.environments import make_env
 
 ENV = "sdar/ALFWorld-v0"
 ENV_CONFIG = {"games": "generated", "scene": "small", "max_steps": 2}
@@ -84,7 +84,7 @@ def test_a_saved_policy_plays_a_panel_the_same_every_time(policy_folder: Path) -
     assert progress == [(32, 40), (40, 40)]
     panel = build_panel(ENV, make_env(ENV, ENV_CONFIG), run_of().evaluation)
     assert tuple(episode.task_id for episode in episodes) == panel.task_ids
-    assert summary == summarise(episodes, panel, 1.0, 0, False) | told_context(run_of().rollout)
+    assert summary == summarize(episodes, panel, 1.0, 0, False) | context_of_result(run_of().rollout)
     again, same = play_panel(run_of(), str(policy_folder))
     assert again == summary
     assert [episode.to_json() for episode in same] == [episode.to_json() for episode in episodes]

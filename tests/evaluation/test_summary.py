@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sdar_gym.envs import TaskPanel
-from sdar_gym.evaluation.summary import summarise, wilson_interval
-from sdar_gym.rollout.episode import Episode, TurnRow
+from sdar_gym.evaluation.summary import summarize, wilson_interval
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
 
 PANEL = TaskPanel("small-4", "sdar/ALFWorld-v0", ("a", "b", "c", "d"))
 
@@ -52,7 +52,7 @@ def test_what_is_no_rate_is_refused(successes: Any, trials: Any) -> None:
 def episode(
     task_id: str, *, won: bool, valid: tuple[bool, ...], kind: str = "heat", specific: bool | None = True
 ) -> Episode:
-    turns = [TurnRow("o", "r", "a", True, ok, 0.0, [1], [2], [-1.0], [], 0) for ok in valid]
+    turns = [TurnRecord("o", "r", "a", True, ok, 0.0, [1], [2], [-1.0], [], 0) for ok in valid]
     return Episode(
         f"{task_id}/0", 0, task_id, kind, "valid_seen", "g", turns, won, float(won), skills_specific=specific
     )
@@ -67,7 +67,7 @@ PLAYED = [
 
 
 def test_a_result_names_all_that_it_depends_on() -> None:
-    summary = summarise(PLAYED, PANEL, 0.4, 7, False)
+    summary = summarize(PLAYED, PANEL, 0.4, 7, False)
     low, high = wilson_interval(3, 4)
     assert summary == {
         "success": 0.75,
@@ -97,12 +97,12 @@ def test_a_result_names_all_that_it_depends_on() -> None:
         "with_skills": False,
     }
     assert json.loads(json.dumps(summary)) == summary
-    assert summarise(PLAYED[::-1], PANEL, 0.4, 7, False) == summary
+    assert summarize(PLAYED[::-1], PANEL, 0.4, 7, False) == summary
 
 
 def test_where_no_skills_were_asked_for_there_is_no_coverage() -> None:
     plain = [episode(task_id, won=False, valid=(True,), specific=None) for task_id in PANEL.task_ids]
-    summary = summarise(plain, PANEL, 0.0, 0, True)
+    summary = summarize(plain, PANEL, 0.0, 0, True)
     assert summary["skill_coverage"] is None
     assert summary["with_skills"] is True
     assert (summary["success"], summary["success_low"]) == (0.0, 0.0)
@@ -110,7 +110,7 @@ def test_where_no_skills_were_asked_for_there_is_no_coverage() -> None:
 
 def test_episodes_without_turns_make_no_nonsense() -> None:
     empty = [episode(task_id, won=False, valid=()) for task_id in PANEL.task_ids]
-    summary = summarise(empty, PANEL, 0.0, 0, False)
+    summary = summarize(empty, PANEL, 0.0, 0, False)
     assert (summary["mean_turns"], summary["invalid_actions"]) == (0.0, 0.0)
     assert all(math.isfinite(value) for value in summary.values() if isinstance(value, float))
 
@@ -122,11 +122,11 @@ def test_episodes_without_turns_make_no_nonsense() -> None:
 )
 def test_a_panel_that_was_not_played_once_is_no_result(played: list[Episode]) -> None:
     with pytest.raises(ValueError, match=f"Panel 'small-4' has 4 tasks, {len(played)} episodes came back"):
-        summarise(played, PANEL, 0.4, 0, False)
+        summarize(played, PANEL, 0.4, 0, False)
 
 
 def test_the_mean_over_types_counts_each_type_once() -> None:
     played = [*PLAYED[:2], PLAYED[3], episode("c", won=True, valid=(True,))]
-    summary = summarise(played, PANEL, 0.4, 7, False)
+    summary = summarize(played, PANEL, 0.4, 7, False)
     assert summary["by_type"] == {"cool": 1.0, "heat": pytest.approx(2 / 3)}
     assert summary["by_type_mean"] == pytest.approx(5 / 6)

@@ -55,11 +55,11 @@ def rows() -> Rows:
 @pytest.fixture
 def gradient_step(rows: Rows) -> Callable[[Any, torch.optim.Optimizer], None]:
     """One optimizer step that makes the answers likelier."""
-    from sdar_gym.policy.logprobs import score_answers
+    from sdar_gym.policy.logprobs import score_responses
 
     def step(model: Any, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
-        (-score_answers(model, *rows).logp_BT.sum()).backward()
+        (-score_responses(model, *rows).logp_BT.sum()).backward()
         optimizer.step()
 
     return step

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 import sdar_gym.envs  # noqa: F401
-from sdar_gym.configs.settings import LoraSettings, PolicySettings, RolloutSettings
+from sdar_gym.configs.sections import LoraSettings, PolicySettings, RolloutSettings
 from sdar_gym.envs.prompting import EpisodeView, ParsedAction, prompt_template
 from sdar_gym.policy.checks import PolicyFacts, check_policy
 from sdar_gym.policy.errors import NonFiniteWeightsError, PolicyLoadError

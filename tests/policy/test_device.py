@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdar_gym.configs import load_config
-from sdar_gym.configs.settings import PolicySettings
+from sdar_gym.configs.sections import PolicySettings
 from sdar_gym.policy.device import DeviceError, choose_device
 
 

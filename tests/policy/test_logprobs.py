@@ -11,10 +11,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCau
 from sdar_gym.policy import chunked_head
 from sdar_gym.policy.logprobs import (
     TokenScores,
-    answer_hidden,
     gather_scores,
     head_logits,
-    score_answers,
+    response_hidden,
+    score_responses,
     topk_scores,
 )
 
@@ -100,7 +100,7 @@ def in_chunks(*sizes: int) -> pytest.MarkDecorator:
 def test_scores_are_those_of_a_plain_softmax(kind: str, tied: bool, temperature: float) -> None:
     model = build(kind, tied=tied)
     with torch.no_grad():
-        scores = score_answers(model, *batch(), temperature)
+        scores = score_responses(model, *batch(), temperature)
         logp, entropy = plain(model, temperature)
     assert scores.logp_BT.dtype == torch.float64
     assert scores.extra == {}
@@ -113,7 +113,7 @@ def test_scores_are_those_of_a_plain_softmax(kind: str, tied: bool, temperature:
 def test_gradients_are_those_of_a_plain_softmax_in_any_chunks(tied: bool, chunk: int) -> None:
     model = build(tied=tied)
     weights = torch.rand((4, 5), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    scores = score_answers(model, *batch(), 0.7, logit_budget_bytes=chunk)
+    scores = score_responses(model, *batch(), 0.7, logit_budget_bytes=chunk)
     assert not scores.entropy_BT.requires_grad
     assert_same_gradients(model, (scores.logp_BT * weights).sum(), (plain(model, 0.7)[0] * weights).sum())
 
@@ -137,7 +137,7 @@ def hidden_gradient(model: Any, budget: int, *, plain_loss: bool) -> tuple[torch
 
     hook = model.model.register_forward_hook(keep)
     logp = (
-        plain(model, 0.7)[0] if plain_loss else score_answers(model, *batch(), 0.7, logit_budget_bytes=budget).logp_BT
+        plain(model, 0.7)[0] if plain_loss else score_responses(model, *batch(), 0.7, logit_budget_bytes=budget).logp_BT
     )
     hook.remove()
     logp.sum().backward()
@@ -148,7 +148,7 @@ def hidden_gradient(model: Any, budget: int, *, plain_loss: bool) -> tuple[torch
 @in_chunks(2, 2048)
 def test_the_entropy_carries_a_gradient_where_it_is_asked_for(chunk: int) -> None:
     model = build()
-    scores = score_answers(model, *batch(), 0.7, entropy_gradient=True, logit_budget_bytes=chunk)
+    scores = score_responses(model, *batch(), 0.7, entropy_gradient=True, logit_budget_bytes=chunk)
     assert_same_gradients(model, scores.entropy_BT.sum(), plain(model, 0.7)[1].sum())
 
 
@@ -168,7 +168,7 @@ def test_no_more_logits_exist_at_once_than_a_chunk_has(
 
     monkeypatch.setattr(torch.nn.functional, "linear", spied)
     with torch.set_grad_enabled(gradient):
-        scores = score_answers(model, *batch(), logit_budget_bytes=chunk)
+        scores = score_responses(model, *batch(), logit_budget_bytes=chunk)
     assert rows == [4, 4, 1]  # Nine answer tokens: neither prompts nor padding reach the head.
     if gradient:
         scores.logp_BT.sum().backward()
@@ -189,7 +189,7 @@ def test_the_chunk_follows_the_vocabulary() -> None:
 def test_what_stands_in_the_padding_does_not_matter() -> None:
     model = build()
     with torch.no_grad():
-        zeros, others = score_answers(model, *batch(pad=0)), score_answers(model, *batch(pad=29))
+        zeros, others = score_responses(model, *batch(pad=0)), score_responses(model, *batch(pad=29))
     torch.testing.assert_close(zeros.logp_BT, others.logp_BT)
     mask = batch()[2]
     assert not zeros.logp_BT[~mask].any()
@@ -200,20 +200,20 @@ def test_what_stands_in_the_padding_does_not_matter() -> None:
 def test_a_batch_without_answers_scores_nothing_and_can_still_be_learned_from() -> None:
     ids, lengths, mask = batch()
     model, nothing = build(), torch.zeros_like(mask)
-    scores = score_answers(model, ids, lengths, nothing, dense=Distance(model, nothing))
+    scores = score_responses(model, ids, lengths, nothing, dense=Distance(model, nothing))
     assert scores.logp_BT.shape == scores.entropy_BT.shape == scores.extra["distance"].shape == mask.shape
     assert not scores.logp_BT.any()
     assert not any(gradient.any() for gradient in gradients(model, scores.logp_BT.sum()))
     with torch.no_grad():
         best, logp = topk_scores(model, ids, lengths, nothing, 3)
     assert best.shape == logp.shape == (4, 5, 3)
-    assert not answer_hidden(model, ids, lengths, nothing).any()
+    assert not response_hidden(model, ids, lengths, nothing).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_half_precision_is_scored_in_single(dtype: torch.dtype) -> None:
     model = build().to(dtype)
-    scores = score_answers(model, *batch())
+    scores = score_responses(model, *batch())
     assert scores.logp_BT.dtype == scores.entropy_BT.dtype == torch.float32
     ids, lengths, _ = batch()
     hidden = model.model(input_ids=ids).last_hidden_state[0, int(lengths[0]) - 1]
@@ -225,7 +225,7 @@ class Distance:
     """Kullback-Leibler divergence to a teacher whose hidden states and head were set aside."""
 
     def __init__(self, teacher: Any, mask: torch.Tensor | None = None):
-        self.hidden_BTH = answer_hidden(teacher, *batch())
+        self.hidden_BTH = response_hidden(teacher, *batch())
         self.weight = teacher.get_output_embeddings().weight.detach().clone()
         self.calls: list[int] = []
         if mask is not None:
@@ -259,7 +259,7 @@ def plain_distance(model: Any, teacher: Any) -> torch.Tensor:
 def test_a_dense_term_is_computed_on_the_same_logits_chunk_by_chunk(chunk: int) -> None:
     model, teacher = build(tied=False), other_teacher()
     dense = Distance(teacher)
-    scores = score_answers(model, *batch(), 0.7, dense=dense, logit_budget_bytes=chunk)
+    scores = score_responses(model, *batch(), 0.7, dense=dense, logit_budget_bytes=chunk)
     assert max(dense.calls) <= chunk // (VOCABULARY * 8)
     assert sum(dense.calls) == TOKENS
     expected = plain_distance(model, teacher)
@@ -276,7 +276,7 @@ def test_a_dense_term_is_asked_about_the_tokens_of_its_mask_only(chunk: int) -> 
     mask = torch.zeros((4, 5), dtype=torch.bool)
     mask[0, 2] = mask[1, 0] = mask[1, 4] = mask[2, 0] = mask[2, 3] = True  # The last one is no token.
     dense = Distance(teacher, mask)
-    scores = score_answers(model, *batch(), 0.7, dense=dense, logit_budget_bytes=chunk)
+    scores = score_responses(model, *batch(), 0.7, dense=dense, logit_budget_bytes=chunk)
     assert sum(dense.calls) == 4
     expected = plain_distance(model, teacher) * mask
     torch.testing.assert_close(scores.extra["distance"], expected, **EXACT)
@@ -288,7 +288,7 @@ def test_a_dense_term_is_asked_about_the_tokens_of_its_mask_only(chunk: int) -> 
 
 def test_a_dense_term_must_not_take_the_name_of_a_score() -> None:
     with pytest.raises(ValueError, match="names its values logp"):
-        score_answers(build(), *batch(), dense=lambda logits, rows, places: {"logp": logits.amax(-1)})
+        score_responses(build(), *batch(), dense=lambda logits, rows, places: {"logp": logits.amax(-1)})
 
 
 @pytest.mark.parametrize("k", [1, 4, VOCABULARY])
@@ -318,7 +318,7 @@ def test_more_tokens_than_there_are_cannot_be_the_most_likely(k: int) -> None:
 def test_hidden_states_and_the_head_are_the_logits() -> None:
     model = build(tied=False)
     head = model.lm_head = torch.nn.Linear(24, VOCABULARY, dtype=torch.float64)
-    hidden = answer_hidden(model, *batch())
+    hidden = response_hidden(model, *batch())
     mask = batch()[2]
     assert not hidden.requires_grad
     assert not hidden[~mask].any()
@@ -332,7 +332,7 @@ def test_a_model_without_a_head_is_refused() -> None:
     model = build()
     model.lm_head = torch.nn.Identity()
     with pytest.raises(ValueError, match="head of Qwen3ForCausalLM is Identity, not a linear layer; use a causal"):
-        score_answers(model, *batch())
+        score_responses(model, *batch())
 
 
 def test_scores_without_a_dense_term_have_nothing_extra() -> None:
@@ -346,7 +346,7 @@ def test_under_autocast_a_single_precision_head_computes_in_half(chunk: int) -> 
     for budget in (chunk * 4 * VOCABULARY, 1 << 40):
         model = build().float()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            scores = score_answers(model, *batch(), logit_budget_bytes=budget)
+            scores = score_responses(model, *batch(), logit_budget_bytes=budget)
         assert scores.logp_BT.dtype == torch.float32
         scores.logp_BT.sum().backward()
         results.append((scores.logp_BT.detach(), model.lm_head.weight.grad))
@@ -359,7 +359,7 @@ def test_under_autocast_a_single_precision_head_computes_in_half(chunk: int) -> 
 def test_without_entropies_the_log_probabilities_are_the_same(gradient: bool, chunk: int) -> None:
     model = build()
     with torch.set_grad_enabled(gradient):
-        full = score_answers(model, *batch(), 0.7, logit_budget_bytes=chunk)
-        bare = score_answers(model, *batch(), 0.7, entropy=False, logit_budget_bytes=chunk)
+        full = score_responses(model, *batch(), 0.7, logit_budget_bytes=chunk)
+        bare = score_responses(model, *batch(), 0.7, entropy=False, logit_budget_bytes=chunk)
     assert torch.equal(full.logp_BT, bare.logp_BT)
     assert full.entropy_BT.any() and not bare.entropy_BT.any()

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sdar_gym.configs.schema import ConfigError, parse_run_config
-from sdar_gym.configs.settings import LoraSettings, PolicySettings
-from sdar_gym.policy.logprobs import score_answers
+from sdar_gym.configs.sections import LoraSettings, PolicySettings
+from sdar_gym.policy.logprobs import score_responses
 from sdar_gym.policy.lora import Adapters
 from sdar_gym.rollout.engines.base import GenerationRequest, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
@@ -24,7 +24,7 @@ ALL = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 def logp(model: Any, rows: Any) -> torch.Tensor:
     with torch.no_grad():
-        return score_answers(model, *rows).logp_BT
+        return score_responses(model, *rows).logp_BT
 
 
 def shaken(adapters: Adapters, seed: int = 1) -> Adapters:
@@ -57,7 +57,7 @@ def test_adapters_sit_in_all_of_attention_and_mlp_and_are_all_that_is_trained(
     optimizer = torch.optim.AdamW(adapters.parameters(), lr=0.05)
     for _ in range(2):
         optimizer.zero_grad()
-        (-score_answers(model, *rows).logp_BT.sum()).backward()
+        (-score_responses(model, *rows).logp_BT.sum()).backward()
         assert all(p.grad is not None for p in adapters.parameters())
         optimizer.step()
     assert logp(model, rows).sum() > before.sum() + 0.1
@@ -134,7 +134,7 @@ def test_adapters_of_a_model_in_half_precision_are_in_single(make_model: Make, r
     assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
     weight = adapters.parameters()[1]
     optimizer = torch.optim.SGD(adapters.parameters(), lr=1e-4)
-    (-score_answers(model, *rows).logp_BT.sum()).backward()
+    (-score_responses(model, *rows).logp_BT.sum()).backward()
     optimizer.step()
     assert weight.any()
 

@@ -12,11 +12,11 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchDDPRLModule
 
-from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH, PolicyModule, merged_policy
-from sdar_gym.configs.settings import LoraSettings
+from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION, PolicyModule, merged_policy
+from sdar_gym.configs.sections import LoraSettings
 from sdar_gym.envs.spaces import FreeText
 from sdar_gym.policy.load import load_weights
-from sdar_gym.policy.logprobs import score_answers
+from sdar_gym.policy.logprobs import score_responses
 
 LORA = LoraSettings(r=2, alpha=4)
 BASE = {"dtype": "float32", "gradient_checkpointing": False, "temperature": 0.7, "entropy_gradient": False}
@@ -48,7 +48,7 @@ def build(folder: Path) -> Build:
 
 @pytest.fixture
 def batch(rows: Any) -> dict[str, torch.Tensor]:
-    return dict(zip((INPUT_IDS, PROMPT_LENGTH, ANSWER_MASK), rows, strict=True))
+    return dict(zip((INPUT_IDS, RESPONSE_POSITION, RESPONSE_MASK), rows, strict=True))
 
 
 def learn(module: PolicyModule, batch: Any, lr: float = 1e-2) -> None:
@@ -61,7 +61,7 @@ def learn(module: PolicyModule, batch: Any, lr: float = 1e-2) -> None:
 
 def logp(module: PolicyModule, rows: Any) -> torch.Tensor:
     with torch.no_grad(), module.numerics():
-        return score_answers(module.model.eval(), *rows, 0.7).logp_BT
+        return score_responses(module.model.eval(), *rows, 0.7).logp_BT
 
 
 def test_a_plain_policy_scores_and_gives_its_weights(build: Build, batch: Any, rows: Any) -> None:
@@ -175,7 +175,7 @@ def test_the_exported_policy_has_the_live_logits(
     model = merged_policy(str(folder), dtype, lora, learner.get_state())
     assert model.dtype == {"auto": torch.float32}.get(dtype) or getattr(torch, dtype, None)
     with torch.no_grad():
-        exported = score_answers(model.eval(), *rows, 0.7).logp_BT
+        exported = score_responses(model.eval(), *rows, 0.7).logp_BT
     close = 0.2 if dtype == "bfloat16" else 1e-5
     torch.testing.assert_close(exported, logp(learner, rows), atol=close, rtol=close)
     assert not torch.allclose(exported.float(), logp(build(), rows), atol=0.5)

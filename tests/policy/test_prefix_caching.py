@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from sdar_gym.policy.logprobs import score_answers
-from sdar_gym.policy.prefix_caching import LEAST_SHARED, alike_batches, hidden_states
+from sdar_gym.policy.logprobs import score_responses
+from sdar_gym.policy.prefix_caching import LEAST_SHARED, hidden_states, prefix_batches
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def test_scores_do_not_notice(model: Qwen2ForCausalLM, shared: int, own: list[in
     ids, lengths, mask = rows(shared, own, [4, 1, 6, 2])
     with torch.no_grad():
         _, first = hidden_states(model, ids, lengths)
-        scored = score_answers(model, ids, lengths, mask, 0.7)
-    plain = score_answers(model, ids, lengths, mask, 0.7)  # With gradients nothing is shared.
+        scored = score_responses(model, ids, lengths, mask, 0.7)
+    plain = score_responses(model, ids, lengths, mask, 0.7)  # With gradients nothing is shared.
     assert min(shared, shared + min(own) - 1) == first > 0
     assert plain.logp_BT.requires_grad and not scored.logp_BT.requires_grad
     torch.testing.assert_close(scored.logp_BT, plain.logp_BT, rtol=1e-11, atol=1e-12)
@@ -73,7 +73,7 @@ def test_rows_that_begin_alike_come_together_and_none_is_lost() -> None:
     answers = torch.cat([part[2].sum(dim=1) for part in (first, lone, second)])
     answers[6] = 0  # Padding.
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
-    batches = list(alike_batches(ids[order], lengths[order], answers[order], 10_000))
+    batches = list(prefix_batches(ids[order], lengths[order], answers[order], 10_000))
     found = sorted(sorted(order[batch].tolist()) for batch, _ in batches)
     assert found == [[0, 1, 2, 3, 4], [5], [7, 8, 9, 10]]
     for batch, widest in batches:
@@ -84,7 +84,7 @@ def test_rows_that_begin_alike_come_together_and_none_is_lost() -> None:
 def test_batches_keep_to_the_budget(budget: int) -> None:
     ids, lengths, mask = rows(50, list(range(1, 25)), [2] * 24)
     answers = mask.sum(dim=1)
-    batches = list(alike_batches(ids, lengths, answers, budget))
+    batches = list(prefix_batches(ids, lengths, answers, budget))
     assert sorted(torch.cat([batch for batch, _ in batches]).tolist()) == list(range(24))
     for batch, width in batches:
         assert len(batch) == 1 or 50 + len(batch) * (width - 50) <= budget

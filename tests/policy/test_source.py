@@ -83,7 +83,7 @@ def test_training_goes_on_from_base_and_first_adapters(policy_folder: Path, tmp_
     for parameter in adapters.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     assert not torch.allclose(logits(model), expected, atol=1e-2)
-    with TeacherWeights("frozen", model, adapters=adapters).borrow() as reference:
+    with TeacherWeights("frozen", model, adapters=adapters).swapped_in() as reference:
         torch.testing.assert_close(logits(reference), expected, atol=1e-5, rtol=1e-4)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_gym.policy.logprobs import answer_hidden, head_logits, score_answers
+from sdar_gym.policy.logprobs import head_logits, response_hidden, score_responses
 from sdar_gym.policy.lora import Adapters
 from sdar_gym.policy.teacher_weights import TeacherWeights
 
@@ -24,7 +24,7 @@ def adamw(model: Any) -> torch.optim.AdamW:
 
 def logp(model: Any, rows: Any) -> torch.Tensor:
     with torch.no_grad():
-        return score_answers(model, *rows).logp_BT
+        return score_responses(model, *rows).logp_BT
 
 
 def snapshot(model: Any) -> dict[str, torch.Tensor]:
@@ -77,7 +77,7 @@ def test_every_kind_scores_as_a_copy_of_the_model_would(
     for step in range(1, 6):
         if kind == "live":
             expected = copy.deepcopy(model)
-        with teacher.borrow() as scoring:
+        with teacher.swapped_in() as scoring:
             torch.testing.assert_close(logp(scoring, rows), logp(expected, rows), atol=2e-6, rtol=1e-5)
         if kind != "live" and step in (2, 4):
             assert not torch.allclose(logp(model, rows), logp(expected, rows), atol=1e-3)
@@ -105,7 +105,7 @@ def test_a_student_is_given_back_as_it_was_also_after_an_error(
     trained = [p.requires_grad for p in model.parameters()]
     grads = [p.grad for p in model.parameters()]
     held = {name: tensor.clone() for name, tensor in teacher.get_state().items()}
-    with pytest.raises(KeyError), teacher.borrow() as scoring:
+    with pytest.raises(KeyError), teacher.swapped_in() as scoring:
         assert not any(module.training for module in scoring.modules())
         assert not torch.is_grad_enabled()
         raise KeyError("in the middle")
@@ -132,12 +132,12 @@ def test_an_exchange_that_fails_half_way_is_taken_back(make_model: Make, monkeyp
         exchange(name, parameter)
 
     monkeypatch.setattr(teacher, "_exchange", fail_at_fifth)
-    with pytest.raises(MemoryError), teacher.borrow():
+    with pytest.raises(MemoryError), teacher.swapped_in():
         pytest.fail("never lent")
     assert len(names) == 9
     assert_equal(snapshot(model), weights)
     monkeypatch.undo()
-    with teacher.borrow() as scoring:
+    with teacher.swapped_in() as scoring:
         assert not torch.equal(scoring.model.norm.weight, weights["model.norm.weight"])
 
 
@@ -152,7 +152,7 @@ def test_training_goes_on_as_if_nobody_had_borrowed(
         teacher = TeacherWeights(kind, model, residence=residence, adapters=adapters, **KINDS[kind])
         for step in range(1, 4):
             if borrowed:
-                with teacher.borrow() as scoring:
+                with teacher.swapped_in() as scoring:
                     logp(scoring, rows)
             gradient_step(model, optimizer)
             teacher.after_update(step)
@@ -215,9 +215,9 @@ def test_the_head_of_the_teacher_can_be_set_aside(
     optimizer = adamw(model)
     teacher = TeacherWeights(kind, model, residence=residence, adapters=adapters, **KINDS[kind])
     gradient_step(model, optimizer)
-    with teacher.borrow() as scoring:
+    with teacher.swapped_in() as scoring:
         expected = logp(scoring, rows)
-        hidden = answer_hidden(scoring, *rows)
+        hidden = response_hidden(scoring, *rows)
         inside, _ = teacher.head_snapshot()
     weight, bias = teacher.head_snapshot()
     # The student learns on; what was set aside does not.
@@ -234,7 +234,7 @@ def test_the_head_of_the_teacher_can_be_set_aside(
 def test_another_model_teaches_and_is_never_trained(make_model: Make, rows: Any) -> None:
     model, other = make_model(), make_model("qwen2", seed=5).train()
     teacher = TeacherWeights("external", model, external=other)
-    with teacher.borrow() as scoring:
+    with teacher.swapped_in() as scoring:
         assert scoring is other
         assert torch.equal(logp(scoring, rows), logp(other, rows))
     assert not any(p.requires_grad for p in other.parameters())
@@ -250,11 +250,11 @@ def test_one_teacher_is_lent_once_but_a_reference_beside_it_may_be(make_model: M
             parameter.mul_(1.1)
     now = snapshot(model)
     teacher = TeacherWeights("ema", model, rate=0.5)
-    with teacher.borrow():
+    with teacher.swapped_in():
         assert_equal(snapshot(model), now)
-        with second.borrow() as scoring:
+        with second.swapped_in() as scoring:
             assert_equal(snapshot(scoring), first)
-        for refused in (teacher.borrow().__enter__, teacher.get_state, lambda: teacher.after_update(1)):
+        for refused in (teacher.swapped_in().__enter__, teacher.get_state, lambda: teacher.after_update(1)):
             with pytest.raises(RuntimeError, match=r"are lent; leave the `with teacher\.borrow\(\)` block first"):
                 refused()
     assert_equal(snapshot(model), now)
@@ -269,8 +269,8 @@ def test_borrowing_within_autocast_is_not_fooled_by_its_cache(make_model: Make, 
         for parameter in model.parameters():
             parameter.mul_(1.2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        score_answers(model, *rows)  # With gradients: this is what fills the cache.
-        with teacher.borrow() as scoring:
+        score_responses(model, *rows)  # With gradients: this is what fills the cache.
+        with teacher.swapped_in() as scoring:
             assert torch.equal(logp(scoring, rows), before)
         assert not torch.allclose(logp(model, rows), before, atol=1e-2)
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sdar_gym.configs.settings import SkillSettings
+from sdar_gym.configs.sections import SkillSettings
 from sdar_gym.envs.alfworld.demonstrator import skill_text, true_procedure
 from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.generator import generate_game
@@ -26,7 +26,7 @@ from sdar_gym.envs.prompting import EpisodeView, prompt_template
 from sdar_gym.policy import warmstart
 from sdar_gym.policy.acceptance import WITH_SKILLS, WITHOUT_SKILLS
 from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
-from sdar_gym.policy.logprobs import score_answers
+from sdar_gym.policy.logprobs import score_responses
 from sdar_gym.policy.tiny import TinyShape, build_tiny
 from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
 from sdar_gym.rollout.build import build_retriever
@@ -206,7 +206,7 @@ def test_a_saved_policy_is_loaded_by_transformers_with_the_same_scores(tokenizer
     ids = torch.tensor([reader.encode(text, add_special_tokens=False)])
     mask = torch.ones((1, ids.shape[1] - 1), dtype=torch.bool)
     with torch.no_grad():
-        scores = [score_answers(m, ids, torch.tensor([1]), mask).logp_BT for m in (model, loaded)]
+        scores = [score_responses(m, ids, torch.tensor([1]), mask).logp_BT for m in (model, loaded)]
     assert torch.equal(*scores)
     assert loaded.config.model_type == "qwen3"
     assert loaded.config.tie_word_embeddings

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.configs.settings import RolloutSettings
+from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.rollout.build import build_collector
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
-from sdar_gym.rollout.episode import Episode
 from sdar_gym.rollout.metrics import coverage
+from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills import (
     NoRetriever,
     Retriever,

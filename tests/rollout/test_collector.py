@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.configs.settings import RolloutSettings, SkillSettings
+from sdar_gym.configs.sections import RolloutSettings, SkillSettings
 from sdar_gym.envs import Task, TextEnv, Turn
 from sdar_gym.envs.alfworld.generator import generate_game
 from sdar_gym.envs.prompting import WindowTemplate
-from sdar_gym.policy.load import load_model
-from sdar_gym.rollout.build import build_collector, build_engine, build_retriever, make_env, pad_id, skill_env_name
+from sdar_gym.policy.load import load_model, pad_id
+from sdar_gym.rollout.build import build_collector, build_retriever, skill_env_name
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
 from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
-from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.engines.transformers_engine import engine_of
+from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills import NoRetriever, SkillQuery
 
 ENV = "sdar/ALFWorld-v0"
@@ -360,7 +362,7 @@ def test_environments_are_used_again_and_closed_once(tokenizer: Any) -> None:
 @pytest.fixture(scope="module")
 def play(policy_folder: Path, tokenizer: Any) -> Callable[[list[EpisodeRequest]], list[Episode]]:
     """Collects with a real engine and a policy of random weights."""
-    engine = build_engine(load_model(str(policy_folder)), tokenizer)
+    engine = engine_of(load_model(str(policy_folder)), tokenizer)
 
     def collect(requests: list[EpisodeRequest]) -> list[Episode]:
         settings = RolloutSettings(prompt="compact", think=False)

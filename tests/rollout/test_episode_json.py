@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 
-from sdar_gym.rollout.episode import Episode, TurnRow
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
 
 
-def turn(reward: float = 0.0, **changes: object) -> TurnRow:
-    row = TurnRow(
+def turn(reward: float = 0.0, **changes: object) -> TurnRecord:
+    row = TurnRecord(
         observation="You see a fridge 1.\nÜber",
         response="<action>look</action>",
         action="look",
@@ -27,7 +27,7 @@ def turn(reward: float = 0.0, **changes: object) -> TurnRow:
     return row
 
 
-def episode(*turns: TurnRow) -> Episode:
+def episode(*turns: TurnRecord) -> Episode:
     return Episode(
         "2/1", 2, "small/train/000001", "look", "train", "look at it.", list(turns), True, 1.0, "won",
         ("a", "b"), False, (1.2345678, math.inf), "ucb", "none",

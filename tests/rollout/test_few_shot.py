@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.configs.settings import RolloutSettings
+from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.prompting import TEMPLATES, prompt_template
 from sdar_gym.rollout.build import build_context
 from sdar_gym.rollout.few_shot import worked_turns

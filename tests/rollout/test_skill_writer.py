@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from sdar_gym.policy.load import load_model, load_tokenizer
-from sdar_gym.rollout.build import build_engine
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.engines.transformers_engine import engine_of
 from sdar_gym.rollout.skill_writer import UnfitWriterError, Written, parse_answer, refuse_unfit, write_skills
 from sdar_gym.skills import DuplicateSkillError, SkillLibrary, load_library
 
@@ -239,7 +239,7 @@ def random_writer(writer_tokenizer: Any, tmp_path_factory: pytest.TempPathFactor
 
 def test_with_a_real_engine_nonsense_is_refused_and_not_mended(random_writer: Path) -> None:
     tokenizer = load_tokenizer(str(random_writer))
-    engine = build_engine(load_model(str(random_writer)), tokenizer)
+    engine = engine_of(load_model(str(random_writer)), tokenizer)
     written = write_skills(
         engine, tokenizer, PLAYED, model="random", env="alfworld", origin="run x", params=SamplingParams(20)
     )

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from sdar_gym.rollout.token_classes import TOKEN_CLASSES, token_classes, token_pieces
+from sdar_gym.training.token_classes import TOKEN_CLASSES, token_classes, token_pieces
 
 END_TOKEN = "<|im_end|>"
 

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.configs.settings import RolloutSettings
+from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.alfworld.generator import generate_game
 from sdar_gym.envs.prompting import EpisodeView, WindowTemplate, prompt_template
 from sdar_gym.policy.load import load_model
-from sdar_gym.rollout.build import build_collector, build_engine, make_env
+from sdar_gym.rollout.build import build_collector
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines import GenerationResult, SamplingParams
-from sdar_gym.rollout.episode import Episode, TurnRow
-from sdar_gym.rollout.views import SolutionBook, ViewReport, attach_teacher_prompts, episode_view
+from sdar_gym.rollout.engines.transformers_engine import engine_of
+from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.privileged_context import SolutionBook, ViewReport, attach_teacher_prompts, episode_view
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills import NoRetriever
 from sdar_gym.skills.summarise import steps_of
 
@@ -149,7 +151,7 @@ def test_an_expert_s_episode_gives_back_the_prompts_it_was_played_with(tokenizer
 
 @pytest.mark.parametrize("prompt", ["window", "compact"])
 def test_a_sampling_policy_s_episodes_give_back_their_prompts(tokenizer: Any, policy_folder: Path, prompt: str) -> None:
-    engine = build_engine(load_model(str(policy_folder)), tokenizer)
+    engine = engine_of(load_model(str(policy_folder)), tokenizer)
     # The limit drops past turns from the later prompts of the window template.
     settings = RolloutSettings(prompt=prompt, think=False, window=4, max_prompt_tokens=600)
     requests = [EpisodeRequest(f"small/train/{number:06d}", number, 0, 1) for number in range(3)]
@@ -286,8 +288,8 @@ def test_a_teacher_s_prompt_over_the_limit_is_left_out_and_counted(tokenizer: An
 
 
 def test_long_texts_are_cut_and_put_on_one_line(tokenizer: Any) -> None:
-    def turn(observation: str, action: str, **more: Any) -> TurnRow:
-        return TurnRow(observation, "", action, True, True, 0.0, [], [], [], [], 0, **more)
+    def turn(observation: str, action: str, **more: Any) -> TurnRecord:
+        return TurnRecord(observation, "", action, True, True, 0.0, [], [], [], [], 0, **more)
 
     page = "A page.\n\nwith   lines " + "and words " * 500
     context = ContextBuilder(tokenizer, WindowTemplate("You act."), window=0, max_prompt_tokens=10_000, think=False)

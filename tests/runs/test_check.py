@@ -13,7 +13,8 @@ import pytest
 from sdar_gym.configs import load_config
 from sdar_gym.envs.prompting import EpisodeView
 from sdar_gym.envs.tasks import freeze_panel
-from sdar_gym.rollout.build import build_context, make_env
+from sdar_gym.rollout.build import build_context
+from sdar_gym.rollout.environments import make_env
 from sdar_gym.runs.check import check_run, stop_tokens
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "algorithms"))
@@ -58,7 +59,7 @@ def test_a_few_tasks_that_do_not_fit_are_counted(faulty: None) -> None:
 def test_the_teacher_s_prompts_are_measured_too() -> None:
     notes = check_run(run_of("rollout.max_teacher_prompt_tokens=20"))
     assert any("The teacher's first prompt of 12 of 12" in note for note in notes)
-    assert not any("teacher's" in note for note in check_run(run_of("algorithm=grpo")))
+    assert not any("teacher's" in note for note in check_run(run_of("method=grpo")))
 
 
 def test_a_task_that_cannot_be_opened_is_found(faulty: None) -> None:

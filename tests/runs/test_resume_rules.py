@@ -17,7 +17,7 @@ from sdar_gym.runs.record import command_line, resolved, settings_of, without_se
 from sdar_gym.runs.resume import plan_resume, resumed_run
 
 REFUSED = (
-    ("algorithm=grpo", "algorithm is 'sdar' in the run and would be 'grpo'"),
+    ("method=grpo", "algorithm is 'sdar' in the run and would be 'grpo'"),
     ("training.lr=1e-2", "training.lr is 0.001 in the run and would be 0.01"),
     ("seed=9", "seed is 0 in the run and would be 9"),
     ("evaluation.tasks=4", "evaluation.tasks is 192 in the run and would be 4"),
@@ -170,7 +170,7 @@ def test_paths_are_whole_wherever_they_are_written(tmp_path: Path, monkeypatch: 
         Path("runs"),
         "policy.model=model",
         "training.objective.teacher={weights: external, model: ./teacher}",
-        "training.objective_by_algorithm.opsd={teacher: {weights: external, model: teacher}}",
+        "training.objective_by_method.opsd={teacher: {weights: external, model: teacher}}",
         "skills.library=library",
         "evaluation.panel=panel.json",
         "env_config={games: games, data: [~/games, missing], scene: small, note: a/b, split: model, search: 'http://h/x'}",
@@ -182,7 +182,7 @@ def test_paths_are_whole_wherever_they_are_written(tmp_path: Path, monkeypatch: 
     assert run.skills.library == f"{place}/library"
     assert run.evaluation.panel == f"{place}/panel.json"
     assert run.training.objective["teacher"]["model"] == f"{place}/teacher"
-    assert run.training.objective_by_algorithm["opsd"]["teacher"]["model"] == f"{place}/teacher"
+    assert run.training.objective_by_method["opsd"]["teacher"]["model"] == f"{place}/teacher"
     assert run.env_config == {
         "games": f"{place}/games",
         "data": [f"{place}/games", "missing"],

@@ -92,7 +92,7 @@ def assert_same_end(one: RunFolder, other: RunFolder) -> None:
     [
         (EMA, "skills.strategy=ucb"),
         pytest.param((*LORA, EMA), marks=pytest.mark.slow),
-        pytest.param(("algorithm=frozen_ce",), marks=pytest.mark.slow),
+        pytest.param(("method=frozen_ce",), marks=pytest.mark.slow),
         pytest.param(("training.objective.teacher={weights: stale, every: 2}",), marks=pytest.mark.slow),
         pytest.param((EMA, "resources.num_learners=1", "resources.num_env_runners=2"), marks=pytest.mark.slow),
         pytest.param((*LORA, "resources.num_learners=2"), marks=pytest.mark.slow),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.configs.settings import SkillSettings
+from sdar_gym.configs.sections import SkillSettings
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import (
     STRATEGIES,

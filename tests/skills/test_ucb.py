@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.configs.settings import SkillSettings
+from sdar_gym.configs.sections import SkillSettings
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import (
     DEFAULT_UCB_C,

@@ -1,12 +1,12 @@
 """SDAR on RLlib: an ordinary `AlgorithmConfig` and an ordinary Tune trainable, registered as `SDAR`.
 
-The only place in the gym that imports Ray.
+The only package of the gym that imports Ray, apart from `runs/train.py`, which starts it, and the optional retrieval
+actor of Search-QA.
 """
 
 from ray import tune
 
-from sdar_gym.algorithms.sdar.algorithm import SDAR
-from sdar_gym.algorithms.sdar.config import SDARConfig
+from sdar_gym.algorithms.sdar.algorithm import SDAR, SDARConfig
 
 tune.register_trainable("SDAR", SDAR)
 

@@ -1,4 +1,4 @@
-"""The SDAR algorithm: hands out groups of tasks, collects their episodes, updates the learners, syncs the weights."""
+"""`SDARConfig` and `SDAR`: an ordinary RLlib `AlgorithmConfig` and an ordinary Tune trainable, for every method."""
 
 # RLlib declares most of what its classes get at run time as optional or not at all.
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
@@ -8,13 +8,16 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
+import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.core import (
     COMPONENT_ENV_RUNNER,
     COMPONENT_ENV_TO_MODULE_CONNECTOR,
@@ -22,103 +25,486 @@ from ray.rllib.core import (
     DEFAULT_MODULE_ID,
 )
 from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
-
-from sdar_gym.algorithms.diagnostics import TrustMeter
-from sdar_gym.algorithms.objective import Objective
-from sdar_gym.algorithms.sdar.batch import prepare_batch, scoring_columns
-from sdar_gym.algorithms.sdar.config import SDARConfig
-from sdar_gym.algorithms.sdar.learner import STEP
-from sdar_gym.algorithms.sdar.module import ANSWER_MASK, merged_policy
-from sdar_gym.algorithms.sdar.playing import Playing, RolloutError
-from sdar_gym.algorithms.sdar.scores import (
-    Scores,
-    asked_rows,
-    spread_scores,
-    token_advantages,
-    wanted_scores,
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    EPISODE_LEN_MEAN,
+    EPISODE_RETURN_MEAN,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
 )
-from sdar_gym.algorithms.sdar.teacher_views import TeacherViews
-from sdar_gym.algorithms.sdar.turns import TurnTable, distilled_rows, turn_table
-from sdar_gym.algorithms.sdar.watch import WatchedTokens, watch_tokens
-from sdar_gym.algorithms.teachers import View
+
+from sdar_gym.algorithms.methods import Method, get_method
+from sdar_gym.algorithms.objectives.teacher import Weights
+from sdar_gym.algorithms.sdar import search_spaces
+from sdar_gym.algorithms.sdar.config_checks import check_teacher
+from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
+from sdar_gym.algorithms.sdar.learner import SDARLearner
+from sdar_gym.algorithms.sdar.module import PolicyModule
+from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
+from sdar_gym.algorithms.sdar.resources import check_resources, share_gpus, supply
+from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
+from sdar_gym.algorithms.sdar.unread import refuse_unread
+from sdar_gym.configs.reading import build, child_hint
+from sdar_gym.configs.sections import (
+    EvaluationSettings,
+    PolicySettings,
+    RolloutSettings,
+    SkillSettings,
+    TrainingSettings,
+)
+from sdar_gym.envs.prompting import prompt_template
+from sdar_gym.envs.registry import EnvEntry, entry_of
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel
-from sdar_gym.policy.load import load_tokenizer
+from sdar_gym.policy.facts import context_length
+from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
+from sdar_gym.policy.policy_model import merged_policy
 from sdar_gym.policy.saving import save_model
-from sdar_gym.rollout.build import make_env, pad_id
+from sdar_gym.policy.sizing import TrainingSizes, choose_training_sizes, learner_machine, model_shape
+from sdar_gym.rollout.build import build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
-from sdar_gym.rollout.engines.base import SamplingParams
-from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.engines.registry import engine_factory
+from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.metrics import rollout_metrics, tokens_of
+from sdar_gym.rollout.privileged_context import privileged_context_writer
 from sdar_gym.rollout.sampler import TaskSampler
-from sdar_gym.skills import LearningRetriever
+from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.skills import LearningRetriever, Retriever
+from sdar_gym.training.collate import Columns
+from sdar_gym.training.diagnostics import TokenDump, collect_diagnostics
+from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
+from sdar_gym.training.pipeline import UpdatePipeline
 
-# A runner that dies at the same episodes again and again is no outage.
-_COLLECTION_ATTEMPTS = 3
-# Where a checkpoint keeps what is learned beside the weights.
+if TYPE_CHECKING:
+    from sdar_gym.configs.schema import RunConfig
+
+# Sections by attribute: the fluent method's name, and the data class in which settings are declared.
+_SECTIONS: dict[str, tuple[str, type]] = {
+    "policy_settings": ("policy", PolicySettings),
+    "skill_settings": ("skills", SkillSettings),
+    "rollout_settings": ("rollout", RolloutSettings),
+    "training_settings": ("training", TrainingSettings),
+    "evaluation_settings": ("evaluation", EvaluationSettings),
+}
+# Settings that RLlib has as attributes of its own: there they are read, and searched by Tune.
+_RLLIB_NAMES: dict[str, dict[str, str]] = {
+    "training_settings": {"lr": "lr", "grad_clip": "grad_clip", "num_epochs": "num_epochs"},
+    "evaluation_settings": {"interval": "evaluation_interval"},
+}
+# Component of a checkpoint with the state beside the weights.
 _LEARNED = "sdar_learned"
 
 
-class SDAR(Playing, Algorithm):
-    """Group-relative policy optimisation with gated self-distillation, and its relatives, as an RLlib algorithm."""
+class SDARConfig(AlgorithmConfig):
+    """Configuration of SDAR and of every method that is a preset of the same learner.
+
+    Example:
+        >>> config = SDARConfig().environment("sdar/ALFWorld-v0").training(method="sdar", group_size=8)
+        >>> algorithm = config.build_algo()
+        >>> algorithm.train()
+
+    Local by default: no remote runners, no remote learners, one process.
+    """
+
+    def __init__(self, algo_class: type | None = None):
+        super().__init__(algo_class=algo_class or SDAR)
+        self.method = "sdar"
+        for attribute, (_, kind) in _SECTIONS.items():
+            setattr(self, attribute, kind())
+        self.env_entry: EnvEntry | None = None
+        # Filled in by `check`: what was left to the machine.
+        self.gpus_left_open = {"num_gpus_per_env_runner", "num_gpus_per_learner"}
+        self.sizes: TrainingSizes | None = None
+        # Search spaces of Tune in the sections, by attribute and setting.
+        self.section_spaces: dict[str, dict[str, Any]] = {}
+
+        self.framework_str = "torch"
+        self.seed = 0
+        self.grad_clip_by = "global_norm"
+        for attribute in _RLLIB_NAMES:
+            self._copy_to_rllib(attribute)
+        self.num_env_runners = 0
+        self.num_learners = 0
+        # Whole episodes as tokens: RLlib's connectors, which build observations and batches, have nothing to do.
+        self.env_runner_cls = EpisodeRunner
+        self.batch_mode = "complete_episodes"
+        self.episodes_to_numpy = False
+        self.add_default_connectors_to_env_to_module_pipeline = False
+        self.add_default_connectors_to_module_to_env_pipeline = False
+        self.add_default_connectors_to_learner_pipeline = False
+        self.merge_env_runner_states = False
+        self.broadcast_env_runner_states = False
+        # A lost runner costs its episodes of one update, not the run.
+        self.restart_failed_env_runners = True
+
+    @override(AlgorithmConfig)
+    def training(self, **settings: Any) -> Self:
+        """Sets the method and the update.
+
+        Args:
+            **settings: `method`, the name of a preset; the settings of `TrainingSettings`; and RLlib's own.
+        """
+        self.method = settings.pop("method", self.method)
+        own = {name: settings.pop(name) for name in list(settings) if name in _names("training_settings")}
+        if settings:
+            super().training(**settings)
+        return self._set_section("training_settings", own)
+
+    @override(AlgorithmConfig)
+    def evaluation(self, **settings: Any) -> Self:
+        """Sets the evaluation on a fixed set of tasks.
+
+        Args:
+            **settings: The settings of `EvaluationSettings`, and RLlib's `evaluation_interval`.
+        """
+        own = {name: settings.pop(name) for name in list(settings) if name in _names("evaluation_settings")}
+        if settings:
+            super().evaluation(**settings)
+        return self._set_section("evaluation_settings", own)
+
+    @override(AlgorithmConfig)
+    def env_runners(self, **settings: Any) -> Self:
+        """Sets the remote runners; see RLlib. GPUs that are not set are distributed by `share_gpus`."""
+        self.gpus_left_open = self.gpus_left_open - set(settings)
+        return super().env_runners(**settings)
+
+    @override(AlgorithmConfig)
+    def learners(self, **settings: Any) -> Self:
+        """Sets the remote learners; see RLlib. GPUs that are not set are distributed by `share_gpus`."""
+        self.gpus_left_open = self.gpus_left_open - set(settings)
+        return super().learners(**settings)
+
+    def policy(self, **settings: Any) -> Self:
+        """Sets the language model; see `PolicySettings`."""
+        return self._set_section("policy_settings", settings)
+
+    def skills(self, **settings: Any) -> Self:
+        """Sets the teacher's skills; see `SkillSettings`."""
+        return self._set_section("skill_settings", settings)
+
+    def rollout(self, **settings: Any) -> Self:
+        """Sets how episodes are played; see `RolloutSettings`."""
+        return self._set_section("rollout_settings", settings)
+
+    @override(AlgorithmConfig)
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as dictionaries within a dictionary, where Tune finds search spaces."""
+        content = super().to_dict()
+        spaces = content.pop("section_spaces")
+        for attribute in _SECTIONS:
+            section = search_spaces.as_dict(content[attribute], spaces.get(attribute, {}))
+            for name in _RLLIB_NAMES.get(attribute, {}):
+                section.pop(name)  # RLlib's attribute has it.
+            content[attribute] = section
+        return content
+
+    @override(AlgorithmConfig)
+    def update_from_dict(self, config_dict: Mapping[str, Any]) -> Self:
+        """Takes settings from a dictionary such as `to_dict` gives; a section may have some of its settings only."""
+        sections = {name: value for name, value in config_dict.items() if name in _SECTIONS}
+        flat = {name: value for name, value in config_dict.items() if name not in sections}
+        # Flat names, as RLlib users write them: `{"group_size": 4}`.
+        own = {
+            name: flat.pop(name)
+            for name in list(flat)
+            if name in _names("training_settings") and name not in vars(self)
+        }
+        super().update_from_dict(flat)
+        for attribute, value in [*sections.items(), ("training_settings", own)]:
+            if isinstance(value, Mapping):
+                self._set_section(attribute, value, plain=True)
+            else:
+                setattr(self, attribute, value)
+        return self
+
+    def _set_section(self, attribute: str, changes: Mapping[str, Any], *, plain: bool = False) -> Self:
+        """Changes settings of a section, or takes them from dictionaries; spaces are kept aside until Tune has chosen."""
+        name, kind = _SECTIONS[attribute]
+        for key in changes:
+            child_hint(kind, key, name, {})
+        rllib = _RLLIB_NAMES.get(attribute, {})
+        for key in rllib.keys() & changes.keys():
+            setattr(self, rllib[key], changes[key])
+        values, spaces = search_spaces.split(changes)
+        before = getattr(self, attribute)
+        after = build(kind, asdict(before) | values, name) if plain else replace(before, **values)
+        setattr(self, attribute, after)
+        waiting = {key: space for key, space in spaces.items() if key not in rllib}
+        kept = {key: space for key, space in self.section_spaces.get(attribute, {}).items() if key not in values}
+        self.section_spaces = {**self.section_spaces, attribute: kept | waiting}
+        return self
+
+    def _copy_to_rllib(self, attribute: str) -> None:
+        for name, rllib_name in _RLLIB_NAMES[attribute].items():
+            setattr(self, rllib_name, getattr(getattr(self, attribute), name))
 
     @classmethod
+    def from_run(cls, run: RunConfig) -> SDARConfig:
+        """The configuration of a run that was read from YAML."""
+        for name in run.training.objective_by_method:
+            get_method(name)  # Refuses a name that no method has, which would change nothing.
+        config = cls().environment(run.env, env_config=dict(run.env_config))
+        config.method = run.method
+        config.policy_settings, config.skill_settings, config.rollout_settings = run.policy, run.skills, run.rollout
+        config.training_settings = replace(
+            run.training, objective=run.training.objective_of(run.method), objective_by_method={}
+        )
+        config.evaluation_settings = run.evaluation
+        for attribute in _RLLIB_NAMES:
+            config._copy_to_rllib(attribute)
+        given = {name: value for name, value in asdict(run.resources).items() if value is not None}
+        config.env_runners(**{name: value for name, value in given.items() if name.endswith(("runner", "runners"))})
+        config.learners(**{name: value for name, value in given.items() if name.endswith(("learner", "learners"))})
+        # What RLlib would print about itself is noise here; a run has its own reports.
+        return config.debugging(seed=run.seed, log_level="ERROR")
+
+    def get_method(self) -> Method:
+        """The preset with the changes of `training(objective=...)`."""
+        return get_method(self.method).with_overrides(self.training_settings.objective)
+
+    def get_retriever(self) -> Retriever:
+        """The retriever of the teacher's skills.
+
+        Raises:
+            ValueError: Unknown strategy or library, or an environment without skills.
+        """
+        return build_retriever(str(self.env), self.skill_settings)
+
+    @override(AlgorithmConfig)
+    def get_default_learner_class(self) -> type:
+        """The SDAR learner."""
+        return SDARLearner
+
+    @override(AlgorithmConfig)
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """A module that holds the language model."""
+        return RLModuleSpec(module_class=PolicyModule, model_config={})
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        settings = self.policy_settings
+        return {
+            "model": settings.model,
+            "dtype": settings.dtype,
+            "gradient_checkpointing": self.get_sizes().gradient_checkpointing,
+            "lora": settings.lora,
+            "temperature": self.rollout_settings.temperature,
+            "entropy_gradient": self.get_method().objective.entropy_coeff > 0,
+        }
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        """Refuses senseless settings.
+
+        Raises:
+            ValueError: With the setting, its value and what to do.
+        """
+        super().validate()
+        self.check()
+
+    def check(self) -> None:
+        """The gym's own part of `validate`; needs no Ray.
+
+        Raises:
+            ValueError: With the setting, its value and what to do.
+        """
+        refuse_unread(self)
+        waiting = [f"{_SECTIONS[at][0]}.{name}" for at, spaces in self.section_spaces.items() for name in spaces]
+        if waiting:
+            raise ValueError(
+                f"{', '.join(waiting)}: search spaces are for Tune to choose from. Give the configuration to "
+                "ray.tune.Tuner(..., param_space=config), or set values."
+            )
+        if self.env is None:
+            raise ValueError("No environment: call .environment('sdar/ALFWorld-v0') or another registered id.")
+        self.env_entry = self.env_entry or entry_of(str(self.env))
+        self._copy_from_rllib()
+        prompt_template(str(self.env), self.rollout_settings.prompt)
+        engine_factory(self.rollout_settings.engine)
+        check_teacher(self.get_method(), self.get_retriever(), str(self.env), self.policy_settings.model)
+        if self.num_env_runners > 0:
+            # A second full model on the driver would have no use.
+            self.create_local_env_runner = False
+        model = load_model_config(self.policy_settings.model)
+        self.rollout_settings = self.rollout_settings.within(context_length(model))
+        self._share_resources()
+        self.sizes = None  # Chosen again: a setting or the machine may have changed.
+        self.get_sizes()
+
+    def _copy_from_rllib(self) -> None:
+        """Checks what was set on RLlib's attributes by the rules of the sections."""
+        for attribute, names in _RLLIB_NAMES.items():
+            values = {name: getattr(self, rllib_name) for name, rllib_name in names.items()}
+            # Without RLlib's evaluation the interval still says when diagnostics are collected.
+            values = {name: value for name, value in values.items() if name != "interval" or value}
+            setattr(self, attribute, replace(getattr(self, attribute), **values))
+
+    def _share_resources(self) -> None:
+        device, available = self.policy_settings.device, supply()
+        open_ = self.gpus_left_open
+        shares = share_gpus(
+            device,
+            available.gpus,
+            num_env_runners=self.num_env_runners,
+            num_learners=self.num_learners,
+            per_env_runner=None if "num_gpus_per_env_runner" in open_ else self.num_gpus_per_env_runner,
+            per_learner=None if "num_gpus_per_learner" in open_ else self.num_gpus_per_learner,
+        )
+        check_resources(
+            shares,
+            available,
+            device=device,
+            num_env_runners=self.num_env_runners,
+            num_learners=self.num_learners,
+            cpus_per_env_runner=self.num_cpus_per_env_runner,
+            cpus_per_learner=self.num_cpus_per_learner,
+        )
+        self.num_gpus_per_env_runner, self.num_gpus_per_learner = shares.env_runner, shares.learner
+        self.local_gpu_idx = int(device.partition(":")[2] or 0)
+
+    def get_sizes(self) -> TrainingSizes:
+        """Micro-batch and gradient checkpointing: as set, else what fits the model and the learner's memory."""
+        if self.sizes is None:
+            policy, objective = self.policy_settings, self.get_method().objective
+            learns_on_gpu = self.num_gpus_per_learner > 0
+            local_runner = self.num_env_runners == 0 and self.num_learners == 0
+            teacher = objective.teacher
+            stored = objective.kl_coeff > 0 or (teacher is not None and teacher.weights is not Weights.LIVE)
+            # An offloaded model uses no GPU memory.
+            stored = stored and not (learns_on_gpu and policy.offload_teacher)
+            self.sizes = choose_training_sizes(
+                model_shape(policy.model),
+                learner_machine(learns_on_gpu, self.local_gpu_idx),
+                half=policy.dtype == "bfloat16",
+                lora=policy.lora is not None,
+                models_beside=int(local_runner) + int(stored),
+                micro_batch_tokens=self.training_settings.micro_batch_tokens,
+                gradient_checkpointing=policy.gradient_checkpointing,
+            )
+        return self.sizes
+
+    @property
+    def seed_or_zero(self) -> int:
+        """The run's seed."""
+        return int(self.seed or 0)
+
+
+class SDAR(Algorithm):
+    """Group-relative policy optimization with gated self-distillation, and its relatives, as an RLlib algorithm.
+
+    Attributes:
+        last_episodes: The episodes of the last update.
+        last_tokens: The tokens of the last update, where diagnostics were collected.
+    """
+
+    config: SDARConfig
+
+    @classmethod
+    @override(Algorithm)
     def get_default_config(cls) -> SDARConfig:
-        """The defaults: the published method on whatever environment is set."""
+        """The defaults: the published method, without an environment."""
         return SDARConfig()
 
+    @override(Algorithm)
     def setup(self, config: Any) -> None:
-        """Build runners and learners; freeze the training tasks and the evaluation panel."""
+        """Builds runners, learners and the update pipeline; fixes training tasks and evaluation set."""
         super().setup(config)
-        env = make_env(str(self.config.env), self.config.env_config)
-        self._sampler = TaskSampler(env.task_ids(), self.config.seed_or_zero)
-        self._panel = build_panel(str(self.config.env), env, self.config.panel_settings)
+        config = self.config
+        policy, rollout, env_id = config.policy_settings, config.rollout_settings, str(config.env)
+        env = make_env(env_id, config.env_config)
+        self._sampler = TaskSampler(env.task_ids(), config.seed_or_zero)
+        panel = build_panel(env_id, env, config.evaluation_settings)
         env.close()
-        self._tokenizer = load_tokenizer(self.config.policy_settings.model)
-        self._pad_id = pad_id(self._tokenizer)
-        self._method = self.config.get_method()
-        self._retriever = self.config.get_retriever()
-        self._views = TeacherViews(self.config, self._tokenizer)
-        self._trust = TrustMeter()
-        self._frozen_teacher: dict[str, Any] | None = None
+        self._tokenizer = load_tokenizer(policy.model)
+        self._method = config.get_method()
+        self._retriever = config.get_retriever()
+        self._correlation = GapAdvantageCorrelation()
+        objective = self._method.objective
+        self._dispatcher = RolloutDispatcher(
+            self.env_runner_group, self.learner_group, self._retriever, rollout, self.restore_env_runners
+        )
+        self._evaluator = PanelEvaluator(
+            panel, self._dispatcher, config.evaluation_settings, rollout, objective.teacher
+        )
+        self.pipeline = UpdatePipeline(
+            objective,
+            self._score,
+            pad_id=pad_id(self._tokenizer),
+            invalid_action_penalty=config.training_settings.invalid_action_penalty,
+            old_logp=config.training_settings.old_logp,
+            writer=privileged_context_writer(objective.teacher, self._tokenizer, env_id, config.env_config, rollout),
+            dtype=torch.float64 if policy.dtype == "float64" else torch.float32,
+        )
         self.last_episodes: list[Episode] = []
-        self.last_tokens: WatchedTokens | None = None
-        self.watch_next = False
-        self.last_evaluation: list[Episode] = []
-        self.failed_tasks: dict[str, str] = {}
+        self.last_tokens: TokenDump | None = None
 
     @property
     def panel(self) -> TaskPanel:
-        """The frozen evaluation panel."""
-        return self._panel
+        """The fixed evaluation set."""
+        return self._evaluator.panel
+
+    @property
+    def last_evaluation(self) -> list[Episode]:
+        """The episodes of the last evaluation."""
+        return self._evaluator.last_episodes
+
+    @property
+    def failed_tasks(self) -> dict[str, str]:
+        """Tasks in which the environment raised an error, with the error."""
+        return self._dispatcher.failed_tasks
 
     @property
     def tokenizer(self) -> Any:
-        """The policy's."""
+        """The policy's tokenizer."""
         return self._tokenizer
 
+    @override(Algorithm)
     def training_step(self) -> None:
-        """One update: episodes, advantages, gradient steps, new weights."""
-        config: SDARConfig = self.config
-        step = self.training_iteration
-        started = time.perf_counter()
-        requests = [
-            EpisodeRequest(task_id, group, member, config.seed_or_zero * 1_000_003 + step)
-            for group, task_id in enumerate(self._sampler.take(step, config.tasks_per_iteration))
-            for member in range(config.group_size)
-        ]
-        settings = config.rollout_settings
-        params = SamplingParams(settings.max_response_tokens, settings.temperature)
-        episodes = self._training_episodes(requests, params)
-        self.last_episodes, self.last_tokens = episodes, None
-        collected = time.perf_counter()
-        self._log(ENV_RUNNER_RESULTS, rollout_metrics(episodes, len(requests)))
-        steps = sum(episode.env_steps() for episode in episodes)
-        self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
-        self._update(episodes, step)
-        self._sync()
+        """One update: play episodes, prepare -> score -> shape -> collate, take gradient steps, send the weights."""
+        config, step = self.config, self.training_iteration
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            started = time.perf_counter()
+            requests = self._requests(step)
+            episodes = self._dispatcher.collect_training(
+                requests,
+                config.training_settings.group_size,
+                skills_in_prompt=self._method.acts_with_skills,
+                update=step + 1,
+            )
+            collected = time.perf_counter()
+        self._log_episodes(episodes, len(requests))
+
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            diagnostics = self._collects_diagnostics(step)
+            batch = self.pipeline.prepare(episodes, step)
+            batch = self.pipeline.score(batch, step, diagnostics=diagnostics)
+            batch = self.pipeline.shape(batch, step)
+            self.last_episodes, self.last_tokens = episodes, None
+            if diagnostics:
+                measured, self.last_tokens = collect_diagnostics(
+                    self._method.objective, batch, self._tokenizer, self._correlation
+                )
+                self._log("teacher", measured)
+            shards = max(1, config.num_learners) * config.training_settings.num_minibatches
+            columns, rows = self.pipeline.collate(
+                batch, step, row_multiple=shards, shuffle_seed=f"sdar-gym rows {config.seed_or_zero} {step}"
+            )
+            results = self._update_learners(columns, len(batch.turns), shards, step)
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        counts = {"turns": len(batch.turns), "rows": rows, "response_tokens": batch.tokens}
+        self._log(ENV_RUNNER_RESULTS, batch.metrics | counts)
+
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            self._dispatcher.sync_weights()
         if isinstance(self._retriever, LearningRetriever):
             for episode in episodes:
                 self._retriever.observe(episode.task_type, episode.skills, episode.score)
@@ -126,14 +512,27 @@ class SDAR(Playing, Algorithm):
         self._log("seconds", {"rollout": collected - started, "update": finished - collected})
         self._log("speed", {"rollout_tokens_per_second": tokens_of(episodes) / max(1e-9, collected - started)})
 
+    @override(Algorithm)
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """Plays the fixed evaluation set with the current weights.
+
+        Returns:
+            Success with a 95 % interval, over all and by task type, with the set's name and hash.
+        """
+        self._callback("on_evaluate_start")
+        result = self._evaluator.evaluate(self.training_iteration)
+        self._callback("on_evaluate_end", evaluation_metrics=result)
+        return result
+
     @property
-    def lends_weights(self) -> bool:
-        """Whether a learner in this process has the teacher's weights in the student's place just now."""
-        learner = self.learner_group._learner if self.learner_group.is_local else None
-        return learner is not None and learner.lends_weights
+    def teacher_in_use(self) -> bool:
+        """Whether a learner in this process has the teacher's weights swapped in."""
+        if not self.learner_group.is_local:
+            return False
+        return any(result.get() for result in self.learner_group.foreach_learner(lambda each: each.teacher_in_use))
 
     def export_policy(self, folder: str | Path) -> None:
-        """Save the policy in the form that `transformers` and vLLM load, whole or not at all.
+        """Saves the policy in the form that `transformers` and vLLM load, completely or not at all.
 
         Raises:
             NonFiniteError: The weights hold numbers that are not finite; nothing was written.
@@ -144,166 +543,116 @@ class SDAR(Playing, Algorithm):
         save_model(model, load_tokenizer(settings.model), Path(folder))
 
     def resumable_state(self) -> dict[str, Any]:
-        """What `set_state` needs for the next update to be the one that would have come: plain data and tensors.
+        """What `set_state` needs so that the next update is the same as without an interruption.
 
-        Runners have no state of their own but the weights, which they are sent.
+        Runners have no state but the weights, which they are sent.
         """
         runners = (COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR)
         return self.get_state(not_components=list(runners))
 
+    @override(Algorithm)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state, and what trust and retrieval have learned."""
+        """RLlib's state, and what correlation and retrieval have learned."""
         state = super().get_state(components, not_components=not_components, **kwargs)
-        state[_LEARNED] = {"trust": self._trust.get_state(), "frozen_teacher": self._frozen_teacher}
-        if isinstance(self._retriever, LearningRetriever):
-            state[_LEARNED]["retriever"] = self._retriever.get_state()
+        if self._check_component(_LEARNED, components, not_components):
+            state[_LEARNED] = {
+                "gap_advantage_correlation": self._correlation.get_state(),
+                "frozen_teacher": self._evaluator.frozen_teacher,
+            }
+            if isinstance(self._retriever, LearningRetriever):
+                state[_LEARNED]["retriever"] = self._retriever.get_state()
         return state
 
+    @override(Algorithm)
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Restores a state."""
         super().set_state(state)
         learned = state.get(_LEARNED, {})
-        if "trust" in learned:
-            self._trust.set_state(learned["trust"])
-        self._frozen_teacher = learned.get("frozen_teacher")
+        self._correlation.set_state(learned.get("gap_advantage_correlation", {}))
+        self._evaluator.frozen_teacher = learned.get("frozen_teacher")
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
             self._retriever.set_state(learned["retriever"])
 
     @classmethod
+    @override(Algorithm)
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
-        """The panel is played by the training runners: an evaluation runner would be one more copy of the model."""
+        """The training runners play the evaluation set: an evaluation runner would be one more copy of the model."""
         return False
 
-    def _training_episodes(self, requests: Sequence[EpisodeRequest], params: SamplingParams) -> list[Episode]:
-        """Play one update's episodes; an update for which none came back is played again, it does not count.
+    def _requests(self, step: int) -> list[EpisodeRequest]:
+        """The episodes of an update: whole groups, by the seed and the update's number."""
+        settings, seed = self.config.training_settings, self.config.seed_or_zero * 1_000_003 + step
+        return [
+            EpisodeRequest(task_id, group, member, seed)
+            for group, task_id in enumerate(self._sampler.take(step, settings.tasks_per_iteration))
+            for member in range(settings.group_size)
+        ]
 
-        Raises:
-            RolloutError: None came back several times, none can be compared, or too many tasks failed.
-        """
-        config: SDARConfig = self.config
-        for _ in range(_COLLECTION_ATTEMPTS):
-            episodes = self._collect(
-                requests,
-                params,
-                config.group_size,
-                skills_in_prompt=self._method.acts_with_skills,
-                teacher_prompts=True,
-            )
-            if episodes:
-                break
-            self._sync()
-        else:
-            raise RolloutError(
-                f"No episode of update {self.training_iteration + 1} came back in {_COLLECTION_ATTEMPTS} attempts: the "
-                "env runners die while they play. The logs of Ray's workers say why (memory?); go on with --resume."
-            )
-        errors = {episode.task_id: episode.error for episode in episodes if episode.error}
-        self.failed_tasks |= errors
-        limit = config.rollout_settings.max_failed_tasks
-        if len(self.failed_tasks) > limit:
-            raise RolloutError(
-                f"{len(self.failed_tasks)} task(s) failed; rollout.max_failed_tasks allows {limit}. "
-                f"{next(iter(errors.values()), '')}"
-            )
-        members = Counter(episode.group_id for episode in episodes if episode.turns and not episode.error)
-        if max(members.values(), default=0) < 2:
-            reasons = Counter(episode.ended for episode in episodes)
-            raise RolloutError(
-                f"Update {self.training_iteration + 1} has no group of two episodes to compare; its episodes ended by "
-                f"{', '.join(f'{reason} ({count})' for reason, count in reasons.items())}. "
-                f"{next(iter(errors.values()), 'Raise rollout.max_prompt_tokens if prompts are too long.')}"
-            )
-        return episodes
+    def _collects_diagnostics(self, step: int) -> bool:
+        """Per-token diagnostics are collected in the first and last update and in each one before an evaluation."""
+        interval = self.config.evaluation_settings.interval
+        last = step + 1 == self.config.training_settings.iterations
+        return step == 0 or last or bool(interval and (step + 1) % interval == 0)
 
-    def _update(self, episodes: Sequence[Episode], step: int) -> None:
-        """Make advantages of the episodes and take the gradient steps."""
-        config: SDARConfig = self.config
-        failed = {episode.group_id for episode in episodes if episode.error}
-        episodes = [episode for episode in episodes if episode.group_id not in failed]
-        objective = self._method.objective
-        learners = max(1, config.num_learners)
-        table = turn_table(
-            episodes,
-            objective.baseline,
-            invalid_action_penalty=config.invalid_action_penalty,
-            dtype=torch.float64 if config.policy_settings.dtype == "float64" else torch.float32,
-        )
-        metrics = dict(table.metrics)
-        if objective.needs_teacher_at(step):
-            metrics |= self._views.write(table.episodes)
-        watched = self._is_watched(step)
-        scores = self._scores(objective, table, step, watched)
-        adv_BT = token_advantages(objective, table, scores, step)
-        if watched:
-            seen, self.last_tokens = watch_tokens(objective, table, scores, adv_BT, self._tokenizer, self._trust)
-            self._log("teacher", seen)
-        batch = prepare_batch(
-            table,
-            objective,
-            adv_BT,
-            distill_B=distilled_rows(objective, table),
-            teacher_logp_BT=None if scores is None else scores.teacher_BT,
-            dense=objective.dense_at(step),
-            row_multiple=learners * config.num_minibatches,
-            pad_id=self._pad_id,
-            shuffle_seed=f"sdar-gym rows {config.seed_or_zero} {step}",
-        )
-        rows = len(next(iter(batch.columns.values())))
-        results = self.learner_group.update(
-            training_data=TrainingData(
-                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch.columns)}, env_steps=len(table.turns))
-            ),
-            timesteps={
-                STEP: step,
-                NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(
-                    (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0
-                ),
-            },
-            num_epochs=config.num_epochs,
-            minibatch_size=rows // (learners * config.num_minibatches),
-        )
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        self._log(
-            ENV_RUNNER_RESULTS,
-            {**metrics, "turns": len(table.turns), "rows": batch.rows, "answer_tokens": table.tokens},
-        )
-
-    def _is_watched(self, step: int) -> bool:
-        """Whether this update is looked at closely: the first one, each one before an evaluation, and where asked."""
-        interval = self.config.panel_settings.interval
-        return self.watch_next or step == 0 or bool(interval and (step + 1) % interval == 0)
-
-    def _scores(self, objective: Objective, table: TurnTable, step: int, watched: bool) -> Scores | None:
-        """Ask the learners what they and the teacher think of the sampled tokens; distinct rows only."""
-        wanted = wanted_scores(objective, step, watched=watched)
-        asked_B = asked_rows(objective, table, step, watched=watched)
-        if not wanted:
-            return None
-        if not bool(asked_B.any()):
-            index_B, answered = torch.full(asked_B.shape, -1), {}
-            for name in wanted:
-                answered[name] = torch.zeros((1, table.mask_BT.shape[1]))
-            return spread_scores(table, index_B, answered)
-        view = objective.teacher.view if objective.teacher is not None else View.NONE
-        columns, index_B = scoring_columns(table, asked_B, view, self._pad_id, control="control" in wanted)
+    def _score(self, columns: Columns, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Scores columns on the learners, each on its shard of the rows."""
         group = self.learner_group
         if group.is_local:
-            return spread_scores(table, index_B, group._learner.score(columns=columns, wanted=wanted))
-        shards = len(group)
-        results = group._worker_manager.foreach_actor(
-            "score",
-            kwargs=[
-                {"columns": {name: column[shard::shards] for name, column in columns.items()}, "wanted": wanted}
-                for shard in range(shards)
-            ],
-        )
-        answered = {}
-        for shard, part in enumerate(group._get_results(results)):
+            [result] = group.foreach_learner(lambda learner: learner.score(columns=columns, names=names))
+            return result.get()
+        scores: dict[str, torch.Tensor] = {}
+        rows = len(next(iter(columns.values())))
+        shared = ray.put(columns)
+        for result in group.foreach_learner(lambda learner: learner.score_shard(ray.get(shared), names)):
+            rank, part = result.get()
             for name, value in part.items():
-                whole = answered.setdefault(name, value.new_zeros((len(columns[ANSWER_MASK]), value.shape[1])))
-                whole[shard::shards] = value
-        return spread_scores(table, index_B, answered)
+                whole = scores.setdefault(name, value.new_zeros((rows, value.shape[1])))
+                whole[rank :: len(group)] = value
+        return scores
 
-    def _log(self, key: str, values: dict[str, float]) -> None:
+    def _update_learners(self, columns: Columns, turns: int, shards: int, step: int) -> Any:
+        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=turns)
+        key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
+        return self.learner_group.update(
+            training_data=TrainingData(batch=batch),
+            timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(key, default=0)},
+            num_epochs=self.config.num_epochs,
+            minibatch_size=len(next(iter(columns.values()))) // shards,
+            update_number=step,
+        )
+
+    def _log_episodes(self, episodes: Sequence[Episode], requested: int) -> None:
+        """Logs the gym's metrics of an update's episodes, and RLlib's names for them."""
+        metrics = rollout_metrics(episodes, requested)
+        steps = sum(episode.env_steps() for episode in episodes)
+        returns = [episode.total_reward for episode in episodes]
+        rllib = {
+            EPISODE_RETURN_MEAN: sum(returns) / max(1, len(returns)),
+            EPISODE_LEN_MEAN: metrics["episode_turns"],
+            NUM_EPISODES: len(episodes),
+            NUM_ENV_STEPS_SAMPLED: steps,
+        }
+        self._log(ENV_RUNNER_RESULTS, metrics | rllib)
+        self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
+        for index, episode in enumerate(episodes):
+            self._callback(
+                "on_episode_end", episode=episode, env_index=index, env_runner=None, env=None, rl_module=None
+            )
+
+    def _callback(self, name: str, **arguments: Any) -> None:
+        """Calls RLlib callbacks of the configuration."""
+        make_callback(
+            name,
+            callbacks_objects=self.callbacks,
+            callbacks_functions=getattr(self.config, f"callbacks_{name}"),
+            kwargs={"algorithm": self, "metrics_logger": self.metrics, **arguments},
+        )
+
+    def _log(self, key: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self.metrics.log_value((key, name), float(value), window=1)
+
+
+def _names(attribute: str) -> set[str]:
+    """The settings of a section."""
+    return {each.name for each in fields(_SECTIONS[attribute][1])}

@@ -1,4 +1,4 @@
-"""The env runner: plays the episodes that the algorithm asks for, with its own copy of the policy."""
+"""The env runner: plays the episodes that the algorithm requests, with an engine and its copy of the policy."""
 
 # RLlib declares most of what its classes get at run time as optional or not at all.
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
@@ -18,29 +18,32 @@ import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.annotations import override
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import sdar_gym  # noqa: F401  registers the environments in remote workers
-from sdar_gym.algorithms.teachers import View
+from sdar_gym.algorithms.objectives.teacher import View
 from sdar_gym.envs.registry import EnvEntry, entries, register
 from sdar_gym.envs.spaces import FreeText
 from sdar_gym.policy.device import choose_device
 from sdar_gym.policy.load import load_tokenizer
-from sdar_gym.policy.sizing import set_threads
-from sdar_gym.rollout.build import build_collector, build_engine, make_env
+from sdar_gym.rollout.build import build_collector
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
-from sdar_gym.rollout.episode import Episode
+from sdar_gym.rollout.engines.registry import EngineSpec, build_engine
+from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.sampler import TaskSampler
+from sdar_gym.rollout.trajectory import Episode
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutFailure:
-    """Why a runner could not play.
+    """An error of a runner, as a value.
 
     Attributes:
-        message: Kind and words of the error.
-        trace: Where it was raised.
+        message: Its type and message.
+        trace: Its traceback.
     """
 
     message: str
@@ -51,19 +54,27 @@ class EpisodeRunner(EnvRunner, Checkpointable):
     """Plays whole episodes in batches.
 
     RLlib's own runners step vectors of environments through connectors; here an episode is a conversation, kept as
-    tokens, and which task is played is the algorithm's decision: it calls `collect` with requests.
+    tokens, and the algorithm decides which task is played: it calls `collect` with requests. There is no RLModule: the
+    policy lives in the engine.
     """
 
     def __init__(self, *, config: Any, **kwargs: Any):
         super().__init__(config=config, **kwargs)
         _ensure_registered(self.config.env_entry)
         self._weights_seq_no = 0
-        self.tokenizer = load_tokenizer(self.config.policy_settings.model)
-        self.module = self.config.get_rl_module_spec(spaces=self.get_spaces(), inference_only=True).build()
+        self._samples = 0
+        policy, rollout = self.config.policy_settings, self.config.rollout_settings
+        self.tokenizer = load_tokenizer(policy.model)
         gpus = self.config.num_gpus_per_env_runner if self.worker_index else None
-        self.module.to(choose_device(self.config.policy_settings.device, gpus=gpus))
-        set_threads(self.config.policy_settings.torch_threads, self.module, max(1, self.config.num_env_runners))
-        self._engine = build_engine(self.module.model, self.tokenizer, self.config.rollout_settings)
+        self.engine = build_engine(
+            EngineSpec(
+                policy=policy,
+                rollout=rollout,
+                device=choose_device(policy.device, gpus=gpus),
+                tokenizer=self.tokenizer,
+                processes=max(1, self.config.num_env_runners),
+            )
+        )
         self._collectors: dict[tuple[bool, bool], Collector] = {}
 
     def collect(
@@ -74,13 +85,13 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         retriever_state: dict[str, Any] | None = None,
         teacher_prompts: bool = True,
     ) -> list[Episode]:
-        """Play episodes to their end.
+        """Plays episodes to their end.
 
         Args:
-            requests: What to play.
-            params: How to sample.
+            requests: The episodes to play.
+            params: Sampling parameters.
             skills_in_prompt: Whether the acting policy sees the skills.
-            retriever_state: What a retriever that learns has learned so far.
+            retriever_state: State of a retriever that learns.
             teacher_prompts: Whether the method's teacher will score the episodes.
 
         Returns:
@@ -105,35 +116,42 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         except Exception as error:
             return RolloutFailure(f"{type(error).__name__}: {error}", traceback.format_exc())
 
+    @override(EnvRunner)
     def sample(self, *, num_episodes: int | None = None, **kwargs: Any) -> list[Episode]:
-        """Play random tasks of the training split, one episode each.
+        """Plays the next tasks of the training split, in a random order, one episode each.
 
-        The algorithm does not use this: it hands out groups by `collect`. It is here for those who hold a runner.
+        The algorithm does not use this: it requests groups by `collect`. It is here for users of a single runner.
         """
         env = make_env(self.config.env, self.config.env_config)
         ids = env.task_ids()
         env.close()
-        settings = self.config.rollout_settings
+        settings, seed = self.config.rollout_settings, self.config.seed_or_zero
+        count = num_episodes or 1
         requests = [
-            EpisodeRequest(ids[(self.num_env_steps_sampled_lifetime + number) % len(ids)], number, 0, number)
-            for number in range(num_episodes or 1)
+            EpisodeRequest(task_id, number, 0, seed + self._samples)
+            for number, task_id in enumerate(TaskSampler(ids, seed).take(self._samples, count))
         ]
+        self._samples += 1
         return self.collect(requests, SamplingParams(settings.max_response_tokens, settings.temperature))
 
+    @override(EnvRunner)
     def get_spaces(self) -> dict[str, tuple[gymnasium.Space[Any], gymnasium.Space[Any]]]:
         """Text in, text out."""
         pair = (FreeText(), FreeText())
         return {INPUT_ENV_SPACES: pair, DEFAULT_MODULE_ID: pair}
 
+    @override(EnvRunner)
     def get_metrics(self) -> Any:
-        """What this runner logged."""
+        """The metrics that this runner logged."""
         return self.metrics.reduce()
 
+    @override(EnvRunner)
     def assert_healthy(self) -> None:
         """A runner that was constructed can play."""
-        if self.module is None:
-            raise AssertionError("The runner has no policy.")
+        if self.engine is None:
+            raise AssertionError("The runner has no engine.")
 
+    @override(Checkpointable)
     def get_state(
         self,
         components: str | Collection[str] | None = None,
@@ -141,14 +159,12 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The weights and their version; there is no other state: tasks and draws follow from the update's number."""
-        state: dict[str, Any] = {WEIGHTS_SEQ_NO: self._weights_seq_no}
-        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
-            state[COMPONENT_RL_MODULE] = {DEFAULT_MODULE_ID: self.module.get_state()}
-        return state
+        """The version of the weights. Weights come from the learner; tasks and draws follow from the update's number."""
+        return {WEIGHTS_SEQ_NO: self._weights_seq_no}
 
+    @override(Checkpointable)
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take new weights, if there are any in `state` and they are not the present ones."""
+        """Loads new weights, if `state` has any."""
         if isinstance(state, ray.ObjectRef):
             state = ray.get(state)
         if COMPONENT_RL_MODULE not in state:
@@ -158,21 +174,25 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         if isinstance(weights, ray.ObjectRef):
             weights = ray.get(weights)
         weights = weights.get(DEFAULT_MODULE_ID, weights)
-        prefix = "model."
-        tensors = {name.removeprefix(prefix): torch.as_tensor(tensor) for name, tensor in weights.items()}
-        self._engine.update_weights(tensors, version)
+        # The learner's RLModule holds the model under the name `model`.
+        tensors = {name.removeprefix("model."): torch.as_tensor(tensor) for name, tensor in weights.items()}
+        self.engine.update_weights(tensors, version)
         self._weights_seq_no = version
 
+    @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """How to make this runner again."""
+        """Constructor arguments of this runner."""
         return (), {"config": self.config}
 
+    @override(Checkpointable)
     def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
-        """The policy."""
-        return [(COMPONENT_RL_MODULE, self.module)]
+        """None: see `get_state`."""
+        return []
 
+    @override(EnvRunner)
     def stop(self) -> None:
-        """Close all environments."""
+        """Closes all environments and the engine."""
+        self.engine.close()
         for collector in self._collectors.values():
             collector.close()
 
@@ -184,7 +204,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         key = (skills_in_prompt, teacher_prompts)
         if key not in self._collectors:
             self._collectors[key] = build_collector(
-                self._engine,
+                self.engine,
                 self.tokenizer,
                 config.env,
                 config.env_config,
@@ -197,6 +217,6 @@ class EpisodeRunner(EnvRunner, Checkpointable):
 
 
 def _ensure_registered(entry: EnvEntry | None) -> None:
-    """Make an id that was registered in the driver's script known in this process too."""
+    """Registers an id in this process that was registered in the driver's script."""
     if entry is not None and entry not in entries():
         register(entry.id, entry.entry_point, prompt=entry.prompt, skills=entry.skills, expert=entry.expert)

@@ -1,4 +1,4 @@
-"""The learner: scores teacher and reference once per update, then takes gradient steps on one objective."""
+"""The learner: scores teacher and reference once per update, then takes gradient steps on the total loss."""
 
 # RLlib declares most of what its classes get at run time as optional or not at all.
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
@@ -9,42 +9,49 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import tree
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.utils.annotations import override
 from transformers import PreTrainedModel
 
-from sdar_gym.algorithms.loss import TokenBatch, compute_loss
-from sdar_gym.algorithms.objective import Objective
-from sdar_gym.algorithms.sdar.batch import (
-    ADVANTAGE,
-    CONTROL_INPUT_IDS,
-    CONTROL_PROMPT_LENGTH,
-    DISTILL,
-    OLD_LOGP,
-    TEACHER_INPUT_IDS,
-    TEACHER_LOGP,
-    TEACHER_PROMPT_LENGTH,
-    WEIGHT,
-)
-from sdar_gym.algorithms.sdar.dense_teacher import AGREEMENT, DENSE_TEACHER_LOGP, DIVERGENCE, DenseTargets
-from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
-from sdar_gym.algorithms.sdar.scoring import Scorer, dense_term, micro_batches
-from sdar_gym.algorithms.teachers import Weights
+from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss, split_spans
+from sdar_gym.algorithms.methods.distil import Cost, FutureCredit
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.teacher import Weights
+from sdar_gym.algorithms.sdar.module import LOGITS_TERM
+from sdar_gym.policy.batching import budget_batches
 from sdar_gym.policy.finite import NonFiniteError, largest_magnitude
 from sdar_gym.policy.load import load_model
 from sdar_gym.policy.sizing import set_threads
 from sdar_gym.policy.teacher_weights import TeacherWeights
+from sdar_gym.training.collate import (
+    ADVANTAGE,
+    CONTROL_INPUT_IDS,
+    CONTROL_POSITION,
+    DISTILL,
+    INPUT_IDS,
+    OLD_LOGP,
+    RESPONSE_MASK,
+    RESPONSE_POSITION,
+    SPAN,
+    TEACHER_INPUT_IDS,
+    TEACHER_LOGP,
+    TEACHER_POSITION,
+    WEIGHT,
+)
+from sdar_gym.training.distillation_targets import AGREEMENT, DIVERGENCE, FULL_TEACHER_LOGP, DistillationTargets
+from sdar_gym.training.scoring import Scorer, distillation_term, widths
 
 # Columns that this learner adds to its shard before the first gradient step.
 REFERENCE_LOGP, SHARD_ROW = "reference_logp", "shard_row"
-STEP = "sdar_step"
 TEACHER_STATE = "teacher_weights"
 
 
@@ -52,13 +59,14 @@ class SDARLearner(TorchLearner):
     """One learner for every method that is a preset of the objective.
 
     Teacher and student log-probabilities come from the same numerics, this learner's. The reference of the KL term and
-    a frozen teacher are the same weights, kept once.
+    a frozen teacher are the same weights, stored once.
     """
 
+    @override(TorchLearner)
     def build(self) -> None:
-        """Build module and optimizer; set aside what teacher and reference need of the initial weights."""
+        """Builds module and optimizer; copies the initial weights that teacher and reference need."""
         super().build()
-        self._objective: Objective = self.config.get_objective()
+        self._objective: Objective = self.config.get_method().objective
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         set_threads(self.config.policy_settings.torch_threads, module, max(1, self.config.num_learners))
         self._micro_batch_tokens = self.config.get_sizes().micro_batch_tokens
@@ -69,96 +77,114 @@ class SDARLearner(TorchLearner):
             module.numerics,
             module.compute_dtype,
         )
-        module.dense_term = self._dense_term
-        self._targets: DenseTargets | None = None
+        self._targets: DistillationTargets | None = None
+        self._pending: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
         teacher = self._objective.teacher
         needs_frozen = self._objective.kl_coeff > 0 or (teacher is not None and teacher.weights is Weights.FROZEN)
-        self._frozen = self._weights("frozen") if needs_frozen else None
+        self._frozen = self._weights(Weights.FROZEN) if needs_frozen else None
         self._teacher: TeacherWeights | None = None
         if teacher is not None:
             self._teacher = self._frozen if teacher.weights is Weights.FROZEN else self._weights(teacher.weights)
 
-    def _weights(self, kind: str) -> TeacherWeights:
+    def _weights(self, kind: Weights) -> TeacherWeights:
         settings, teacher = self.config.policy_settings, self._objective.teacher
-        external = None
-        if kind == Weights.EXTERNAL:
-            external = load_model(teacher.model, settings.dtype)
         return TeacherWeights(
-            str(kind),
+            kind,
             self._model,
-            rate=teacher.rate if kind == Weights.EMA else None,
-            every=teacher.every if kind == Weights.STALE else None,
-            external=external,
-            residence=settings.teacher_residence,
+            rate=teacher.rate if kind is Weights.EMA else None,
+            every=teacher.every if kind is Weights.STALE else None,
+            external=load_model(teacher.model, settings.dtype) if kind is Weights.EXTERNAL else None,
+            offload=settings.offload_teacher,
             adapters=getattr(self.module[DEFAULT_MODULE_ID].unwrapped(), "adapters", None),
         )
 
+    @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """AdamW over the parameters that are trained."""
+        """AdamW over the trained parameters."""
         parameters = [p for p in self._module[module_id].parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            parameters, betas=tuple(self.config.adam_betas), weight_decay=self.config.weight_decay
+            parameters, betas=tuple(self.config.training_settings.adam_betas), weight_decay=self.config.training_settings.weight_decay
         )
         self.register_optimizer(
             module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
         )
 
-    def score(self, *, columns: dict[str, np.ndarray[Any, Any]], wanted: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Scores of rows that the driver asks about before it makes advantages of them.
+    def score(self, *, columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Scores rows before the gradient steps, for advantages and diagnostics.
 
         Args:
             columns: Made by `scoring_columns`.
-            wanted: Of `student`, `teacher`, `control` (log-probabilities of the answers) and `cost` (how far the
-                teacher is from the student).
+            names: Of `student`, `teacher`, `control` (log-probabilities of the responses) and `cost` (divergence to the
+                teacher).
 
         Returns:
-            What was asked for by name, each [rows, answer tokens]; with `student` also `entropy`.
+            The scores by name, each [rows, response tokens]; with `student` also `entropy`.
         """
         result: dict[str, torch.Tensor] = {}
         with self._evaluating() as model:
-            if "student" in wanted:
+            if "student" in names:
                 result["student"], result["entropy"] = self._scorer.student(model, columns)
-            if "cost" in wanted:
-                result["cost"] = self._scorer.costs(
-                    self._objective.distill, self._objective.future.cost, model, self._teacher, columns
-                )
-        if "teacher" in wanted or "control" in wanted:
-            with self._teacher.borrow() as teacher:
-                if "teacher" in wanted:
-                    result["teacher"] = self._scorer.logp(teacher, columns, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)
-                if "control" in wanted:
-                    result["control"] = self._scorer.logp(teacher, columns, CONTROL_INPUT_IDS, CONTROL_PROMPT_LENGTH)
+            if "cost" in names:
+                shaping = self._objective.shaping
+                cost = shaping.cost if isinstance(shaping, FutureCredit) else Cost.CE
+                result["cost"] = self._scorer.costs(self._objective.distill, cost, model, self._teacher, columns)
+        if "teacher" in names or "control" in names:
+            with self._teacher.swapped_in() as teacher:
+                if "teacher" in names:
+                    result["teacher"] = self._scorer.logp(teacher, columns, TEACHER_INPUT_IDS, TEACHER_POSITION)
+                if "control" in names:
+                    result["control"] = self._scorer.logp(teacher, columns, CONTROL_INPUT_IDS, CONTROL_POSITION)
         return result
 
-    def update(self, *, training_data: TrainingData, timesteps: dict[str, Any], **kwargs: Any) -> Any:
-        """One update on this learner's shard of a prepared batch.
+    def score_shard(self, columns: Mapping[str, Any], names: Sequence[str]) -> tuple[int, dict[str, torch.Tensor]]:
+        """Scores every n-th row, n being the number of learners, beginning with this learner's rank.
+
+        Returns:
+            The rank and the scores.
+        """
+        rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        shard = {name: column[rank::count] for name, column in columns.items()}
+        return rank, self.score(columns=shard, names=names)
+
+    @override(Learner)
+    def update(
+        self, *, training_data: TrainingData, timesteps: dict[str, Any], update_number: int, **kwargs: Any
+    ) -> Any:
+        """One update on this learner's shard of a batch.
 
         Args:
-            training_data: A batch made by `prepare_batch`.
-            timesteps: Holds the number of the update under `STEP`, for the schedules.
+            training_data: Columns made by `training_columns`.
+            timesteps: RLlib's.
+            update_number: Number of completed updates, for the schedules.
             **kwargs: RLlib's: epochs and minibatch size.
 
         Raises:
             NonFiniteError: A loss or a gradient was not finite, and no step was taken; or a step made weights that are
                 not.
         """
-        self._step = int(timesteps[STEP])
-        if self._step <= self.config.lr_warmup_updates:
+        self._step = update_number
+        if self._step <= self.config.training_settings.lr_warmup_updates:
             # A function of the update's number alone, so that a resumed run goes on at the same rate.
-            rate = self.config.lr * min(1.0, (self._step + 1) / (self.config.lr_warmup_updates + 1))
+            rate = self.config.lr * min(1.0, (self._step + 1) / (self.config.training_settings.lr_warmup_updates + 1))
             for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
-                self._set_optimizer_lr(optimizer, rate)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
         training_data.solve_refs()
         columns = training_data.batch.policy_batches[DEFAULT_MODULE_ID]
-        columns[SHARD_ROW] = np.arange(len(columns[PROMPT_LENGTH]))
+        columns[SHARD_ROW] = np.arange(len(columns[RESPONSE_MASK]))
+        self._several_spans = bool((columns[SPAN] > 0).any())
         self._targets = None
-        if self._objective.dense_at(self._step) and TEACHER_INPUT_IDS in columns:
+        if self._objective.needs_distributions_at(self._step) and TEACHER_INPUT_IDS in columns:
             with self._evaluating() as model:
                 self._targets = self._scorer.targets(
-                    self._objective.distill, model, self._teacher, columns, torch.as_tensor(columns[DISTILL])
+                    self._objective.distill,
+                    model,
+                    self._teacher,
+                    columns,
+                    torch.as_tensor(columns[DISTILL]).any(dim=1),
                 )
         if self._objective.kl_coeff > 0:
-            with self._frozen.borrow() as model:
+            with self._frozen.swapped_in() as model:
                 columns[REFERENCE_LOGP] = self._scorer.logp(model, columns).numpy()
         self._optimizer_steps = 0
         results = super().update(training_data=training_data, timesteps=timesteps, **kwargs)
@@ -169,15 +195,16 @@ class SDARLearner(TorchLearner):
         return results
 
     @property
-    def lends_weights(self) -> bool:
-        """Whether a teacher's weights are in the student's place just now."""
-        return any(each is not None and each.lent for each in (self._teacher, self._frozen))
+    def teacher_in_use(self) -> bool:
+        """Whether a teacher's weights are swapped in."""
+        return any(each is not None and each.in_use for each in (self._teacher, self._frozen))
 
     def teacher_policy(self) -> dict[str, Any]:
         """The policy's state with the weights of a teacher that follows the student."""
-        with self._teacher.borrow():
+        with self._teacher.swapped_in():
             return self.module[DEFAULT_MODULE_ID].unwrapped().get_state(inference_only=True)
 
+    @override(Learner)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state, and the weights of a teacher that follows the student."""
         state = super().get_state(components, not_components=not_components, **kwargs)
@@ -185,12 +212,14 @@ class SDARLearner(TorchLearner):
             state[TEACHER_STATE] = self._teacher.get_state()
         return state
 
+    @override(Learner)
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Restores a state."""
         super().set_state(state)
         if self._teacher is not None and TEACHER_STATE in state:
             self._teacher.set_state(state[TEACHER_STATE])
 
+    @override(Learner)
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
         """Take moments as this learner's own.
 
@@ -217,35 +246,51 @@ class SDARLearner(TorchLearner):
         finally:
             model.train(was_training)
 
+    @override(TorchLearner)
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """One optimizer step on one minibatch, in micro-batches whose gradients add up."""
         columns = batch[DEFAULT_MODULE_ID]
-        for optimizer in self._optimizer_parameters:
+        for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
             optimizer.zero_grad(set_to_none=True)
         # Weights divide by the token count of the whole update. A minibatch has its share of them, and RLlib averages
         # gradients over learners, so both divisors are taken back here.
-        scale = float(self.config.num_minibatches * max(1, self.config.num_learners))
+        scale = float(self.config.training_settings.num_minibatches * max(1, self.config.num_learners))
         module = self.module[DEFAULT_MODULE_ID]
-        total = torch.zeros(())
-        pieces = list(micro_batches(columns[PROMPT_LENGTH].cpu(), columns[ANSWER_MASK].cpu(), self._micro_batch_tokens))
+        total = torch.zeros((), device=self.device)
+        # Copied once a step: the loop over micro-batches below does not wait for the device.
+        mask = columns[RESPONSE_MASK].cpu()
+        width_B, length_B = widths(columns[RESPONSE_POSITION].cpu(), mask), mask.sum(dim=1)
+        shard_rows = columns[SHARD_ROW].cpu()
+        rows_with_tokens = (width_B > 0).nonzero().flatten().tolist()
+        pieces = list(budget_batches(rows_with_tokens, width_B.tolist(), self._micro_batch_tokens))
         for number, (rows, width) in enumerate(pieces):
             with contextlib.ExitStack() as stack:
                 if hasattr(module, "no_sync") and number + 1 < len(pieces):
                     stack.enter_context(module.no_sync())
-                loss = self._micro_loss(module, columns, rows.to(self.device), width)
+                micro = self._micro_batch(columns, rows.to(self.device), width, int(length_B[rows].max()))
+                if self._targets is not None:
+                    micro[LOGITS_TERM] = self._logits_term(micro, shard_rows[rows])
+                loss = self.compute_loss_for_module(
+                    module_id=DEFAULT_MODULE_ID, config=self.config, batch=micro, fwd_out=module.forward_train(micro)
+                )
                 (scale * loss).backward()
-            total = total + loss.detach().cpu()
+            total = total + loss.detach()
+        self._log_losses()
         alone = max(1, self.config.num_learners) == 1
         if not pieces and not alone:
             self._zero_loss(module, columns).backward()
         if pieces or not alone:
-            gradients = {reference: parameter.grad for reference, parameter in self._params.items()}
+            gradients = {
+                self.get_param_ref(parameter): parameter.grad
+                for parameter in self.get_parameters(self.module[DEFAULT_MODULE_ID])
+                if parameter.requires_grad
+            }
             self._refuse_broken_step(total * scale, gradients)
             self.apply_gradients(self.postprocess_gradients(gradients))
         return {}, {DEFAULT_MODULE_ID: total * scale}, {}
 
     def _refuse_broken_step(self, loss: torch.Tensor, gradients: dict[Any, torch.Tensor]) -> None:
-        """Refuse a step along a gradient that is no direction; all learners do, or none does.
+        """Refuses a step along a gradient that is no direction; all learners do, or none does.
 
         Raises:
             NonFiniteError: With the update, the step and what is wrong.
@@ -266,18 +311,19 @@ class SDARLearner(TorchLearner):
             )
 
     def _refuse_broken_weights(self) -> None:
-        """Refuse weights that a step has made infinite: nobody shall play with them or keep them.
+        """Refuses weights that are not finite, before they are sampled from or saved.
 
         Raises:
             NonFiniteError: With the update.
         """
-        trained = [parameter.detach() for parameter in self._params.values()]
+        trained = [parameter.detach() for parameter in self.get_parameters(self.module[DEFAULT_MODULE_ID])]
         if trained and not bool(largest_magnitude(trained).isfinite()):
             raise NonFiniteError(
                 f"The optimizer's step of update {self._step + 1} made weights that are not finite. Try a smaller "
                 "training.lr or training.weight_decay."
             )
 
+    @override(TorchLearner)
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> torch.Tensor:
@@ -289,73 +335,73 @@ class SDARLearner(TorchLearner):
 
         teacher_logp_BT = number(TEACHER_LOGP)
         if teacher_logp_BT is None:
-            teacher_logp_BT = number(DENSE_TEACHER_LOGP, fwd_out)
-        distill_B = batch.get(DISTILL)
-        output = compute_loss(
-            self._objective,
-            TokenBatch(
-                logp_BT=logp_BT,
-                old_logp_BT=number(OLD_LOGP),
-                adv_BT=number(ADVANTAGE),
-                mask_BT=batch[ANSWER_MASK],
-                weight_BT=number(WEIGHT),
-                distill_mask_BT=None if distill_B is None else distill_B.bool()[:, None].expand_as(logp_BT),
-                teacher_logp_BT=teacher_logp_BT,
-                dense_BT=number(DIVERGENCE, fwd_out),
-                agree_BT=fwd_out[AGREEMENT].bool() if AGREEMENT in fwd_out else None,
-                ref_logp_BT=number(REFERENCE_LOGP),
-                entropy_BT=fwd_out["entropy"],
-            ),
-            self._step,
+            teacher_logp_BT = number(FULL_TEACHER_LOGP, fwd_out)
+        tokens = TokenBatch(
+            logp_BT=logp_BT,
+            old_logp_BT=number(OLD_LOGP),
+            advantage_BT=number(ADVANTAGE),
+            response_mask_BT=batch[RESPONSE_MASK],
+            weight_BT=number(WEIGHT),
+            distill_mask_BT=batch[DISTILL].bool() if DISTILL in batch else None,
+            teacher_logp_BT=teacher_logp_BT,
+            divergence_BT=number(DIVERGENCE, fwd_out),
+            agreement_BT=fwd_out[AGREEMENT].bool() if AGREEMENT in fwd_out else None,
+            ref_logp_BT=number(REFERENCE_LOGP),
+            entropy_BT=fwd_out["entropy"],
         )
-        metrics = {name: float(value) for name, value in output.metrics.items()}
-        maxima = {name: float(value) for name, value in output.maxima.items()}
-        # RLlib leaves nan out of sums and maxima; so it is counted.
-        wrong = sum(not math.isfinite(value) for value in (*metrics.values(), *maxima.values()))
-        if wrong:
-            self.metrics.log_value((module_id, "not_finite"), float(wrong), reduce="sum")
-        for name, value in metrics.items():
-            # Parts of a global weighted mean: they add up over micro-batches, minibatches and learners.
-            self.metrics.log_value((module_id, name), value / self.config.num_epochs, reduce="sum")
-        for name, value in maxima.items():
-            self.metrics.log_value((module_id, name), value, reduce="max")
+        if self._several_spans:
+            tokens = split_spans(tokens, batch[SPAN])
+        output = compute_loss(self._objective, tokens, self._step)
+        self._pending.append((output.metrics, output.maxima))
         return output.loss
 
+    def _log_losses(self) -> None:
+        """Logs the metrics of all micro-batches of a step: one wait for the device."""
+        if not self._pending:
+            return
+        names, maxima_names = list(self._pending[0][0]), list(self._pending[0][1])
+        rows = torch.stack(
+            [torch.stack([*metrics.values(), *maxima.values()]) for metrics, maxima in self._pending]
+        ).tolist()
+        self._pending = []
+        for row in rows:
+            # RLlib leaves nan out of sums and maxima; so it is counted.
+            wrong = sum(not math.isfinite(value) for value in row)
+            if wrong:
+                self.metrics.log_value((DEFAULT_MODULE_ID, "not_finite"), float(wrong), reduce="sum")
+            for name, value in zip(names, row[: len(names)], strict=True):
+                # Parts of a global weighted mean: they add up over micro-batches, minibatches and learners.
+                self.metrics.log_value((DEFAULT_MODULE_ID, name), value / self.config.num_epochs, reduce="sum")
+            for name, value in zip(maxima_names, row[len(names) :], strict=True):
+                self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
+
     def _zero_loss(self, module: Any, columns: Any) -> torch.Tensor:
-        """What a learner with nothing but padding adds: the others wait for its gradients, so it must have some."""
+        """The loss of a learner whose rows are padding only: the others wait for its gradients, so it has some."""
         first = slice(0, 1)
         micro = {
             INPUT_IDS: columns[INPUT_IDS][first, :2],
-            PROMPT_LENGTH: columns[PROMPT_LENGTH][first],
-            ANSWER_MASK: torch.ones((1, 1), dtype=torch.bool, device=self.device),
-            SHARD_ROW: columns[SHARD_ROW][first],
+            RESPONSE_POSITION: torch.ones((1, 1), dtype=torch.long, device=self.device),
+            RESPONSE_MASK: torch.ones((1, 1), dtype=torch.bool, device=self.device),
         }
         return 0.0 * module.forward_train(micro)["logp"].sum()
 
-    def _micro_loss(self, module: Any, columns: Any, rows: torch.Tensor, width: int) -> torch.Tensor:
-        answer = int(columns[ANSWER_MASK][rows].sum(dim=1).max())
+    def _micro_batch(self, columns: Any, rows: torch.Tensor, width: int, length: int) -> dict[str, Any]:
+        """Some rows of a minibatch, cut to their longest sequence and response."""
         micro = {
             INPUT_IDS: columns[INPUT_IDS][rows, :width],
-            ANSWER_MASK: columns[ANSWER_MASK][rows, :answer].bool(),
+            RESPONSE_MASK: columns[RESPONSE_MASK][rows, :length].bool(),
         }
-        for name in (PROMPT_LENGTH, SHARD_ROW, DISTILL):
+        for name in (RESPONSE_POSITION, SPAN, ADVANTAGE, OLD_LOGP, WEIGHT, DISTILL, TEACHER_LOGP, REFERENCE_LOGP):
             if name in columns:
-                micro[name] = columns[name][rows]
-        for name in (ADVANTAGE, OLD_LOGP, WEIGHT, TEACHER_LOGP, REFERENCE_LOGP):
-            if name in columns:
-                micro[name] = columns[name][rows, :answer]
-        return self.compute_loss_for_module(
-            module_id=DEFAULT_MODULE_ID, config=self.config, batch=micro, fwd_out=module.forward_train(micro)
-        )
+                micro[name] = columns[name][rows, :length]
+        return micro
 
-    def _dense_term(self, batch: dict[str, Any]) -> Any:
-        """The dense term of a micro-batch, or None where the update has no dense teacher."""
-        if self._targets is None:
-            return None
-        return dense_term(
+    def _logits_term(self, micro: dict[str, Any], shard_rows: torch.Tensor) -> Any:
+        """The divergence to the teacher's distributions on a micro-batch."""
+        return distillation_term(
             self._objective.distill,
             self._targets,
-            self._targets.slot_B[batch[SHARD_ROW].cpu()],
-            (batch[INPUT_IDS], batch[PROMPT_LENGTH], batch[ANSWER_MASK]),
+            self._targets.slot_B[shard_rows],
+            (micro[INPUT_IDS], micro[RESPONSE_POSITION], micro[RESPONSE_MASK]),
             self.config.rollout_settings.temperature,
         )

@@ -1,4 +1,4 @@
-"""The engine contract."""
+"""The engine contract: what samples responses with the policy's current weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to sample.
+    """Sampling parameters.
 
     Attributes:
-        max_tokens: Longest answer.
+        max_tokens: Longest response.
         temperature: 0 takes the most likely token; log-probabilities are those at this temperature (at 1 if 0).
     """
 
@@ -39,7 +39,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """One answer.
+    """One response.
 
     Attributes:
         token_ids: Sampled tokens, the end token included if it came.
@@ -55,7 +55,7 @@ class GenerationResult:
 
 
 class Engine(Protocol):
-    """Samples answers with the current weights."""
+    """Samples responses with the current weights."""
 
     @property
     def stop_ids(self) -> Sequence[int]:
@@ -63,13 +63,17 @@ class Engine(Protocol):
         ...
 
     def generate(self, requests: Sequence[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
-        """Answer every request, in order."""
+        """One response per request, in order."""
         ...
 
     def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
-        """Load new weights (the full state dict, `lm_head` included) and forget everything computed with the old."""
+        """Loads new weights (the full state dict, `lm_head` included) and clears every cache of the old ones."""
         ...
 
     def info(self) -> dict[str, Any]:
-        """Backend, its version, data type, longest sequence."""
+        """`backend`, `version`, `dtype` and `max_len`, the longest sequence in tokens (None without limit)."""
+        ...
+
+    def close(self) -> None:
+        """Frees memory and processes; a second call does nothing."""
         ...

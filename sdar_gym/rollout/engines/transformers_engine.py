@@ -1,8 +1,8 @@
 """The default engine: any `transformers` causal language model, in this process.
 
-Prompts are right-padded (no left padding: token i has position i), a prompt that occurs several times is read once,
-and a row that has ended leaves the batch. Every request has its own stream of random numbers, so what is drawn for it
-depends neither on the other rows nor on their order.
+Prompts are right-padded (no left padding: token i has position i), a prompt that occurs several times is prefilled once,
+and a row that has ended leaves the batch. Every request has its own stream of random numbers, so its draws depend neither
+on the other rows nor on their order.
 """
 
 from __future__ import annotations
@@ -15,11 +15,50 @@ import torch
 import transformers
 from transformers import DynamicCache, PreTrainedModel
 
+from sdar_gym.configs.sections import RolloutSettings
+from sdar_gym.policy.batching import budget_batches, right_padded
+from sdar_gym.policy.chat import unusable_ids
 from sdar_gym.policy.compat import cache_argument
 from sdar_gym.policy.errors import NonFiniteWeightsError
 from sdar_gym.policy.facts import context_length
-from sdar_gym.policy.load import load_weights
+from sdar_gym.policy.load import load_weights, pad_id, stop_token_ids
+from sdar_gym.policy.policy_model import load_policy_model
+from sdar_gym.policy.sizing import default_batch_tokens, set_threads
 from sdar_gym.rollout.engines.base import GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.engines.registry import EngineSpec
+
+
+def from_spec(spec: EngineSpec) -> TransformersEngine:
+    """Loads the policy and builds the engine around it.
+
+    Args:
+        spec: Model, settings and device.
+
+    Raises:
+        ValueError: The policy cannot be loaded.
+    """
+    model, _, _ = load_policy_model(spec.policy.model, spec.policy.dtype, spec.policy.lora, trained=False)
+    torch.nn.Module.to(model, spec.device)
+    set_threads(spec.policy.torch_threads, model, spec.processes)
+    return engine_of(model, spec.tokenizer, spec.rollout)
+
+
+def engine_of(model: PreTrainedModel, tokenizer: Any, rollout: RolloutSettings | None = None) -> TransformersEngine:
+    """The engine around a loaded model, on the model's device.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        rollout: Settings of the chat template and of the batch; None for the defaults.
+    """
+    rollout = rollout or RolloutSettings()
+    return TransformersEngine(
+        model,
+        stop_ids=stop_token_ids(model, tokenizer, rollout.chat_template_kwargs),
+        pad_id=pad_id(tokenizer),
+        forbidden_ids=unusable_ids(tokenizer, model.config.get_text_config().vocab_size),
+        max_batch_tokens=rollout.max_batch_tokens or default_batch_tokens(model),
+    )
 
 
 class TransformersEngine:
@@ -27,7 +66,7 @@ class TransformersEngine:
 
     Args:
         model: The causal language model.
-        stop_ids: Tokens that end an answer.
+        stop_ids: Tokens that end a response.
         forbidden_ids: Tokens that are never sampled: rows of the head that stand for no token.
         pad_id: Any token; it is never attended to.
         max_batch_tokens: Prompt tokens read at once; bounds the memory.
@@ -51,11 +90,11 @@ class TransformersEngine:
         self._version = 0
 
     def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
-        """Load new weights in the model's precision; there is no cache that outlives a call of `generate`.
+        """Loads new weights in the model's precision; there is no cache that outlives a call of `generate`.
 
         Args:
             state_dict: All weights, or those of the adapters if the model has some.
-            version: Handed out with every answer from now on.
+            version: Returned with every response from now on.
 
         Raises:
             ValueError: They belong to another model.
@@ -74,7 +113,7 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
-        """Answer every request, in order."""
+        """One response per request, in order."""
         results: list[GenerationResult | None] = [None] * len(requests)
         was_training = self._model.training
         self._model.eval()
@@ -86,17 +125,14 @@ class TransformersEngine:
             self._model.train(was_training)
         return [result for result in results if result is not None]
 
+    def close(self) -> None:
+        """Nothing to free: the model belongs to this process."""
+
     def _batches(self, requests: Sequence[GenerationRequest]) -> Iterator[list[int]]:
-        """Rows of similar length together, so that padding costs little."""
-        rows = sorted(range(len(requests)), key=lambda row: len(requests[row].prompt_ids))
-        batch: list[int] = []
-        for row in rows:
-            if batch and (len(batch) + 1) * len(requests[row].prompt_ids) > self._max_batch_tokens:
-                yield batch
-                batch = []
-            batch.append(row)
-        if batch:
-            yield batch
+        """Rows of similar length together, so that there is little padding."""
+        lengths = [len(request.prompt_ids) for request in requests]
+        for rows, _ in budget_batches(range(len(requests)), lengths, self._max_batch_tokens):
+            yield rows.tolist()
 
     def _generate(self, requests: list[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
         device = self._model.device
@@ -105,9 +141,7 @@ class TransformersEngine:
         copies = torch.tensor([position[tuple(request.prompt_ids)] for request in requests], device=device)
         lengths = torch.tensor([len(prompt) for prompt in unique], device=device)
         width = int(lengths.max())
-        prompts = torch.full((len(unique), width), self._pad_id, device=device)
-        for index, prompt in enumerate(unique):
-            prompts[index, : len(prompt)] = torch.tensor(prompt, device=device)
+        prompts = torch.from_numpy(right_padded(list(unique), self._pad_id)).to(device)
 
         cache = DynamicCache(config=self._model.config)
         body = self._model.base_model

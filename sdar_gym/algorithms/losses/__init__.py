@@ -1,0 +1,1 @@
+"""Pure functions of tensors: losses, advantages, divergences and their reductions."""

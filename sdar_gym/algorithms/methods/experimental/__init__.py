@@ -1,0 +1,1 @@
+"""Experimental methods: known from a third party's reading notes only, not checked against their papers."""

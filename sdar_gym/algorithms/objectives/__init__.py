@@ -1,0 +1,1 @@
+"""Settings of a loss as plain data; importing them needs no torch."""

@@ -1,0 +1,125 @@
+"""Settings of the distillation loss: which divergence, over what support, gated how, in which groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from sdar_gym.algorithms.objectives.gates import Gate
+from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.settings import Settings, setting, without_effect
+
+
+class Divergence(StrEnum):
+    """What the distillation loss measures.
+
+    From sampled tokens: `LOG_RATIO` (log p_teacher - log p_student, a weighted likelihood), `REVERSE_KL_PG` and
+    `REVERSE_KL_K3` (two estimates of the reverse KL's gradient). From distributions, on the top k tokens or the whole
+    vocabulary: `FORWARD_CE`, `FORWARD_KL` (the same gradient, zero where both agree), `REVERSE_KL`, `JSD`.
+    """
+
+    LOG_RATIO = "log_ratio"
+    REVERSE_KL_PG = "reverse_kl_pg"
+    REVERSE_KL_K3 = "reverse_kl_k3"
+    FORWARD_CE = "forward_ce"
+    FORWARD_KL = "forward_kl"
+    REVERSE_KL = "reverse_kl"
+    JSD = "jsd"
+
+    @property
+    def full(self) -> bool:
+        """Whether it needs distributions rather than sampled tokens."""
+        return self in (Divergence.FORWARD_CE, Divergence.FORWARD_KL, Divergence.REVERSE_KL, Divergence.JSD)
+
+
+class Support(StrEnum):
+    """What a divergence runs over: the sampled tokens, the most likely k, or the whole vocabulary."""
+
+    SAMPLED = "sampled"
+    TOPK = "topk"
+    FULL = "full"
+
+
+class TopKSource(StrEnum):
+    """Which model selects the top k tokens."""
+
+    TEACHER = "teacher"
+    STUDENT = "student"
+
+
+class GroupFilter(StrEnum):
+    """Which groups are distilled: all, or those in which every episode failed."""
+
+    ALL = "all"
+    ALL_FAIL = "all_fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation(Settings):
+    """Settings of the distillation loss λ·c·D.
+
+    Raises:
+        ValueError: If a setting is missing, out of range or without effect.
+    """
+
+    PREFIX: ClassVar[str] = "distill."
+    FROM_MAPPING: ClassVar[bool] = True
+
+    coeff: Schedule = setting(doc="λ: a number or points `[[step, value], …]`.")
+    divergence: Divergence = setting(Divergence.LOG_RATIO, "D, the divergence.")
+    support: Support = setting(Support.SAMPLED, "What the divergence runs over: `sampled`, `topk` or `full`.")
+    k: int | None = setting(None, "With `topk`: number of tokens.", low=2)
+    topk_source: TopKSource | None = setting(None, "With `topk`: the model that selects the tokens.")
+    tail_bucket: bool | None = setting(
+        None, "With `topk`: whether all other tokens count as one; without it the k are renormalized."
+    )
+    alpha: float | None = setting(
+        None, "With `jsd`: mixing weight, 0 the forward and 1 the reverse KL.", low=0.0, high=1.0
+    )
+    teacher_floor: float | None = setting(
+        None, "With `reverse_kl`: lowest teacher log-probability that is used.", below=0.0
+    )
+    gate: Gate | None = setting(None, "c: a gate by name, or with its settings; null for weight 1.")
+    groups: GroupFilter = setting(GroupFilter.ALL, "Which groups are distilled: `all` or `all_fail`.")
+    positive_only: bool = setting(False, "Whether only tokens with a positive advantage are distilled.")
+    ratio_cap: float | None = setting(
+        None, "Weights each token by min(ρ, cap), detached; null for no such weight.", low=1.0
+    )
+
+    def _check(self) -> None:
+        if self.coeff.minimum < 0.0:
+            raise ValueError(f"distill.coeff must never be negative, got {self.coeff.plain()}; drop the sign.")
+        self._check_support()
+        if self.gate is not None and self.gate.needs_gap and self.support is Support.TOPK:
+            raise ValueError(
+                f"distill.gate={self.gate.NAME!r} reads the teacher's probability of the sampled token, which a top-k "
+                "teacher may not have. Use distill.support='full', or distill.gate=null."
+            )
+        if self.divergence is Divergence.JSD:
+            if self.alpha is None:
+                raise ValueError("distill.divergence='jsd' needs distill.alpha in [0, 1], got None.")
+        else:
+            without_effect("distill.alpha", self.alpha, "only distill.divergence='jsd' mixes")
+        if self.divergence is not Divergence.REVERSE_KL:
+            without_effect("distill.teacher_floor", self.teacher_floor, "only distill.divergence='reverse_kl' reads it")
+        if self.ratio_cap is not None and self.divergence is Divergence.REVERSE_KL_K3:
+            raise ValueError("distill.divergence='reverse_kl_k3' has its own importance ratio; leave out ratio_cap.")
+
+    def _check_support(self) -> None:
+        if self.divergence.full == (self.support is Support.SAMPLED):
+            fitting = "'topk' or 'full'" if self.divergence.full else "'sampled'"
+            raise ValueError(
+                f"distill.divergence={str(self.divergence)!r} goes with distill.support={fitting}, "
+                f"got {str(self.support)!r}."
+            )
+        if self.support is Support.TOPK:
+            if self.k is None:
+                raise ValueError("distill.support='topk' needs distill.k; OPSD's script uses 50, SDPO 100.")
+            self.store(
+                topk_source=self.topk_source or TopKSource.TEACHER,
+                tail_bucket=True if self.tail_bucket is None else self.tail_bucket,
+            )
+        else:
+            for name in ("k", "topk_source", "tail_bucket"):
+                without_effect(f"distill.{name}", getattr(self, name), "only distill.support='topk' chooses tokens")

@@ -1,0 +1,120 @@
+"""The panel evaluator: plays the fixed evaluation set with the student, and with the teacher where it can act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sdar_gym.algorithms.objectives.teacher import Teacher, View, Weights
+from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher, RolloutError
+from sdar_gym.configs.sections import EvaluationSettings, RolloutSettings
+from sdar_gym.envs.tasks import TaskPanel, freeze_panel
+from sdar_gym.evaluation.panels import panel_requests
+from sdar_gym.evaluation.summary import context_of_result, summarize
+from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.trajectory import Episode
+
+# Tasks of a lost env runner are played by the others.
+_ATTEMPTS = 3
+
+
+class PanelEvaluator:
+    """Evaluates the current weights on a fixed set of tasks.
+
+    Args:
+        panel: The evaluation set.
+        dispatcher: Plays episodes.
+        settings: Sampling and number of tasks.
+        rollout: How episodes are played.
+        teacher: The method's teacher, or None.
+
+    Attributes:
+        last_episodes: The episodes of the last evaluation.
+        frozen_teacher: The result of a frozen teacher, which does not change during a run; None before it was measured.
+    """
+
+    def __init__(
+        self,
+        panel: TaskPanel,
+        dispatcher: RolloutDispatcher,
+        settings: EvaluationSettings,
+        rollout: RolloutSettings,
+        teacher: Teacher | None,
+    ):
+        self.panel = panel
+        self.last_episodes: list[Episode] = []
+        self.frozen_teacher: dict[str, Any] | None = None
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._rollout = rollout
+        self._teacher = teacher
+
+    def evaluate(self, updates: int) -> dict[str, Any]:
+        """Plays the evaluation set.
+
+        Args:
+            updates: Number of completed updates.
+
+        Returns:
+            Success with a 95 % interval, over all and by task type, with the set's name and hash.
+
+        Raises:
+            RolloutError: A task cannot be played.
+        """
+        settings, sync = self._settings, self._dispatcher.sync_weights
+        sync()
+        self.last_episodes = self._play(self.panel, settings.with_skills, sync)
+        result = summarize(self.last_episodes, self.panel, settings.temperature, settings.seed, settings.with_skills)
+        result |= context_of_result(self._rollout)
+        teacher = self._evaluate_teacher(updates)
+        return {**result, "teacher": teacher} if teacher else result
+
+    def _play(self, panel: TaskPanel, with_skills: bool, sync: Callable[[], None]) -> list[Episode]:
+        """Plays all tasks of a panel; runners that come back get their weights from `sync`."""
+        settings = self._settings
+        requests = panel_requests(panel, settings.seed)
+        params = SamplingParams(self._rollout.max_response_tokens, settings.temperature)
+        played: dict[int, Episode] = {}
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                sync()
+            left = [request for request in requests if request.group_id not in played]
+            episodes = self._dispatcher.collect(left, params, 1, skills_in_prompt=with_skills, teacher_prompts=False)
+            for episode in episodes:
+                if episode.error:
+                    raise RolloutError(f"Panel {panel.name!r} cannot be played. {episode.error}")
+            played |= {episode.group_id: episode for episode in episodes}
+            if len(played) == len(requests):
+                break
+        return [played[number] for number in sorted(played)]
+
+    def _evaluate_teacher(self, updates: int) -> dict[str, Any] | None:
+        """Success of the teacher with skills in its prompt: one that shares weights can lose what it teaches.
+
+        Returns:
+            Its result on the first tasks of the panel, or None where there is no teacher that could act.
+        """
+        teacher, dispatcher = self._teacher, self._dispatcher
+        if not self._settings.teacher_tasks or teacher is None or teacher.view is not View.SKILLS:
+            return None
+        if teacher.weights is Weights.EXTERNAL:
+            return None
+        if teacher.weights is Weights.LIVE:
+            return self._teacher_result(dispatcher.sync_weights)
+        if teacher.weights is Weights.FROZEN:
+            # Before the first update it is the student with skills.
+            if updates == 0:
+                self.frozen_teacher = self._teacher_result(dispatcher.sync_weights)
+            return self.frozen_teacher
+        try:
+            dispatcher.sync_teacher_weights()
+            return self._teacher_result(dispatcher.sync_teacher_weights)
+        finally:
+            dispatcher.sync_weights()
+
+    def _teacher_result(self, sync: Callable[[], None]) -> dict[str, Any]:
+        settings, whole = self._settings, self.panel
+        panel = freeze_panel(f"{whole.name}-teacher", whole.env_id, whole.task_ids, settings.teacher_tasks)
+        episodes = self._play(panel, True, sync)
+        summary = summarize(episodes, panel, settings.temperature, settings.seed, True)
+        return {name: summary[name] for name in ("success", "success_low", "success_high", "tasks", "skill_coverage")}

@@ -1,0 +1,346 @@
+"""The sections of a run's configuration: every setting with its type, default, range and meaning in one place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any, ClassVar
+
+from sdar_gym.configs.bounds import (
+    LARGEST_SEED,
+    MOST_EPISODES,
+    MOST_GROUPS,
+    MOST_THREADS,
+    MOST_TOKENS,
+    MOST_UPDATES,
+    RESERVED_KWARGS,
+    sampling_temperature,
+)
+from sdar_gym.configs.places import settled
+from sdar_gym.paths import local_path
+from sdar_gym.settings import Settings, setting
+from sdar_gym.skills import builtin_libraries
+from sdar_gym.text import shortened
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings(Settings):
+    """Low-rank adapters (LoRA), trained instead of the weights."""
+
+    PREFIX: ClassVar[str] = "policy.lora."
+
+    r: int = setting(16, "Rank of the adapters.", low=1, high=65_536)
+    alpha: float = setting(
+        32.0,
+        "The adapters' product is multiplied by alpha / r; twice the rank is usual. Learning rates are about ten times "
+        "those of full training.",
+        above=0,
+    )
+    dropout: float = setting(
+        0.0,
+        "Dropout of the adapters' inputs during training; it moves the student away from the policy that sampled.",
+        low=0,
+        below=1,
+    )
+    target_modules: list[str] = setting(
+        doc="Last parts of the names of linear layers, such as `q_proj`; empty for all of attention and MLP.",
+        factory=list,
+    )
+    seed: int = setting(0, "Seed of the adapters' initial values.", low=0, high=LARGEST_SEED)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings(Settings):
+    """The language model."""
+
+    PREFIX: ClassVar[str] = "policy."
+
+    model: str = setting("builtin:tiny", "`builtin:tiny`, a folder, or a hub name.")
+    dtype: str = setting(
+        "float32",
+        "Precision: `float32`, `bfloat16`, `auto` (as saved), or `float64` for tests of exactness. With half precision "
+        "the learner still keeps full weights in single precision: in bfloat16 a step of 1e-6 rounds to nothing.",
+        choices=("float32", "bfloat16", "auto", "float64"),
+    )
+    device: str = setting(
+        "auto",
+        "Device of rollouts, evaluation and updates: `auto` (a GPU where there is one), `cpu`, `cuda`, or one GPU of the "
+        "driver such as `cuda:1`. Remote workers use the GPU that Ray assigns to them.",
+    )
+    gradient_checkpointing: bool | None = setting(
+        None, "Recompute activations in the backward pass; null decides by the model's size and the memory."
+    )
+    torch_threads: int | None = setting(
+        None,
+        "Threads of a process; null for 1 with small models, which is by far the fastest, else as many as the cores "
+        "allow.",
+        low=1,
+        high=MOST_THREADS,
+    )
+    lora: LoraSettings | None = setting(None, "Train adapters instead of the weights; null trains the weights.")
+    offload_teacher: bool = setting(
+        True,
+        "Keep a teacher's weights in main memory while they are not in use; false keeps them on the device, which is "
+        "faster and uses the memory of a second model.",
+    )
+
+    def _check(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
+            raise ValueError(f"policy.device must be auto, cpu, cuda or cuda:<number>, got {shortened(self.device)}.")
+        if not self.model.startswith("builtin:"):
+            self.store(model=settled("policy.model", self.model, folder=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SkillSettings(Settings):
+    """The teacher's skills."""
+
+    PREFIX: ClassVar[str] = "skills."
+
+    strategy: str = setting(
+        "oracle_type", "Retrieval strategy: `oracle_type`, `bm25`, `keywords`, `ucb`, `full`, `random` or `none`."
+    )
+    library: str | None = setting(None, "A built-in library, a folder, or null for the environment's own.")
+    k: int = setting(5, "Maximum number of task-specific skills.", low=1)
+    include_general: bool = setting(True, "Whether general skills come first.")
+    backend: str = setting("auto", "Backend of the BM25 index.", choices=("auto", "bm25s", "lucene"))
+    include_mistakes: bool = setting(False, "Whether general mistakes come with the general skills.")
+    field_weights: dict[str, float] = setting(
+        doc="With `bm25`: weights of `title`, `when_to_use` and `text`; empty searches them as one text.",
+        factory=dict,
+        low=0,
+    )
+    seed: int = setting(0, "Seed of the `random` strategy.", low=0)
+    ucb_c: float = setting(1.0, "With `ucb`: exploration constant; 0 goes by mean rewards alone.", low=0)
+
+    def _check(self) -> None:
+        if self.library is not None and self.library not in builtin_libraries():
+            self.store(library=settled("skills.library", self.library))
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings(Settings):
+    """How episodes are played."""
+
+    PREFIX: ClassVar[str] = "rollout."
+
+    engine: str = setting(
+        "transformers",
+        "What samples responses: `transformers`, another registered engine, or `module:function` of one.",
+    )
+    prompt: str = setting("window", "Prompt template: one of the environment's by name, or `module:NAME`.")
+    window: int = setting(2, "Number of past turns included verbatim.", low=0)
+    think: bool = setting(True, "Whether responses reason in `<think>` tags first.")
+    max_prompt_tokens: int = setting(2048, "Longest prompt of the student.", low=1, high=MOST_TOKENS)
+    max_response_tokens: int = setting(512, "Longest response.", low=1, high=MOST_TOKENS)
+    temperature: float = setting(
+        1.0, "Temperature of the training rollouts; the learner scores at the same temperature.", above=0
+    )
+    chat_template_kwargs: dict[str, Any] = setting(doc="Variables of the chat template.", factory=dict)
+    max_teacher_prompt_tokens: int | None = setting(
+        None,
+        "Longest prompt with skills or another privileged context; null for twice the student's, within the model's "
+        "context length. A turn whose teacher prompt is longer gets no teacher.",
+        low=1,
+        high=MOST_TOKENS,
+    )
+    system: str | None = setting(None, "System message; null leaves it to the chat template.")
+    few_shot: int = setting(
+        0, "Worked turns before every prompt, from the environment's expert in a training task.", low=0, high=100
+    )
+    untagged_characters: int | None = setting(
+        30,
+        "Characters, from its end, that the history keeps of a response without action tags; the released SDAR code "
+        "keeps 30. null keeps it whole.",
+        low=1,
+    )
+    max_batch_tokens: int | None = setting(
+        None, "Prompt tokens that the engine prefills at once; null decides by the device's memory.", low=1
+    )
+    date: str | None = setting(
+        None, "The date that chat templates see, `YYYY-MM-DD`; null for the date on which the run began."
+    )
+    max_failed_tasks: int = setting(
+        20,
+        "Tasks of a run in which the environment may raise an error; each costs its group. One more ends the run.",
+        low=0,
+    )
+
+    def _check(self) -> None:
+        if self.date is not None:
+            try:
+                date.fromisoformat(self.date)
+            except ValueError as error:
+                raise ValueError(
+                    f"rollout.date must be a day such as 2026-01-31, got {shortened(self.date)}."
+                ) from error
+        sampling_temperature("rollout.temperature", self.temperature)
+        kwargs = self.chat_template_kwargs
+        reserved = sorted(name for name in kwargs if name in RESERVED_KWARGS or name.startswith("return_"))
+        if reserved:
+            raise ValueError(
+                f"rollout.chat_template_kwargs cannot set {', '.join(reserved)}: the gym passes that to the template "
+                "itself. It is for the template's own variables, such as enable_thinking."
+            )
+
+    @property
+    def teacher_prompt_limit(self) -> int:
+        """Longest prompt with a privileged context, in tokens."""
+        return self.max_teacher_prompt_tokens or 2 * self.max_prompt_tokens
+
+    def within(self, context_length: int | None) -> RolloutSettings:
+        """The same with the teacher's limit, where it is null, cut to the model's context length.
+
+        Args:
+            context_length: In tokens; None without limit.
+        """
+        if context_length is None or self.max_teacher_prompt_tokens is not None:
+            return self
+        room = max(1, context_length - self.max_response_tokens)
+        return replace(self, max_teacher_prompt_tokens=min(self.teacher_prompt_limit, room))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings(Settings):
+    """The update."""
+
+    PREFIX: ClassVar[str] = "training."
+
+    group_size: int = setting(8, "Episodes of one task, at least 2.", high=MOST_EPISODES)
+    tasks_per_iteration: int = setting(16, "Groups of an update.", low=1, high=MOST_EPISODES)
+    iterations: int = setting(150, "Updates of a run.", low=1, high=MOST_UPDATES)
+    lr: float = setting(1e-6, "Peak learning rate of AdamW; constant after the warm-up.", above=0, high=1)
+    lr_warmup_updates: int = setting(
+        0, "Updates over which the learning rate rises linearly to `lr`; 0 for none.", low=0, high=MOST_UPDATES
+    )
+    num_minibatches: int = setting(1, "Optimizer steps of an epoch.", low=1, high=MOST_EPISODES)
+    num_epochs: int = setting(1, "Passes over the update's episodes.", low=1, high=1_000)
+    micro_batch_tokens: int | None = setting(
+        None,
+        "Tokens of one forward and backward pass, padding included; bounds the memory. null decides by the model's size "
+        "and the memory.",
+        low=1,
+    )
+    invalid_action_penalty: float = setting(0.1, "Penalty of a turn with an invalid action.", low=0, high=1e6)
+    old_logp: str = setting(
+        "sampler",
+        "Log-probabilities in the importance ratio: the `sampler`'s, or recomputed by the `learner` before the first "
+        "gradient step.",
+        choices=("sampler", "learner"),
+    )
+    grad_clip: float = setting(1.0, "Largest global norm of a gradient.", above=0)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW.", low=0, high=1e3)
+    adam_betas: tuple[float, float] = setting((0.9, 0.999), "Betas of AdamW.", low=0, below=1)
+    objective: dict[str, Any] = setting(
+        doc="Settings of the method's objective to change, such as `{distill: {coeff: 0.03}}`.", factory=dict
+    )
+    objective_by_method: dict[str, dict[str, Any]] = setting(
+        doc="The same for single methods, for configurations that are used with several; `objective` overrides it.",
+        factory=dict,
+    )
+
+    def objective_of(self, method: str) -> dict[str, Any]:
+        """The settings to change for one method."""
+        return _merged(self.objective_by_method.get(method, {}), self.objective)
+
+    def _check(self) -> None:
+        if self.group_size < 2:
+            raise ValueError(
+                f"training.group_size must be at least 2, got {self.group_size}: an advantage is relative to the "
+                "group's other episodes, and a group of one has none. The published runs use 8."
+            )
+        for name in ("objective", "objective_by_method"):
+            self.store(**{name: _with_settled_teacher(getattr(self, name), f"training.{name}")})
+        episodes = self.group_size * self.tasks_per_iteration
+        if episodes > MOST_EPISODES:
+            raise ValueError(
+                f"training.group_size x training.tasks_per_iteration = {episodes:,} episodes an update; "
+                f"{MOST_EPISODES:,} is the most."
+            )
+        if self.iterations * self.tasks_per_iteration > MOST_GROUPS:
+            raise ValueError(
+                f"training.iterations x training.tasks_per_iteration = "
+                f"{self.iterations * self.tasks_per_iteration:,} groups in all; {MOST_GROUPS:,} is the most."
+            )
+        if self.num_minibatches > episodes:
+            raise ValueError(
+                f"training.num_minibatches must be at most the {episodes} episodes of an update (training.group_size x "
+                f"training.tasks_per_iteration), got {self.num_minibatches}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSettings(Settings):
+    """Processes and GPUs of a run."""
+
+    PREFIX: ClassVar[str] = "resources."
+
+    num_env_runners: int = setting(
+        0, "Remote processes that play episodes; 0 plays in the driver.", low=0, high=100_000
+    )
+    num_learners: int = setting(0, "Remote processes that learn; 0 learns in the driver.", low=0, high=10_000)
+    num_gpus_per_env_runner: float | None = setting(
+        None, "GPUs of one env runner; null distributes the available ones.", low=0, high=1_000
+    )
+    num_gpus_per_learner: float | None = setting(
+        None, "GPUs of one learner; null for one each where there are any.", low=0, high=1_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings(Settings):
+    """The evaluation before, during and after training, on a fixed evaluation set (a panel)."""
+
+    PREFIX: ClassVar[str] = "evaluation."
+
+    split: str = setting("valid_seen", "Split that the set is chosen from.")
+    panel: str | None = setting(
+        None, "File of a fixed set; null chooses `tasks` of the split, the same ones every time."
+    )
+    tasks: int = setting(128, "Tasks of a chosen set.", low=1, high=MOST_EPISODES)
+    temperature: float = setting(0.4, "Temperature of the responses; 0 takes the most likely token.", low=0)
+    seed: int = setting(0, "Seed of the draws.", low=0, high=LARGEST_SEED)
+    interval: int = setting(5, "Updates between evaluations; 0 evaluates only before and after.", low=0)
+    with_skills: bool = setting(False, "Whether the acting policy sees the skills (measures the teacher).")
+    teacher_tasks: int = setting(
+        32,
+        "Tasks of the set that the method's teacher plays as well, with its skills; 0 for none.",
+        low=0,
+        high=MOST_EPISODES,
+    )
+    token_turns: int = setting(
+        256, "Turns of an update whose tokens are written out at each evaluation; 0 for none.", low=0
+    )
+    batch_size: int | None = setting(
+        None, "Episodes that `sdar-gym eval` plays at once; null decides by the device.", low=1, high=MOST_EPISODES
+    )
+
+    def _check(self) -> None:
+        if self.temperature:
+            sampling_temperature("evaluation.temperature", self.temperature)
+        if self.panel is not None:
+            self.store(panel=str(local_path("evaluation.panel", self.panel)))
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Both, nested groups merged; the second takes precedence."""
+    result = dict(first)
+    for name, value in second.items():
+        before = result.get(name)
+        result[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _with_settled_teacher(objective: dict[str, Any], name: str) -> dict[str, Any]:
+    """The same with the folder of every `teacher.model` made absolute."""
+    result = {}
+    for key, value in objective.items():
+        place = f"{name}.{key}"
+        if key == "teacher" and isinstance(value, dict) and isinstance(value.get("model"), str) and value["model"]:
+            model = value["model"]
+            settle = not model.startswith("builtin:")
+            result[key] = value | {"model": settled(f"{place}.model", model, folder=True) if settle else model}
+        else:
+            result[key] = _with_settled_teacher(value, place) if isinstance(value, dict) else value
+    return result

@@ -1,0 +1,101 @@
+"""The policy's model as it is trained or sampled from: precision, LoRA adapters, gradient checkpointing, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import PreTrainedModel
+
+from sdar_gym.configs.sections import LoraSettings
+from sdar_gym.policy.load import load_model, load_weights
+
+if TYPE_CHECKING:
+    from sdar_gym.policy.lora import Adapters
+
+
+def load_policy_model(
+    name: str, dtype: str, lora: LoraSettings | None, *, trained: bool
+) -> tuple[PreTrainedModel, Adapters | None, torch.dtype | None]:
+    """Loads a policy.
+
+    Args:
+        name: The model.
+        dtype: Its precision, as in the settings.
+        lora: Settings of its adapters, or None.
+        trained: Whether it is trained here; a model that is trained as a whole is kept in single precision.
+
+    Returns:
+        The model, its adapters (or None), and the half type in which it computes if it is kept in single precision.
+
+    Raises:
+        ValueError: It cannot be loaded, or would be trained in float16.
+    """
+    model, compute_dtype = _load(name, dtype, single=lora is None and trained)
+    return model, None if lora is None else _adapters(model, lora), compute_dtype
+
+
+def merged_policy(name: str, dtype: str, lora: LoraSettings | None, state: Mapping[str, torch.Tensor]) -> Any:
+    """The policy as an ordinary `transformers` model, as it is saved for others.
+
+    Args:
+        name: The model that training began with.
+        dtype: Its precision, as in the settings.
+        lora: Its adapters' settings, or None.
+        state: What `PolicyModule.get_state` returned.
+
+    Returns:
+        The model in the precision of its runners, adapters merged into the weights. In half precision merging rounds,
+        as any way of writing the sum of weight and adapter into a half type does.
+    """
+    model, compute_dtype = _load(name, dtype, single=True)
+    adapters = None if lora is None else _adapters(model, lora)
+    load_weights(model, {key.removeprefix("model."): torch.as_tensor(value) for key, value in state.items()})
+    if adapters is not None:
+        model = adapters.merged()
+    return model if compute_dtype is None else torch.nn.Module.to(model, dtype=compute_dtype)
+
+
+def _load(name: str, dtype: str, *, single: bool) -> tuple[PreTrainedModel, torch.dtype | None]:
+    """The model, and the half type it computes in if it was asked for in half but is kept in single precision."""
+    # Single precision that was saved need not go through half precision.
+    model = load_model(name, "float32" if single and dtype == "bfloat16" else dtype)
+    compute = torch.bfloat16 if dtype == "bfloat16" else model.dtype
+    if compute == torch.float16:
+        raise ValueError(
+            f"policy.dtype={dtype} takes {name} in float16, whose gradients vanish without loss scaling; choose "
+            "policy.dtype=bfloat16 or float32."
+        )
+    if not single or compute != torch.bfloat16:
+        return model, None
+    return model.float(), compute
+
+
+def _adapters(model: PreTrainedModel, settings: LoraSettings) -> Adapters:
+    # Only those who train adapters wait for peft to be imported.
+    from sdar_gym.policy.lora import Adapters
+
+    return Adapters(model, **asdict(settings))
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Gradient checkpointing: keeps a layer's input instead of its activations, in training mode."""
+    # Renamed during the releases of `transformers` that are allowed. Non-reentrant: that form needs no gradient at the
+    # inputs of layers, which below adapters have none, and keeps autocast and DDP as they were in the forward pass.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def on_cpu(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """Copies on the CPU, floats in the given precision; tied weights are one tensor, and are pickled once."""
+    copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    result = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.shape)
+        if place not in copies:
+            wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+            copies[place] = tensor.detach().to("cpu", wanted, copy=True)
+        result[name] = copies[place]
+    return result

@@ -1,0 +1,354 @@
+"""Privileged teacher contexts from finished episodes: expert solution, successful sibling, feedback, hindsight."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sdar_gym.algorithms.objectives.teacher import Teacher, View
+from sdar_gym.configs.sections import RolloutSettings
+from sdar_gym.envs.policies import expert_of
+from sdar_gym.envs.prompting import EpisodeView, PastTurn
+from sdar_gym.rollout.build import build_context, skill_env_name
+from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
+from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
+from sdar_gym.skills.summarise import steps_of
+
+VIEWS = ("solution", "sibling", "feedback", "hindsight")
+CONTROLS = ("blank",)
+
+# One line each, because compact prompts have one line a fact. A control is the same line with `_BLANK` in every gap.
+_SOLUTION = "A solution of this very task, from its first step: {steps}."
+_SIBLING = "Another attempt at this very task succeeded. Its steps, and what they led to: {steps}."
+_FEEDBACK = "What this step leads to. Understood: {understood}. Then: {answer}"
+_HINDSIGHT = "How this attempt went, told afterwards. Accepted: {accepted}. Refused: {refused}. In the end {end}."
+_BLANK = "(not shown)"
+_UNDERSTOOD = {
+    (True, True): "yes",
+    (True, False): "no",
+    (False, True): "yes, but the answer had not the required form",
+    (False, False): "no, and the answer had not the required form",
+}
+_ENDS = {
+    "won": "the task was solved",
+    "lost": "it was over without success",
+    "truncated": "the turns ran out before the task was solved",
+    "prompt_too_long": "it was stopped, because its prompt had grown too long",
+    "error": "it was stopped by an error of the environment",
+}
+# In characters. A whole page belongs into the answer to a step, not into each step of a demonstration.
+_LONGEST_ACTION, _LONGEST_RESULT, _LONGEST_ANSWER = 200, 80, 1200
+
+
+@dataclass(frozen=True, slots=True)
+class ViewReport:
+    """How many turns got a teacher's prompt; the three numbers add up to all turns.
+
+    Attributes:
+        with_context: Turns that got one.
+        without_context: Turns for which there is nothing to tell: no solution, or no sibling that won.
+        too_long: Turns whose teacher's prompt, or its control, would be over the limit.
+    """
+
+    with_context: int
+    without_context: int
+    too_long: int
+
+    @property
+    def coverage(self) -> float:
+        """Share of the turns that got one; 0 if there are no turns."""
+        return self.with_context / max(1, self.with_context + self.without_context + self.too_long)
+
+
+class SolutionBook:
+    """The tasks' own solutions: what the environment's expert does, played once a task and kept.
+
+    Args:
+        env_id: A registered environment with an expert.
+        env_config: Its arguments, those of the rollouts: the expert has the same turn limit.
+
+    Raises:
+        ValueError: The environment brings no expert, or cannot be made.
+    """
+
+    def __init__(self, env_id: str, env_config: Mapping[str, Any]):
+        expert = expert_of(env_id)
+        if expert is None:
+            raise ValueError(
+                f"{env_id} has no expert, so the teacher's view 'solution' has nothing to show. Register the "
+                "environment with expert='module:Class', or choose the view sibling, feedback or hindsight."
+            )
+        self._expert = expert
+        self._env = make_env(env_id, env_config)
+        self._known: dict[str, tuple[str, ...] | None] = {}
+
+    def actions(self, task_id: str) -> tuple[str, ...] | None:
+        """The expert's actions, first to last, or None if it does not reach the goal.
+
+        Args:
+            task_id: The task; by the environments' contract it says everything, the seed included.
+        """
+        if task_id not in self._known:
+            self._known[task_id] = self._play(task_id)
+        return self._known[task_id]
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _play(self, task_id: str) -> tuple[str, ...] | None:
+        observation, info = self._env.reset(options={"task_id": task_id})
+        actions: list[str] = []
+        over = False
+        try:
+            self._expert.begin(self._env, observation, info)
+            while not over:
+                actions.append(self._expert.act(observation, info))
+                observation, _, terminated, truncated, info = self._env.step(actions[-1])
+                over = terminated or truncated
+        except ValueError:
+            return None  # How experts refuse a task that cannot be solved.
+        return tuple(actions) if info["won"] else None
+
+
+def privileged_context_writer(
+    teacher: Teacher | None, tokenizer: Any, env_id: str, env_config: Mapping[str, Any], rollout: RolloutSettings
+) -> PrivilegedContextWriter | None:
+    """The writer of a teacher's prompts, or None where they are written during the rollout or not at all.
+
+    Args:
+        teacher: The method's teacher, or None.
+        tokenizer: The policy's.
+        env_id: The environment.
+        env_config: Its arguments.
+        rollout: How episodes are played; the prompts are those of the rollout.
+
+    Raises:
+        ValueError: The environment cannot offer the teacher's view.
+    """
+    if teacher is None or not teacher.after_rollout:
+        return None
+    context = build_context(tokenizer, env_id, env_config, rollout)
+    return PrivilegedContextWriter(teacher, context, env_id, env_config)
+
+
+class PrivilegedContextWriter:
+    """Writes the teacher's prompts of finished episodes.
+
+    Args:
+        teacher: Says which view, and whether a blanked prompt is wanted.
+        context: The builder of the rollout's prompts.
+        env_id: The environment.
+        env_config: Its arguments.
+
+    Raises:
+        ValueError: The environment has no expert, which the view `solution` needs.
+    """
+
+    def __init__(self, teacher: Teacher, context: ContextBuilder, env_id: str, env_config: Mapping[str, Any]):
+        self._teacher = teacher
+        self._context = context
+        self._env_name = skill_env_name(env_id)
+        self._solutions = SolutionBook(env_id, env_config) if teacher.view is View.SOLUTION else None
+
+    def write(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Fills in the teacher's token sequences.
+
+        Args:
+            episodes: Whole groups.
+
+        Returns:
+            The share of turns with a teacher's prompt, as `view_coverage`.
+        """
+        report = attach_teacher_prompts(
+            episodes,
+            str(self._teacher.view),
+            self._context,
+            env_name=self._env_name,
+            solutions=self._solutions,
+            control="blank" if self._teacher.blank_control else None,
+        )
+        return {"view_coverage": report.coverage}
+
+
+def attach_teacher_prompts(
+    episodes: Sequence[Episode],
+    view: str,
+    context: ContextBuilder,
+    *,
+    env_name: str,
+    solutions: SolutionBook | None = None,
+    control: str | None = None,
+) -> ViewReport:
+    """Fills `teacher_ids`, and `control_ids` where requested, of the episodes' token sequences in place.
+
+    The teacher reads the turn's own prompt with a privileged text where skills would be:
+
+    - `solution`: what the environment's expert does in this task.
+    - `sibling`: the shortest won episode of the group, without its refused steps. Never the episode's own.
+    - `feedback`: what the world answered to this very step; after the last step, how the episode ended.
+    - `hindsight`: what was accepted and refused in the whole episode, abstracted as `skills.summarise` does, and how
+      it ended.
+
+    Args:
+        episodes: Finished episodes; whole groups, for `sibling`.
+        view: One of `VIEWS`. Prompts with skills are written while episodes are played, not here.
+        context: The builder that wrote the episodes' prompts.
+        env_name: The environment, for messages.
+        solutions: Needed by `solution`.
+        control: `blank` also writes the same prompt with the privileged parts of its text blanked.
+
+    Returns:
+        How many turns got a teacher's prompt. The others' are None.
+
+    Raises:
+        ValueError: Unknown view or control, no solutions where they are needed, or the context does not make the
+            episodes' prompts.
+
+    Source:
+        `sibling`: SDPO (arXiv 2601.20802), where an own success is never its own demonstration. `feedback` and its
+        control: OCSD (arXiv 2608.04788). `hindsight`: SEED (arXiv 2607.14777) and OPID (arXiv 2606.26790), in which
+        a model writes the lesson; here rules do. All wordings are ours.
+    """
+    if view not in VIEWS:
+        raise ValueError(f"The view {view!r} is not made of finished episodes; those are {', '.join(VIEWS)}.")
+    if control is not None and control not in CONTROLS:
+        raise ValueError(f"Unknown control {control!r}; choose {', '.join(CONTROLS)} or None.")
+    if view == "solution" and solutions is None:
+        raise ValueError("The view 'solution' needs solutions: pass a SolutionBook of the environment.")
+    _check_context(episodes, context, env_name)
+    groups: defaultdict[int, list[Episode]] = defaultdict(list)
+    for episode in episodes:
+        groups[episode.group_id].append(episode)
+    counts = {"with_context": 0, "without_context": 0, "too_long": 0}
+    for episode in episodes:
+        texts = _texts(view, episode, groups[episode.group_id], solutions)
+        for number, (turn, text) in enumerate(zip(episode.turns, texts, strict=True)):
+            sequence = episode.sequence_of(number)
+            sequence.teacher_ids = sequence.control_ids = None
+            if text is None:
+                counts["without_context"] += 1
+                continue
+            seen = episode_view(episode, number)
+            try:
+                teacher = sequence.behind(context.prompt_ids(seen, text.full))
+                blanked = sequence.behind(context.prompt_ids(seen, text.blank)) if control else None
+            except PromptTooLongError:
+                turn.teacher_too_long = True
+                counts["too_long"] += 1
+                continue
+            sequence.teacher_ids, sequence.control_ids = teacher, blanked
+            counts["with_context"] += 1
+    return ViewReport(**counts)
+
+
+def episode_view(episode: Episode, number: int) -> EpisodeView:
+    """What a turn's prompt was made from, put together again from the finished episode.
+
+    Args:
+        episode: The episode.
+        number: The turn, from 0.
+    """
+    turn = episode.turns[number]
+    history = tuple(PastTurn(past.observation, past.action, past.tagged) for past in episode.turns[:number])
+    return EpisodeView(episode.goal, history, turn.observation, turn.admissible_actions)
+
+
+def _check_context(episodes: Sequence[Episode], context: ContextBuilder, env_name: str) -> None:
+    """One prompt is made again: other settings show in the last turn of an episode, if anywhere."""
+    episode = next((episode for episode in episodes if episode.turns), None)
+    if episode is None:
+        return
+    try:
+        again = context.prompt_ids(episode_view(episode, len(episode.turns) - 1))
+    except PromptTooLongError:
+        again = []
+    if again != episode.sequence_of(len(episode.turns) - 1).prompt_ids:
+        raise ValueError(
+            f"Episode {episode.episode_id} of {env_name} was played with another prompt than this context makes. Build "
+            "the context with the rollouts' tokenizer, template, window and limit; the acting policy must not have "
+            "seen skills."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A privileged text, and the same with its privileged parts blanked."""
+
+    full: str
+    blank: str
+
+
+def _filled(scaffold: str, **parts: str) -> _Text:
+    return _Text(scaffold.format(**parts), scaffold.format(**dict.fromkeys(parts, _BLANK)))
+
+
+def _texts(
+    view: str, episode: Episode, group: Sequence[Episode], solutions: SolutionBook | None
+) -> Sequence[_Text | None]:
+    """The privileged text of each turn."""
+    if view == "feedback":
+        return list(_feedback(episode))
+    if view == "hindsight":
+        text = _hindsight(episode)
+    elif view == "sibling":
+        text = _sibling(episode, group)
+    else:
+        actions = solutions.actions(episode.task_id) if solutions is not None else None
+        text = _filled(_SOLUTION, steps=_listed(actions)) if actions else None
+    return [text] * len(episode.turns)
+
+
+def _sibling(episode: Episode, group: Sequence[Episode]) -> _Text | None:
+    won = [other for other in group if other is not episode and other.won]
+    if not won:
+        return None
+    # `min` takes the first of several, so that the order of the group decides and nothing else.
+    best = min(won, key=lambda other: len(other.turns))
+    told = [
+        f"{_short(turn.action, _LONGEST_ACTION)} -> {_short(answer, _LONGEST_RESULT)}"
+        for turn, answer in zip(best.turns, _answers(best), strict=True)
+        if turn.valid_action
+    ]
+    return _filled(_SIBLING, steps="; ".join(told)) if told else None
+
+
+def _feedback(episode: Episode) -> Iterator[_Text]:
+    for turn, answer in zip(episode.turns, _answers(episode), strict=True):
+        understood = _UNDERSTOOD[turn.valid_form, turn.valid_action]
+        yield _filled(_FEEDBACK, understood=understood, answer=_short(answer, _LONGEST_ANSWER))
+
+
+def _hindsight(episode: Episode) -> _Text:
+    told = {"goal": episode.goal, "turns": [_told(turn, turn.valid_action) for turn in episode.turns]}
+    # The rules tell accepted steps; with every verdict turned round they tell the refused ones.
+    opposite = {"goal": episode.goal, "turns": [_told(turn, not turn.valid_action) for turn in episode.turns]}
+    refused = list(dict.fromkeys(steps_of(opposite)))
+    return _filled(_HINDSIGHT, accepted=_listed(steps_of(told)), refused=_listed(refused), end=_end(episode))
+
+
+def _told(turn: TurnRecord, accepted: bool) -> dict[str, Any]:
+    return {"action": turn.action, "observation": turn.observation, "valid_action": accepted}
+
+
+def _answers(episode: Episode) -> list[str]:
+    """What followed each turn; the last observation of an episode is not kept, its end is."""
+    return [*(turn.observation for turn in episode.turns[1:]), _end(episode)][: len(episode.turns)]
+
+
+def _end(episode: Episode) -> str:
+    """How it ended, as the second half of a sentence."""
+    return f"{_ENDS.get(episode.ended, 'it was over')} (score {episode.score:.2f})"
+
+
+def _listed(steps: Sequence[str]) -> str:
+    return "; ".join(_short(step, _LONGEST_ACTION) for step in steps) or "nothing"
+
+
+def _short(text: str, limit: int) -> str:
+    """A text on one line, cut where it is too long."""
+    line = " ".join(text.split()) or "(nothing)"
+    return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."

@@ -1,0 +1,266 @@
+"""Collation: the turns of an update as padded columns with one row per token sequence, for scoring and for learning.
+
+Letters: B turns, T response tokens of a turn, S tokens of a sequence, L response tokens of a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdar_gym.algorithms.losses.aggregation import sequence_mean_weights, token_mean_weights
+from sdar_gym.algorithms.objectives.objective import LossReduction, Objective
+from sdar_gym.algorithms.objectives.teacher import View
+from sdar_gym.policy.batching import right_padded
+from sdar_gym.rollout.trajectory import TokenSequence
+from sdar_gym.training.turn_batch import TurnBatch
+
+# Columns: token ids [rows, S]; positions, mask and turn of every response token [rows, L]; numbers of these tokens.
+INPUT_IDS, RESPONSE_POSITION, RESPONSE_MASK, SPAN = "input_ids", "response_position", "response_mask", "span"
+TEACHER_INPUT_IDS, TEACHER_POSITION = "teacher_input_ids", "teacher_position"
+CONTROL_INPUT_IDS, CONTROL_POSITION = "control_input_ids", "control_position"
+OLD_LOGP, ADVANTAGE, WEIGHT = "old_logp", "advantage", "weight"
+DISTILL, TEACHER_LOGP = "distill", "teacher_logp"
+
+Columns = dict[str, np.ndarray[Any, Any]]
+
+
+class SequenceRows:
+    """The correspondence between the turns of a batch and rows of token sequences.
+
+    Args:
+        batch: The turns.
+        sequences: Positions of the sequences that are rows.
+    """
+
+    def __init__(self, batch: TurnBatch, sequences: Sequence[int]):
+        row_of = {sequence: row for row, sequence in enumerate(sequences)}
+        self.sequences = [batch.sequences[number] for number in sequences]
+        lengths = batch.response_mask_BT.sum(dim=1).tolist()
+        turns: list[list[int]] = [[] for _ in sequences]
+        for turn, sequence in enumerate(batch.sequence_B.tolist()):
+            if sequence in row_of:
+                turns[row_of[sequence]].append(turn)
+        width = max((sum(lengths[turn] for turn in row) for row in turns), default=0)
+        shape = (len(turns), width)
+        self.mask = np.zeros(shape, dtype=bool)
+        self.span = np.zeros(shape, dtype=np.int64)
+        self._turn, self._place = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        for row, members in enumerate(turns):
+            start = 0
+            for number, turn in enumerate(members):
+                stop = start + lengths[turn]
+                self.mask[row, start:stop], self.span[row, start:stop] = True, number
+                self._turn[row, start:stop], self._place[row, start:stop] = turn, np.arange(lengths[turn])
+                start = stop
+
+    def gather(self, value_BT: Tensor) -> Tensor:
+        """Values of turns as rows of sequences, [rows, L], zero where masked."""
+        rows = value_BT[torch.from_numpy(self._turn), torch.from_numpy(self._place)]
+        return torch.where(torch.from_numpy(self.mask), rows, torch.zeros_like(rows))
+
+    def positions(self) -> np.ndarray[Any, Any]:
+        """Position of every response token in its sequence, [rows, L]; 1 where masked."""
+        result = np.ones(self.mask.shape, dtype=np.int64)
+        for row, sequence in enumerate(self.sequences):
+            places = [place for span in sequence.spans for place in range(span.start, span.stop)]
+            result[row, : len(places)] = places
+        return result
+
+
+def scoring_columns(
+    batch: TurnBatch, rows_B: Tensor, view: View, pad_id: int, *, control: bool = False
+) -> tuple[Columns, Tensor]:
+    """Columns of the distinct sequences to score: sequences with the same tokens have the same scores.
+
+    Args:
+        batch: The turns.
+        rows_B: Bool, the turns to score; at least one.
+        view: The teacher's; with `none` its prompt is the student's.
+        pad_id: Padding token.
+        control: Whether the blanked prompts are scored too.
+
+    Returns:
+        The columns, and the row of each turn's sequence, -1 where it is not scored.
+    """
+    row_of: dict[tuple[Any, ...], int] = {}
+    chosen: list[int] = []
+    row_of_sequence: dict[int, int] = {}
+    index = [-1] * len(batch.turns)
+    for turn in rows_B.nonzero().flatten().tolist():
+        number = int(batch.sequence_B[turn])
+        if number not in row_of_sequence:
+            key = _key(batch.sequences[number])
+            if key not in row_of:
+                row_of[key] = len(chosen)
+                chosen.append(number)
+            row_of_sequence[number] = row_of[key]
+        index[turn] = row_of_sequence[number]
+    rows = SequenceRows(batch, chosen)
+    # As wide as the longest response of the update, whichever turns are scored.
+    width = max(batch.response_mask_BT.shape[1], rows.mask.shape[1])
+    columns: Columns = {RESPONSE_MASK: _widened(rows.mask, width, False)}
+    position = _widened(rows.positions(), width, 1)
+    columns[INPUT_IDS] = right_padded([sequence.ids for sequence in rows.sequences], pad_id)
+    columns[RESPONSE_POSITION] = position
+    _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, position, rows.sequences, pad_id, _teacher(view))
+    if control:
+        _add_prompts(columns, CONTROL_INPUT_IDS, CONTROL_POSITION, position, rows.sequences, pad_id, _control)
+    return columns, torch.tensor(index)
+
+
+def to_turns(batch: TurnBatch, row_B: Tensor, value_SL: Tensor, missing_BT: Tensor) -> Tensor:
+    """Values of scored sequences as values of turns, [B, T].
+
+    Args:
+        batch: The turns.
+        row_B: Row of each turn's sequence, -1 where it was not scored.
+        value_SL: Values of the rows' response tokens.
+        missing_BT: Values of the turns that were not scored.
+    """
+    place_BT = batch.offset_B[:, None] + torch.arange(batch.response_mask_BT.shape[1])
+    place_BT = place_BT.clamp(max=value_SL.shape[1] - 1)
+    value_BT = value_SL.to(batch.old_logp_BT.dtype)[row_B.clamp(min=0)[:, None], place_BT]
+    return torch.where((row_B >= 0)[:, None] & batch.response_mask_BT, value_BT, missing_BT)
+
+
+def training_columns(
+    batch: TurnBatch,
+    objective: Objective,
+    *,
+    step: int,
+    row_multiple: int,
+    pad_id: int,
+    shuffle_seed: str,
+) -> tuple[Columns, int]:
+    """Merges, shuffles and pads the rows to learn from.
+
+    Weights divide by the token count of the whole update, so that sharding and micro-batching do not change the weight
+    of a token.
+
+    Args:
+        batch: The turns, with advantages.
+        objective: Says how tokens are averaged and what is distilled.
+        step: Number of completed updates.
+        row_multiple: The number of rows is a multiple of it.
+        pad_id: Padding token.
+        shuffle_seed: Rows are shuffled with it, so that minibatches mix tasks.
+
+    Returns:
+        The columns, and the number of rows before padding; padding rows have weight zero.
+
+    Raises:
+        ValueError: The batch has no advantages yet.
+    """
+    if batch.advantage_BT is None:
+        raise ValueError("The batch has no advantages: shape it before it is collated.")
+    everything = SequenceRows(batch, range(len(batch.sequences)))
+    distill_BT = batch.distilled_B(objective)[:, None] & batch.response_mask_BT
+    advantage_SL, distill_SL = everything.gather(batch.advantage_BT), everything.gather(distill_BT)
+    merged = _merge(batch, everything, advantage_SL, distill_SL, objective)
+    Random(shuffle_seed).shuffle(merged)
+    rows = SequenceRows(batch, [group[0] for group in merged])
+    count = -(-len(merged) // row_multiple) * row_multiple
+    copies = torch.tensor([len(group) for group in merged])
+    weight_SL = rows.gather(loss_weights(batch, objective))
+    advantage = torch.stack([advantage_SL[group].double().mean(dim=0) for group in merged])
+    columns: Columns = {
+        RESPONSE_MASK: _filled(rows.mask, count),
+        SPAN: _filled(rows.span, count),
+        OLD_LOGP: _filled(rows.gather(batch.old_logp_BT).numpy(), count),
+        ADVANTAGE: _filled(advantage.to(batch.advantage_BT.dtype).numpy(), count),
+        WEIGHT: _filled((weight_SL * copies.to(weight_SL.dtype)[:, None]).numpy(), count),
+        INPUT_IDS: right_padded([sequence.ids for sequence in rows.sequences], pad_id, count),
+    }
+    columns[RESPONSE_POSITION] = position = _filled(rows.positions(), count, 1)
+    if objective.teacher is not None:
+        columns[DISTILL] = _filled(rows.gather(distill_BT).numpy(), count)
+        if batch.has_teacher_scores:
+            columns[TEACHER_LOGP] = _filled(rows.gather(batch.teacher_logp_BT).numpy(), count)
+        if objective.needs_distributions_at(step):
+            view = _teacher(objective.teacher.view)
+            _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, position, rows.sequences, pad_id, view)
+    return columns, len(merged)
+
+
+def loss_weights(batch: TurnBatch, objective: Objective) -> Tensor:
+    """Weight of each token in the loss by the counts of the whole update, [B, T]."""
+    dtype = batch.old_logp_BT.dtype
+    if objective.aggregation is LossReduction.TOKEN_MEAN:
+        return token_mean_weights(batch.response_mask_BT, batch.tokens, dtype=dtype)
+    return sequence_mean_weights(batch.response_mask_BT, len(batch.turns), dtype=dtype)
+
+
+def _merge(
+    batch: TurnBatch, rows: SequenceRows, advantage_SL: Tensor, distill_SL: Tensor, objective: Objective
+) -> list[list[int]]:
+    """Groups of equal sequences whose advantages have the same signs; each becomes one row with their summed weight.
+
+    Exact: the loss of a token is linear in the advantage as long as its sign does not change, and linear in the weight.
+    A small policy gives the same response many times in a group; merging saves it about half of the learner's work. An
+    objective that is not linear in the advantage's size merges equal advantages only.
+    """
+    alike_SL = advantage_SL.sign() if objective.mergeable else advantage_SL
+    lengths = rows.mask.sum(axis=1).tolist()
+    merged: dict[tuple[Any, ...], list[int]] = {}
+    for number, (alike, distilled, length) in enumerate(
+        zip(alike_SL.tolist(), distill_SL.tolist(), lengths, strict=True)
+    ):
+        key = (_key(rows.sequences[number]), tuple(alike[:length]), tuple(distilled[:length]))
+        merged.setdefault(key, []).append(number)
+    return list(merged.values())
+
+
+def _key(sequence: TokenSequence) -> tuple[Any, ...]:
+    """Equal for sequences that every model scores alike."""
+    spans = tuple((span.start, span.stop) for span in sequence.spans)
+    return (
+        tuple(sequence.ids),
+        spans,
+        tuple(sequence.teacher_ids or ()),
+        tuple(sequence.control_ids or ()),
+    )
+
+
+def _teacher(view: View) -> Any:
+    """The teacher's tokens of a sequence, or the student's where it has none."""
+    return lambda sequence: sequence.ids if view is View.NONE else sequence.teacher_ids or sequence.ids
+
+
+def _control(sequence: TokenSequence) -> list[int]:
+    return sequence.control_ids or sequence.ids
+
+
+def _add_prompts(
+    columns: Columns,
+    ids_name: str,
+    position_name: str,
+    position: np.ndarray[Any, Any],
+    sequences: Sequence[TokenSequence],
+    pad_id: int,
+    tokens_of: Any,
+) -> None:
+    """Adds the columns of another prompt before the same responses."""
+    shown = [tokens_of(sequence) for sequence in sequences]
+    shift = np.zeros((len(position), 1), dtype=np.int64)
+    shift[: len(shown), 0] = [len(ids) - len(one.ids) for ids, one in zip(shown, sequences, strict=True)]
+    columns[ids_name] = right_padded(shown, pad_id, len(position))
+    columns[position_name] = np.where(columns[RESPONSE_MASK], position + shift, 1)
+
+
+def _widened(value: np.ndarray[Any, Any], width: int, fill: Any) -> np.ndarray[Any, Any]:
+    result = np.full((len(value), width), fill, dtype=value.dtype)
+    result[:, : value.shape[1]] = value
+    return result
+
+
+def _filled(value: np.ndarray[Any, Any], count: int, fill: Any = 0) -> np.ndarray[Any, Any]:
+    """Rows, padded to `count` of them."""
+    result = np.full((count, *value.shape[1:]), fill, dtype=value.dtype)
+    result[: len(value)] = value
+    return result

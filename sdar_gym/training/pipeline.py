@@ -1,0 +1,177 @@
+"""The update pipeline: prepare -> score -> shape -> collate, without Ray.
+
+An update takes finished episodes and ends with columns for gradient steps. Each step returns the same `TurnBatch` with
+more filled in, so an update can be tested, profiled and replayed step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.objectives.teacher import View
+from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.training.collate import Columns, scoring_columns, to_turns, training_columns
+from sdar_gym.training.turn_batch import TurnBatch, turn_batch
+
+# Takes columns and names of scores; returns them by name, each [rows, response tokens].
+ScoreFunction = Callable[[Columns, Sequence[str]], Mapping[str, Tensor]]
+
+
+class PrivilegedContextWriter(Protocol):
+    """Writes the teacher's prompts of finished episodes."""
+
+    def write(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Fills in the teacher's token sequences and returns metrics."""
+        ...
+
+
+class UpdatePipeline:
+    """Turns finished episodes into columns to learn from.
+
+    Args:
+        objective: The method's settings.
+        score: Computes log-probabilities of the sampled tokens without gradient.
+        pad_id: Padding token.
+        invalid_action_penalty: Penalty of a turn with an invalid action.
+        old_logp: `sampler` keeps the sampler's log-probabilities in the importance ratio, `learner` recomputes them
+            before the first gradient step.
+        writer: Writes teacher prompts that need finished episodes; None where skills are in the prompts already.
+        dtype: Precision of the numbers.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        score: ScoreFunction,
+        *,
+        pad_id: int,
+        invalid_action_penalty: float = 0.0,
+        old_logp: str = "sampler",
+        writer: PrivilegedContextWriter | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
+        self._objective = objective
+        self._score = score
+        self._pad_id = pad_id
+        self._penalty = invalid_action_penalty
+        self._old_logp = old_logp
+        self._writer = writer
+        self._dtype = dtype
+
+    def prepare(self, episodes: Sequence[Episode], step: int) -> TurnBatch:
+        """Builds the batch of turns with group-relative advantages, and writes the teacher's prompts.
+
+        Args:
+            episodes: Whole groups; groups with a failed episode are left out.
+            step: Number of completed updates.
+
+        Raises:
+            ValueError: No group of two is left.
+        """
+        failed = {episode.group_id for episode in episodes if episode.error}
+        kept = [episode for episode in episodes if episode.group_id not in failed]
+        batch = turn_batch(kept, self._objective, step, invalid_action_penalty=self._penalty, dtype=self._dtype)
+        if self._writer is not None and self._objective.needs_teacher_at(step):
+            batch.metrics.update(self._writer.write(batch.episodes))
+        return batch
+
+    def score(self, batch: TurnBatch, step: int, *, diagnostics: bool = False) -> TurnBatch:
+        """Fills in the log-probabilities that advantages, loss and diagnostics need.
+
+        Args:
+            batch: Of `prepare`.
+            step: Number of completed updates.
+            diagnostics: Whether per-token diagnostics are collected.
+        """
+        objective = self._objective
+        if self._old_logp == "learner":
+            everything_B = torch.ones(len(batch.turns), dtype=torch.bool)
+            found = self._scores(batch, everything_B, ("student",))
+            logp_BT = found["student"]
+            batch = replace(batch, old_logp_BT=logp_BT, student_logp_BT=logp_BT, teacher_logp_BT=logp_BT)
+        names = objective.required_scores(step, diagnostics=diagnostics)
+        if not names or objective.teacher is None:
+            return batch
+        everywhere = diagnostics or objective.shaping_coeff_at(step) != 0.0
+        rows_B = batch.has_teacher_B(objective.teacher.view) if everywhere else batch.distilled_B(objective)
+        found = self._scores(batch, rows_B, names)
+        student_BT = found.get("student", batch.old_logp_BT)
+        return replace(
+            batch,
+            scored_B=rows_B,
+            student_logp_BT=student_BT,
+            teacher_logp_BT=found.get("teacher", student_BT),
+            control_logp_BT=found.get("control"),
+            cost_BT=found.get("cost"),
+            entropy_BT=found.get("entropy"),
+            has_teacher_scores="teacher" in names,
+        )
+
+    def shape(self, batch: TurnBatch, step: int) -> TurnBatch:
+        """Fills in Â = κ·A·M + B of every token, zero where masked.
+
+        Args:
+            batch: Of `score`.
+            step: Number of completed updates.
+        """
+        shaper, coeff = self._objective.shaping, self._objective.shaping_coeff_at(step)
+        base_BT = torch.where(
+            batch.response_mask_BT, batch.base_advantage_B[:, None], torch.zeros_like(batch.old_logp_BT)
+        )
+        if shaper is None or coeff == 0.0:
+            return replace(batch, advantage_BT=base_BT)
+        shaped_BT = shaper.shape(batch, coeff).detach()
+        shaped_BT = torch.where(batch.response_mask_BT, shaped_BT, torch.zeros_like(base_BT))
+        if not shaper.shapes_unscored:
+            shaped_BT = torch.where(batch.scored_B[:, None], shaped_BT, base_BT)
+        return replace(batch, advantage_BT=shaped_BT)
+
+    def collate(self, batch: TurnBatch, step: int, *, row_multiple: int, shuffle_seed: str) -> tuple[Columns, int]:
+        """Merges, shuffles and pads rows; see `training_columns`.
+
+        Args:
+            batch: Of `shape`.
+            step: Number of completed updates.
+            row_multiple: The number of rows is a multiple of it.
+            shuffle_seed: Rows are shuffled with it.
+        """
+        return training_columns(
+            batch,
+            self._objective,
+            step=step,
+            row_multiple=row_multiple,
+            pad_id=self._pad_id,
+            shuffle_seed=shuffle_seed,
+        )
+
+    def _scores(self, batch: TurnBatch, rows_B: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Scores of turns by name, [B, T]; where a turn is not scored, values that make no difference."""
+        row_B, found = torch.full(rows_B.shape, -1), {}
+        if bool(rows_B.any()):
+            teacher = self._objective.teacher
+            columns, row_B = scoring_columns(
+                batch,
+                rows_B,
+                View.NONE if teacher is None else teacher.view,
+                self._pad_id,
+                control="control" in names,
+            )
+            found = dict(self._score(columns, names))
+        empty = batch.old_logp_BT.new_zeros((1, batch.response_mask_BT.shape[1]))
+
+        def spread(name: str, missing_BT: Tensor) -> Tensor:
+            return to_turns(batch, row_B, found.get(name, empty), missing_BT)
+
+        result: dict[str, Tensor] = {}
+        student_BT = batch.old_logp_BT
+        if "student" in names:
+            result["student"] = student_BT = spread("student", batch.old_logp_BT)
+            result["entropy"] = spread("entropy", torch.full_like(student_BT, torch.nan))
+        missing: dict[str, Any] = {"teacher": student_BT, "control": student_BT, "cost": torch.zeros_like(student_BT)}
+        return result | {name: spread(name, missing[name]) for name in names if name in missing}

@@ -65,8 +65,8 @@ class PolicySettings(Settings):
     )
     device: str = setting(
         "auto",
-        "Device of rollouts, evaluation and updates: `auto` (a GPU where there is one), `cpu`, `cuda`, or one GPU of the "
-        "driver such as `cuda:1`. Remote workers use the GPU that Ray assigns to them.",
+        "Device of rollouts, evaluation and updates: `auto` (a GPU where there is one), `cpu`, `cuda`, or one GPU of "
+        "the driver such as `cuda:1`. Remote workers use the GPU that Ray assigns to them.",
     )
     gradient_checkpointing: bool | None = setting(
         None, "Recompute activations in the backward pass; null decides by the model's size and the memory."
@@ -218,8 +218,8 @@ class TrainingSettings(Settings):
     num_epochs: int = setting(1, "Passes over the update's episodes.", low=1, high=1_000)
     micro_batch_tokens: int | None = setting(
         None,
-        "Tokens of one forward and backward pass, padding included; bounds the memory. null decides by the model's size "
-        "and the memory.",
+        "Tokens of one forward and backward pass, padding included; bounds the memory. null decides by the model's "
+        "size and the memory.",
         low=1,
     )
     invalid_action_penalty: float = setting(0.1, "Penalty of a turn with an invalid action.", low=0, high=1e6)

@@ -1,4 +1,4 @@
-"""From what an episode has shown so far to the messages a model reads, and from its answer back to an action."""
+"""Prompt templates: chat messages from an episode so far, and actions from the model's responses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """One finished turn: what the world showed, what was done.
+    """One finished turn.
 
     Attributes:
-        observation: What the world showed.
-        action: What was sent to the world.
+        observation: The observation before the action.
+        action: The action that was sent to the environment.
         tagged: Whether the response had the tags that mark an action; else `action` is the whole response.
     """
 
@@ -35,13 +35,13 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeView:
-    """All that a prompt may be made from.
+    """What a prompt may be made from.
 
     Attributes:
         goal: The task in a sentence.
         history: The finished turns, oldest first.
-        observation: What the world shows now.
-        admissible_actions: Actions that would do something now; empty if open-ended.
+        observation: The current observation.
+        admissible_actions: Actions with an effect now; empty if open-ended.
     """
 
     goal: str
@@ -52,12 +52,12 @@ class EpisodeView:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAction:
-    """The action in an answer.
+    """The action in a response.
 
     Attributes:
-        action: What is sent to the world.
-        valid: Whether the answer had the required form.
-        tagged: Whether the tags that mark an action were there; else `action` is the whole answer.
+        action: The action for the environment.
+        valid: Whether the response had the required form.
+        tagged: Whether the tags that mark an action were present; else `action` is the whole response.
     """
 
     action: str
@@ -65,46 +65,72 @@ class ParsedAction:
     tagged: bool = True
 
 
-class PromptTemplate(Protocol):
-    """How one environment is put to a model, and how the model's answers are read."""
+@dataclass(frozen=True, slots=True)
+class PrivilegedContext:
+    """A text that only the teacher reads, with its heading.
 
-    def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
+    Attributes:
+        text: The text.
+        heading: What it is, for prompts in sentences.
+        label: The same in one word, for compact prompts.
+    """
+
+    text: str
+    heading: str
+    label: str
+
+
+def skill_context(text: str) -> PrivilegedContext | None:
+    """Retrieved skills as privileged context; None where there are none.
+
+    Args:
+        text: The skills' text.
+    """
+    return PrivilegedContext(text, "Advice that helped before", "skill") if text else None
+
+
+class PromptTemplate(Protocol):
+    """The prompt of one environment, and the parser of the model's responses."""
+
+    def messages(
+        self, view: EpisodeView, *, window: int, think: bool, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
         """The chat messages of this turn.
 
         Args:
             view: The episode so far.
-            window: How many past turns are told word for word.
-            skills: Skill text for the user message; "" for the student, who never sees any.
+            window: Number of past turns included verbatim.
             think: Whether the model is asked to reason in `<think>` tags first.
+            privileged: Text for the teacher's user message, under its heading; None in the student's prompt.
         """
         ...
 
-    def parse(self, answer: str, *, think: bool) -> ParsedAction:
-        """Read the action out of a model's answer to `messages`."""
+    def parse(self, response: str, *, think: bool) -> ParsedAction:
+        """Parses the action in a model's response to `messages`."""
         ...
 
 
-def parse_action(answer: str, *, think: bool) -> ParsedAction:
-    """Read the action out of a model's answer.
+def parse_action(response: str, *, think: bool) -> ParsedAction:
+    """Parses the action in a model's response.
 
-    The first `<action>…</action>` counts. An answer without one, or without `<think>…</think>` where that is asked for,
-    is invalid; what it says is still sent to the world, as the reference code does, so that a nonsense answer costs a
-    turn and nothing worse. Unlike the reference code the text is neither lower-cased nor cut to its last characters.
+    The first `<action>…</action>` counts. A response without one, or without `<think>…</think>` where that is required,
+    is invalid; it is still sent to the environment, as in the reference code, so that it costs a turn. Unlike the
+    reference code the text is neither lower-cased nor cut to its last characters.
 
     Args:
-        answer: The decoded answer.
+        response: The decoded response.
         think: Whether `<think>` tags are required.
     """
-    action = between(answer, "<action>", "</action>")
+    action = between(response, "<action>", "</action>")
     if action is None:
-        return ParsedAction(answer.strip(), False, tagged=False)
-    return ParsedAction(action.strip(), not think or between(answer, "<think>", "</think>") is not None)
+        return ParsedAction(response.strip(), False, tagged=False)
+    return ParsedAction(action.strip(), not think or between(response, "<think>", "</think>") is not None)
 
 
 def between(text: str, opening: str, closing: str) -> str | None:
-    """What stands between the first opening tag and the first closing one behind it; None if there is no such pair.
+    """The text between the first opening tag and the first closing tag after it; None if there is no such pair.
 
-    A pattern for the same would take quadratic time on a text of opening tags alone.
+    A regular expression for the same would take quadratic time on a text of opening tags alone.
     """
     start = text.find(opening)
     end = -1 if start < 0 else text.find(closing, start + len(opening))
@@ -112,7 +138,7 @@ def between(text: str, opening: str, closing: str) -> str | None:
 
 
 def instruction(think: bool) -> str:
-    """How the answer has to look."""
+    """The required form of the response."""
     if think:
         return (
             "First reason step by step about the situation inside <think> </think> tags. "
@@ -131,11 +157,11 @@ def history_lines(history: Sequence[PastTurn], window: int) -> str:
 
 
 class ActionTags:
-    """Base of the prompts whose answers hold one `<action>…</action>`."""
+    """Base of prompts with responses of the form `<action>…</action>`."""
 
-    def parse(self, answer: str, *, think: bool) -> ParsedAction:
+    def parse(self, response: str, *, think: bool) -> ParsedAction:
         """See `parse_action`."""
-        return parse_action(answer, think=think)
+        return parse_action(response, think=think)
 
     def respond(self, action: str, *, think: bool) -> str:
         """A response with this action in the required form, as worked examples show it."""
@@ -148,7 +174,7 @@ def thought(action: str) -> str:
 
 
 class WindowTemplate(ActionTags):
-    """The generic prompt: the task, the last turns word for word, the observation, what can be done.
+    """The generic prompt: the task, the last turns verbatim, the observation, the admissible actions.
 
     Source: the order of fields follows the SDAR code's environment prompts (arXiv 2605.15155); the wording is ours.
 
@@ -159,11 +185,13 @@ class WindowTemplate(ActionTags):
     def __init__(self, role: str):
         self._role = role
 
-    def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
+    def messages(
+        self, view: EpisodeView, *, window: int, think: bool, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
         """One user message with everything in it."""
         parts = [self._role, f"Your task: {view.goal}"]
-        if skills:
-            parts.append(f"Advice that helped before:\n{skills}")
+        if privileged is not None:
+            parts.append(f"{privileged.heading}:\n{privileged.text}")
         if view.history and window:
             shown = min(window, len(view.history))
             parts.append(

@@ -105,7 +105,7 @@ def check_policy(
     try:
         chat = ChatFormat(tokenizer, rollout.chat_template_kwargs, day)
         stop_ids = stop_token_ids(generation, tokenizer, rollout.chat_template_kwargs)
-        messages = template.messages(view or _VIEW, window=rollout.window, skills="", think=rollout.think)
+        messages = template.messages(view or _VIEW, window=rollout.window, think=rollout.think)
         _check_template(chat, tokenizer, rollout, messages)
         tags = response_tags(template, messages, rollout.think)
         notes = [

@@ -25,6 +25,7 @@ from sdar_gym.envs.alfworld.generator import SPLIT_SIZES, generate_game
 from sdar_gym.envs.alfworld.notes import start_notes
 from sdar_gym.envs.alfworld.prompt import render_notes
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
+from sdar_gym.envs.prompting import skill_context
 
 _IDLE_TURNS = 2
 
@@ -98,7 +99,7 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iter
             if idle > _IDLE_TURNS:
                 return
         if not demonstrator.exploring or rng.random() < keep:
-            yield Demonstration(render_notes(game.task, notes, skills), f"<action>{command}</action>")
+            yield Demonstration(render_notes(game.task, notes, skill_context(skills)), f"<action>{command}</action>")
         if rng.random() < mix.slip:
             command = slip(rng, command, notes, engine.admissible())
         observation, _ = engine.act(command)

@@ -2,8 +2,8 @@
 
 [rows, tokens, vocabulary] never exists.
 
-Letters: B rows, S tokens of a sequence, T response tokens of a row, N response tokens of all rows, V vocabulary, H hidden
-size, K most likely tokens.
+Letters: B rows, S tokens of a sequence, T response tokens of a row, N response tokens of all rows, V vocabulary, H
+hidden size, K most likely tokens.
 """
 
 from __future__ import annotations

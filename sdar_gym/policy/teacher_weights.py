@@ -28,8 +28,8 @@ class TeacherWeights:
 
     Of `ema`, `stale` and `frozen` only the trained parameters are stored, tied ones once. While the teacher scores they
     are swapped in, one parameter after the other, so that the device never holds two models; gradients and optimizer
-    are not affected. With adapters that is little, and `frozen` stores nothing at all: it is the model with its adapters
-    switched off.
+    are not affected. With adapters that is little, and `frozen` stores nothing at all: it is the model with its
+    adapters switched off.
 
     Args:
         kind: One of the above.

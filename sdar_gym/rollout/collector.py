@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import gymnasium
 
-from sdar_gym.envs.prompting import EpisodeView, PastTurn
+from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext, skill_context
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import decode_response
 from sdar_gym.rollout.context import ContextBuilder, Prompt, PromptTooLongError
@@ -54,7 +54,7 @@ class _Running:
     episode: Episode
     observation: str
     info: dict[str, Any]
-    skill_text: str
+    skills: PrivilegedContext | None
     history: list[PastTurn] = field(default_factory=list)
 
 
@@ -160,7 +160,7 @@ class Collector:
         episode.skills_specific = None if self._retriever.name == NoRetriever.name else retrieval.specific
         episode.skill_scores = tuple(scored.score for scored in retrieval.skills)
         episode.skill_strategy, episode.skill_backend = retrieval.strategy, retrieval.backend
-        return _Running(request, env, episode, observation, info, retrieval.text)
+        return _Running(request, env, episode, observation, info, skill_context(retrieval.text))
 
     def _turn(self, active: list[_Running], params: SamplingParams) -> list[_Running]:
         prompts: list[tuple[_Running, Prompt, list[int] | None]] = []
@@ -169,11 +169,11 @@ class Collector:
                 run.info["goal"], tuple(run.history), run.observation, tuple(run.info["admissible_actions"])
             )
             try:
-                prompt = self._context.prompt(view, run.skill_text if self._skills_in_prompt else "")
+                prompt = self._context.prompt(view, run.skills if self._skills_in_prompt else None)
             except PromptTooLongError:
                 self._finish(run, "prompt_too_long")
                 continue
-            prompts.append((run, prompt, self._teacher_ids(view, run.skill_text)))
+            prompts.append((run, prompt, self._teacher_ids(view, run.skills)))
         if not prompts:
             return []
         results = self._engine.generate(
@@ -224,12 +224,12 @@ class Collector:
                 going_on.append(run)
         return going_on
 
-    def _teacher_ids(self, view: EpisodeView, skill_text: str) -> list[int] | None:
+    def _teacher_ids(self, view: EpisodeView, skills: PrivilegedContext | None) -> list[int] | None:
         """The teacher's prompt; empty where there is no teacher, None where its prompt is too long."""
-        if not (self._teacher_prompts and skill_text):
+        if not self._teacher_prompts or skills is None:
             return []
         try:
-            return self._context.prompt_ids(view, skill_text)
+            return self._context.prompt_ids(view, skills)
         except PromptTooLongError:
             return None
 

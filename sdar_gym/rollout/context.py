@@ -1,4 +1,4 @@
-"""Builds the token ids of a turn's prompt, for the student and for the teacher."""
+"""Prompt context: the token ids of a turn's prompt, for the student and for the teacher."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sdar_gym.envs.prompting import EpisodeView, Message, ParsedAction, PromptTemplate
+from sdar_gym.envs.prompting import EpisodeView, Message, ParsedAction, PrivilegedContext, PromptTemplate
 from sdar_gym.policy.chat import ChatFormat
 
-# Prompts remembered: the members of a group read the same ones until they part.
-_REMEMBERED = 1024
+# Size of the prompt cache: the members of a group have the same prompts until they diverge.
+_CACHED_PROMPTS = 1024
 
 
 class ChatTokenizer(Protocol):
@@ -52,18 +52,18 @@ class Prompt:
 
 
 class ContextBuilder:
-    """Fresh prompt each turn, with the last turns word for word (the paper's context mode).
+    """Window context: a fresh prompt each turn, with the last turns verbatim (the paper's context mode).
 
-    When a prompt is too long, whole old turns go first; the skills, the goal, the system message and worked examples
-    never do.
+    When a prompt is too long, whole old turns are dropped first; the privileged context, the goal, the system message
+    and worked examples never are.
 
     Args:
         tokenizer: The policy's.
         template: The environment's prompt.
-        window: Past turns told word for word.
-        max_prompt_tokens: Longest prompt without skills, in tokens.
-        max_teacher_prompt_tokens: Longest prompt with skills; None for `max_prompt_tokens`.
-        think: Whether the answer has to reason first.
+        window: Number of past turns included verbatim.
+        max_prompt_tokens: Longest prompt of the student, in tokens.
+        max_teacher_prompt_tokens: Longest prompt with a privileged context; None for `max_prompt_tokens`.
+        think: Whether the response has to reason first.
         chat_template_kwargs: Passed to the chat template (`enable_thinking` of Qwen3, say).
         opening: Messages before the turn's own: a system message, worked examples.
         untagged_characters: Characters, counted from the end, that the history keeps of a response without action
@@ -95,53 +95,56 @@ class ContextBuilder:
         self._think = think
         self._opening = list(opening)
         self._untagged = untagged_characters
-        self._known: OrderedDict[tuple[EpisodeView, str], Prompt | PromptTooLongError] = OrderedDict()
+        self._known: OrderedDict[tuple[EpisodeView, PrivilegedContext | None], Prompt | PromptTooLongError] = (
+            OrderedDict()
+        )
 
-    def prompt(self, view: EpisodeView, skills: str = "") -> Prompt:
+    def prompt(self, view: EpisodeView, privileged: PrivilegedContext | None = None) -> Prompt:
         """The prompt of this turn.
 
         Args:
             view: The episode so far.
-            skills: Skill text; only the teacher's prompt has any, and then the teacher's limit holds.
+            privileged: The teacher's privileged context; with it the teacher's limit holds.
 
         Raises:
             PromptTooLongError: It is over the limit with no past turns left to drop.
         """
-        key = (view, skills)
+        key = (view, privileged)
         known = self._known.get(key)
         if known is None:
             try:
-                known = self._build(view, skills)
+                known = self._build(view, privileged)
             except PromptTooLongError as error:
                 known = PromptTooLongError(str(error), error.tokens)  # Without the frames that the raised one holds.
             self._known[key] = known
-            while len(self._known) > _REMEMBERED:
+            while len(self._known) > _CACHED_PROMPTS:
                 self._known.popitem(last=False)
         if isinstance(known, PromptTooLongError):
             raise PromptTooLongError(str(known), known.tokens)
         return known
 
-    def prompt_ids(self, view: EpisodeView, skills: str = "") -> list[int]:
+    def prompt_ids(self, view: EpisodeView, privileged: PrivilegedContext | None = None) -> list[int]:
         """The token ids of `prompt`.
 
         Raises:
             PromptTooLongError: See `prompt`.
         """
-        return self.prompt(view, skills).ids
+        return self.prompt(view, privileged).ids
 
-    def parse(self, answer: str) -> ParsedAction:
-        """Read the action out of the model's answer, of which the chat template may have written the beginning."""
-        return self._template.parse(self._chat.response_start + answer, think=self._think)
+    def parse(self, response: str) -> ParsedAction:
+        """Parses the action in a response; its beginning may have been written by the chat template."""
+        return self._template.parse(self._chat.response_start + response, think=self._think)
 
-    def _build(self, view: EpisodeView, skills: str) -> Prompt:
-        setting = "rollout.max_teacher_prompt_tokens" if skills else "rollout.max_prompt_tokens"
-        limit = self._teacher_limit if skills else self._limit
+    def _build(self, view: EpisodeView, privileged: PrivilegedContext | None) -> Prompt:
+        teacher = privileged is not None
+        setting = "rollout.max_teacher_prompt_tokens" if teacher else "rollout.max_prompt_tokens"
+        limit = self._teacher_limit if teacher else self._limit
         if self._untagged is not None:
             view = replace(view, history=tuple(turn.shortened(self._untagged) for turn in view.history))
         longest = min(self._window, len(view.history))
         length = 0
         for window in range(longest, -1, -1):
-            messages = self._template.messages(view, window=window, skills=skills, think=self._think)
+            messages = self._template.messages(view, window=window, think=self._think, privileged=privileged)
             ids = self._chat.prompt_ids([*self._opening, *messages])
             if len(ids) <= limit:
                 return Prompt(ids, longest - window)

@@ -1,4 +1,4 @@
-"""Worked turns in front of every prompt: what the environment's expert does in a training task, as chat messages."""
+"""Few-shot examples: turns of the environment's expert in a training task, as chat messages before every prompt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def worked_turns(
         env_config: Its arguments.
         template: The prompt of the turns; it has to be able to write a response (`respond`).
         count: Turns.
-        window: Past turns told word for word.
+        window: Number of past turns included verbatim.
         think: Whether responses reason first.
 
     Raises:
@@ -51,7 +51,7 @@ def worked_turns(
                     view = EpisodeView(info["goal"], tuple(history), observation, tuple(info["admissible_actions"]))
                     action = expert.act(observation, info)
                     if len(history) < count:
-                        messages += template.messages(view, window=window, skills="", think=think)
+                        messages += template.messages(view, window=window, think=think)
                         messages.append({"role": "assistant", "content": respond(action, think=think)})
                     history.append(PastTurn(observation, action))
                     observation, _, terminated, truncated, info = env.step(action)

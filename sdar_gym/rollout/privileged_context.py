@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sdar_gym.algorithms.objectives.teacher import Teacher, View
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.policies import expert_of
-from sdar_gym.envs.prompting import EpisodeView, PastTurn
+from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext
 from sdar_gym.rollout.build import build_context, skill_env_name
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
@@ -20,17 +20,22 @@ from sdar_gym.skills.summarise import steps_of
 VIEWS = ("solution", "sibling", "feedback", "hindsight")
 CONTROLS = ("blank",)
 
-# One line each, because compact prompts have one line a fact. A control is the same line with `_BLANK` in every gap.
-_SOLUTION = "A solution of this very task, from its first step: {steps}."
-_SIBLING = "Another attempt at this very task succeeded. Its steps, and what they led to: {steps}."
-_FEEDBACK = "What this step leads to. Understood: {understood}. Then: {answer}"
-_HINDSIGHT = "How this attempt went, told afterwards. Accepted: {accepted}. Refused: {refused}. In the end {end}."
+# Heading, one-word label and text of each view. Texts are one line, because compact prompts have one line a fact. A
+# control is the same text with `_BLANK` in every gap.
+_SOLUTION = PrivilegedContext("{steps}.", "The expert's solution of this task, step by step", "solution")
+_SIBLING = PrivilegedContext("{steps}.", "A successful attempt at this task, with the result of each step", "example")
+_FEEDBACK = PrivilegedContext(
+    "Understood: {understood}. Then: {reply}", "The environment's reply to the next action", "feedback"
+)
+_HINDSIGHT = PrivilegedContext(
+    "Accepted: {accepted}. Refused: {refused}. In the end {end}.", "Summary of this attempt, in hindsight", "hindsight"
+)
 _BLANK = "(not shown)"
 _UNDERSTOOD = {
     (True, True): "yes",
     (True, False): "no",
-    (False, True): "yes, but the answer had not the required form",
-    (False, False): "no, and the answer had not the required form",
+    (False, True): "yes, but the response did not match the required format",
+    (False, False): "no, and the response did not match the required format",
 }
 _ENDS = {
     "won": "the task was solved",
@@ -39,17 +44,17 @@ _ENDS = {
     "prompt_too_long": "it was stopped, because its prompt had grown too long",
     "error": "it was stopped by an error of the environment",
 }
-# In characters. A whole page belongs into the answer to a step, not into each step of a demonstration.
-_LONGEST_ACTION, _LONGEST_RESULT, _LONGEST_ANSWER = 200, 80, 1200
+# In characters. A whole page belongs into the reply to a step, not into each step of a demonstration.
+_LONGEST_ACTION, _LONGEST_RESULT, _LONGEST_REPLY = 200, 80, 1200
 
 
 @dataclass(frozen=True, slots=True)
 class ViewReport:
-    """How many turns got a teacher's prompt; the three numbers add up to all turns.
+    """Counts of turns with and without a teacher's prompt; the three numbers add up to all turns.
 
     Attributes:
         with_context: Turns that got one.
-        without_context: Turns for which there is nothing to tell: no solution, or no sibling that won.
+        without_context: Turns without a privileged context: no solution, or no sibling that won.
         too_long: Turns whose teacher's prompt, or its control, would be over the limit.
     """
 
@@ -64,7 +69,7 @@ class ViewReport:
 
 
 class SolutionBook:
-    """The tasks' own solutions: what the environment's expert does, played once a task and kept.
+    """Expert solutions of tasks, played once per task and cached.
 
     Args:
         env_id: A registered environment with an expert.
@@ -185,11 +190,11 @@ def attach_teacher_prompts(
 ) -> ViewReport:
     """Fills `teacher_ids`, and `control_ids` where requested, of the episodes' token sequences in place.
 
-    The teacher reads the turn's own prompt with a privileged text where skills would be:
+    The teacher reads the turn's own prompt with a privileged context under its heading:
 
-    - `solution`: what the environment's expert does in this task.
+    - `solution`: the actions of the environment's expert in this task.
     - `sibling`: the shortest won episode of the group, without its refused steps. Never the episode's own.
-    - `feedback`: what the world answered to this very step; after the last step, how the episode ended.
+    - `feedback`: the environment's reply to this very step; after the last step, how the episode ended.
     - `hindsight`: what was accepted and refused in the whole episode, abstracted as `skills.summarise` does, and how
       it ended.
 
@@ -211,7 +216,7 @@ def attach_teacher_prompts(
     Source:
         `sibling`: SDPO (arXiv 2601.20802), where an own success is never its own demonstration. `feedback` and its
         control: OCSD (arXiv 2608.04788). `hindsight`: SEED (arXiv 2607.14777) and OPID (arXiv 2606.26790), in which
-        a model writes the lesson; here rules do. All wordings are ours.
+        a model writes the summary; here rules do. All wordings are ours.
     """
     if view not in VIEWS:
         raise ValueError(f"The view {view!r} is not made of finished episodes; those are {', '.join(VIEWS)}.")
@@ -275,20 +280,23 @@ def _check_context(episodes: Sequence[Episode], context: ContextBuilder, env_nam
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """A privileged text, and the same with its privileged parts blanked."""
+class _Pair:
+    """A privileged context, and the same with its privileged parts blanked."""
 
-    full: str
-    blank: str
+    full: PrivilegedContext
+    blank: PrivilegedContext
 
 
-def _filled(scaffold: str, **parts: str) -> _Text:
-    return _Text(scaffold.format(**parts), scaffold.format(**dict.fromkeys(parts, _BLANK)))
+def _filled(scaffold: PrivilegedContext, **parts: str) -> _Pair:
+    blanks = dict.fromkeys(parts, _BLANK)
+    return _Pair(
+        replace(scaffold, text=scaffold.text.format(**parts)), replace(scaffold, text=scaffold.text.format(**blanks))
+    )
 
 
 def _texts(
     view: str, episode: Episode, group: Sequence[Episode], solutions: SolutionBook | None
-) -> Sequence[_Text | None]:
+) -> Sequence[_Pair | None]:
     """The privileged text of each turn."""
     if view == "feedback":
         return list(_feedback(episode))
@@ -302,27 +310,27 @@ def _texts(
     return [text] * len(episode.turns)
 
 
-def _sibling(episode: Episode, group: Sequence[Episode]) -> _Text | None:
+def _sibling(episode: Episode, group: Sequence[Episode]) -> _Pair | None:
     won = [other for other in group if other is not episode and other.won]
     if not won:
         return None
     # `min` takes the first of several, so that the order of the group decides and nothing else.
     best = min(won, key=lambda other: len(other.turns))
     told = [
-        f"{_short(turn.action, _LONGEST_ACTION)} -> {_short(answer, _LONGEST_RESULT)}"
-        for turn, answer in zip(best.turns, _answers(best), strict=True)
+        f"{_short(turn.action, _LONGEST_ACTION)} -> {_short(reply, _LONGEST_RESULT)}"
+        for turn, reply in zip(best.turns, _replies(best), strict=True)
         if turn.valid_action
     ]
     return _filled(_SIBLING, steps="; ".join(told)) if told else None
 
 
-def _feedback(episode: Episode) -> Iterator[_Text]:
-    for turn, answer in zip(episode.turns, _answers(episode), strict=True):
+def _feedback(episode: Episode) -> Iterator[_Pair]:
+    for turn, reply in zip(episode.turns, _replies(episode), strict=True):
         understood = _UNDERSTOOD[turn.valid_form, turn.valid_action]
-        yield _filled(_FEEDBACK, understood=understood, answer=_short(answer, _LONGEST_ANSWER))
+        yield _filled(_FEEDBACK, understood=understood, reply=_short(reply, _LONGEST_REPLY))
 
 
-def _hindsight(episode: Episode) -> _Text:
+def _hindsight(episode: Episode) -> _Pair:
     told = {"goal": episode.goal, "turns": [_told(turn, turn.valid_action) for turn in episode.turns]}
     # The rules tell accepted steps; with every verdict turned round they tell the refused ones.
     opposite = {"goal": episode.goal, "turns": [_told(turn, not turn.valid_action) for turn in episode.turns]}
@@ -334,8 +342,8 @@ def _told(turn: TurnRecord, accepted: bool) -> dict[str, Any]:
     return {"action": turn.action, "observation": turn.observation, "valid_action": accepted}
 
 
-def _answers(episode: Episode) -> list[str]:
-    """What followed each turn; the last observation of an episode is not kept, its end is."""
+def _replies(episode: Episode) -> list[str]:
+    """The environment's reply to each turn; of the last one only the end of the episode is stored."""
     return [*(turn.observation for turn in episode.turns[1:]), _end(episode)][: len(episode.turns)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.envs.prompting import EpisodeView, prompt_template
+from sdar_gym.envs.prompting import EpisodeView, prompt_template, skill_context
 from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.paths import first_line
@@ -139,15 +139,18 @@ def _check_prompts(
         except Exception as error:
             raise ValueError(f"Task {task_id!r} of {run.env} cannot be opened: {first_line(error)}") from error
         view = EpisodeView(info["goal"], (), observation, tuple(info["admissible_actions"]))
-        skills = ""
+        skills = None
         if teaches or acts_with_skills:
             query = SkillQuery(skill_env_name(run.env), info["task_type"], info["goal"], observation=observation)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Missing skills are told once the run meets them.
-                skills = retriever.retrieve(query).text
-        for text, lengths in ((skills if acts_with_skills else "", student), (skills if teaches else "", teacher)):
+                skills = skill_context(retriever.retrieve(query).text)
+        for context_of, lengths in (
+            (skills if acts_with_skills else None, student),
+            (skills if teaches else None, teacher),
+        ):
             try:
-                context.prompt(view, text)
+                context.prompt(view, context_of)
             except PromptTooLongError as error:
                 lengths.add(task_id, error.tokens)
     notes = []

@@ -159,7 +159,8 @@ class UpdateTokens:
     def __post_init__(self) -> None:
         if self.response_mask_BT.ndim != 2 or self.response_mask_BT.dtype != torch.bool:
             raise ValueError(
-                f"response_mask_BT must be a bool matrix, got {self.response_mask_BT.dtype} of shape {tuple(self.response_mask_BT.shape)}."
+                f"response_mask_BT must be a bool matrix, got {self.response_mask_BT.dtype} of shape "
+                f"{tuple(self.response_mask_BT.shape)}."
             )
         for name in ("student_logp_BT", "teacher_logp_BT", "gate_BT", "advantage_BT", "class_BT", "entropy_BT"):
             value = getattr(self, name)

@@ -39,7 +39,7 @@ class DistillationTargets:
 
 
 class DistillationTerm:
-    """The distillation term of one micro-batch: called with chunks of the student's logits, see `policy.logprobs.LogitsTerm`.
+    """The distillation term of one micro-batch, a `policy.logprobs.LogitsTerm`.
 
     Args:
         distill: Which divergence, over what support.

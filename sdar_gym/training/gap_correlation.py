@@ -13,9 +13,9 @@ from sdar_gym.validation import finite_number
 class GapAdvantageCorrelation:
     """Correlation between advantage and mean gap by task type: does the teacher prefer the better episodes?
 
-    The moving average of the correlation between an episode's advantage and its mean gap, over the groups whose episodes
-    differ. About one where the teacher prefers what succeeds, about zero or below where its context is wrong. Differences
-    between tasks in the size of gaps bring it closer to zero, never to the other side.
+    The moving average of the correlation between an episode's advantage and its mean gap, over the groups whose
+    episodes differ. About one where the teacher prefers what succeeds, about zero or below where its context is wrong.
+    Differences between tasks in the size of gaps bring it closer to zero, never to the other side.
 
     Args:
         decay: Share of the old value that stays with each update.

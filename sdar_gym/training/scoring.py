@@ -30,7 +30,7 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 
 
 class Scorer:
-    """Scores the responses in padded columns; B rows of a shard, T response tokens of a row, K top tokens, H hidden size.
+    """Scores the responses in padded columns; B rows of a shard, T response tokens of a row.
 
     Args:
         token_budget: Tokens of one forward pass, padding included.

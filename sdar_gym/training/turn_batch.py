@@ -1,4 +1,4 @@
-"""The turns of an update as tensors, one row per turn: what advantages, shapers, gates and diagnostics are computed on."""
+"""The turns of an update as tensors, one row per turn: input of advantages, shapers, gates and diagnostics."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ class Component(Settings):
 
         Args:
             name: What the setting is called where the user wrote it.
-            value: A part, its name, or a mapping of settings with its `name`; without a name the mapping changes `base`.
+            value: A part, its name, or a mapping of settings with its `name`; without a name the mapping changes
+            `base`.
             base: The part that is there already.
 
         Raises:

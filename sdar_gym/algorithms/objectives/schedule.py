@@ -106,18 +106,17 @@ class Schedule:
         if isinstance(value, Schedule):
             return value
         if isinstance(value, Sequence) and not isinstance(value, str):
-            pairs = [tuple(point) if isinstance(point, Sequence) else (point,) for point in value]
-            if not pairs or any(len(pair) != 2 for pair in pairs):
+            if not value or not all(isinstance(point, Sequence) and len(point) == 2 for point in value):
                 raise ValueError(
                     f"{name} must be a number or points such as [[0, 0.5], [100, 0]], got {shortened(value)}."
                 )
             try:
-                return cls(tuple((step, finite_number("a value", number)) for step, number in pairs))
+                return cls(tuple((step, finite_number("a value", number)) for step, number in value))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if isinstance(value, Mapping):
             raise ValueError(
-                f"{name} must be a number or points such as [[0, 0.5], [100, 0]], got the group {shortened(dict(value))}."
+                f"{name} must be a number or points such as [[0, 0.5], [100, 0]], got {shortened(dict(value))}."
             )
         return cls.constant(finite_number(name, value))
 

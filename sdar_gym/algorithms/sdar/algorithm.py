@@ -3,7 +3,8 @@
 # RLlib declares most of what its classes get at run time as optional or not at all.
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
 # pyright: reportArgumentType=false, reportIncompatibleMethodOverride=false, reportPrivateImportUsage=false
-# pyright: reportOperatorIssue=false, reportAssignmentType=false
+# pyright: reportOperatorIssue=false, reportAssignmentType=false, reportIncompatibleVariableOverride=false
+# pyright: reportReturnType=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -227,7 +228,7 @@ class SDARConfig(AlgorithmConfig):
         return self
 
     def _set_section(self, attribute: str, changes: Mapping[str, Any], *, plain: bool = False) -> Self:
-        """Changes settings of a section, or takes them from dictionaries; spaces are kept aside until Tune has chosen."""
+        """Changes settings of a section; search spaces are kept aside until Tune has chosen."""
         name, kind = _SECTIONS[attribute]
         for key in changes:
             child_hint(kind, key, name, {})

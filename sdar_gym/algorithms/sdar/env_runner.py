@@ -159,7 +159,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The version of the weights. Weights come from the learner; tasks and draws follow from the update's number."""
+        """The version of the weights, which come from the learner; tasks and draws follow from the update."""
         return {WEIGHTS_SEQ_NO: self._weights_seq_no}
 
     @override(Checkpointable)

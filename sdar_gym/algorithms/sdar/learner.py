@@ -103,7 +103,9 @@ class SDARLearner(TorchLearner):
         """AdamW over the trained parameters."""
         parameters = [p for p in self._module[module_id].parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            parameters, betas=tuple(self.config.training_settings.adam_betas), weight_decay=self.config.training_settings.weight_decay
+            parameters,
+            betas=tuple(self.config.training_settings.adam_betas),
+            weight_decay=self.config.training_settings.weight_decay,
         )
         self.register_optimizer(
             module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr

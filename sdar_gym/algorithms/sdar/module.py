@@ -31,9 +31,9 @@ class PolicyModule(TorchRLModule):
     `entropy` of the response tokens, [rows, response tokens], and the values of the micro-batch's `logits_term`, if it
     has one. Generation is the engine's task.
 
-    Precision: a learner that trains the whole model in a half type keeps it in single precision and computes in the half
-    type, since AdamW's steps of 1e-6 would round to nothing in bfloat16. A learner that trains adapters keeps the frozen
-    model in the half type and the adapters in single precision.
+    Precision: a learner that trains the whole model in a half type keeps it in single precision and computes in the
+    half type, since AdamW's steps of 1e-6 would round to nothing in bfloat16. A learner that trains adapters keeps the
+    frozen model in the half type and the adapters in single precision.
 
     Attributes:
         model: The `transformers` model, adapters included.

@@ -102,8 +102,8 @@ class RolloutDispatcher:
             self.sync_weights()
         else:
             raise RolloutError(
-                f"No episode of update {update} came back in {_COLLECTION_ATTEMPTS} attempts: the env runners die while "
-                "they play. The logs of Ray's workers say why (memory?); go on with --resume."
+                f"No episode of update {update} came back in {_COLLECTION_ATTEMPTS} attempts: the env runners die "
+                "while they play. The logs of Ray's workers say why (memory?); go on with --resume."
             )
         errors = {episode.task_id: episode.error for episode in episodes if episode.error}
         self.failed_tasks |= errors

@@ -1,4 +1,4 @@
-"""ALFWorld's prompts: the published one with the last turns, and a compact one of notes for very small models."""
+"""ALFWorld's prompts: the published window prompt, and a compact prompt of notes for very small models."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import re
 from collections.abc import Mapping
 
 from sdar_gym.envs.alfworld.notes import Notes, notes_of
-from sdar_gym.envs.prompting import ActionTags, EpisodeView, Message, PromptTemplate, WindowTemplate
+from sdar_gym.envs.prompting import (
+    ActionTags,
+    EpisodeView,
+    Message,
+    PrivilegedContext,
+    PromptTemplate,
+    WindowTemplate,
+)
 from sdar_gym.text import well_formed
 
-# How many deeds the compact prompt tells, and which ones change nothing that the other lines do not show. A failed try
-# to open or examine stays told: without a trace of it the same would be tried again.
+# Number of past actions in the compact prompt, and the ones that change nothing which the other lines do not show. A
+# failed attempt to open or examine is kept: without a trace of it the same would be tried again.
 _DEEDS = 3
 _IDLE = ("go to ", "take ", "move ", "look", "inventory", "help")
 
@@ -23,18 +30,20 @@ class CompactTemplate(ActionTags):
     actions out, and needs no window, since notes cover the whole episode.
     """
 
-    def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
-        """One user message; `window` is not used, and there are no instructions on the form of the answer."""
-        return [{"role": "user", "content": render_notes(view.goal, notes_of(view), skills)}]
+    def messages(
+        self, view: EpisodeView, *, window: int, think: bool, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
+        """One user message; `window` is not used, and there are no instructions on the form of the response."""
+        return [{"role": "user", "content": render_notes(view.goal, notes_of(view), privileged)}]
 
 
-def render_notes(goal: str, notes: Notes, skills: str) -> str:
+def render_notes(goal: str, notes: Notes, privileged: PrivilegedContext | None) -> str:
     """The compact prompt's text."""
     named = set(re.findall(r"[a-z]+", goal))
     # A name is a word and a number, so lists need no commas; each would cost a token.
     lines = [f"task: {goal}"]
-    if skills:
-        lines.append(f"skill: {skills}")
+    if privileged is not None:
+        lines.append(f"{privileged.label}: {privileged.text}")
     lines.append(f"unseen: {' '.join(notes.unseen) or 'nothing'}")
     if notes.closed:
         lines.append(f"closed: {' '.join(notes.closed)}")
@@ -51,7 +60,7 @@ def render_notes(goal: str, notes: Notes, skills: str) -> str:
             lines.append(f"failed: {deed}")
     lines.append(f"holding: {notes.holding or 'nothing'}")
     lines.append(f"at: {notes.at or 'nothing'}{' closed' if notes.at in notes.closed else ''}")
-    # Deeds are told as they were sent, and whoever sent them may have cut a character in two.
+    # Actions are quoted as they were sent, and may end in half a character.
     return well_formed("\n".join(lines))
 
 

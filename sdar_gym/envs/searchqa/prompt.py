@@ -1,10 +1,10 @@
-"""How a model is asked to search and answer, and how its answer is read."""
+"""Search-QA's prompt: the question, searches and their results so far, and the two possible actions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sdar_gym.envs.prompting import EpisodeView, Message, ParsedAction, PromptTemplate, thought
+from sdar_gym.envs.prompting import EpisodeView, Message, ParsedAction, PrivilegedContext, PromptTemplate, thought
 from sdar_gym.envs.searchqa.text import read_call
 
 _ROLE = "You answer questions. You can look things up in a collection of passages."
@@ -17,19 +17,21 @@ class SearchTemplate:
     there, reasoning in `<think>` tags is asked for but not required of an answer.
     """
 
-    def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
+    def messages(
+        self, view: EpisodeView, *, window: int, think: bool, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
         """One user message with everything in it."""
         parts = [_ROLE, f"Question: {view.goal}"]
-        if skills:
-            parts.append(f"Advice that helped before:\n{skills}")
+        if privileged is not None:
+            parts.append(f"{privileged.heading}:\n{privileged.text}")
         if view.history:
             parts.append(f"You have taken {len(view.history)} step(s).{_steps(view, window)}")
         parts.append(_instruction(think))
         return [{"role": "user", "content": "\n\n".join(parts)}]
 
-    def parse(self, answer: str, *, think: bool) -> ParsedAction:
+    def parse(self, response: str, *, think: bool) -> ParsedAction:
         """See `read_call`."""
-        call = read_call(answer)
+        call = read_call(response)
         return ParsedAction(call.action, call.valid)
 
     def respond(self, action: str, *, think: bool) -> str:
@@ -50,7 +52,7 @@ def _steps(view: EpisodeView, window: int) -> str:
 
 
 def _instruction(think: bool) -> str:
-    """How the answer has to look."""
+    """The required form of the response."""
     choice = (
         "either search with <search>your query</search>, or, if you know the answer, end with "
         "<answer>the answer in a few words</answer>. Do only one of the two, once."

@@ -1,10 +1,17 @@
-"""WebShop's prompts: the published order of fields, with the instruction once instead of in every observation."""
+"""WebShop's prompt: the published order of fields, with the instruction once instead of in every observation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate, WindowTemplate
+from sdar_gym.envs.prompting import (
+    EpisodeView,
+    Message,
+    PastTurn,
+    PrivilegedContext,
+    PromptTemplate,
+    WindowTemplate,
+)
 from sdar_gym.envs.webshop.text import SEPARATOR
 
 
@@ -14,7 +21,9 @@ class ShopTemplate(WindowTemplate):
     Source: the SDAR code cuts observations in the same way (arXiv 2605.15155).
     """
 
-    def messages(self, view: EpisodeView, *, window: int, skills: str, think: bool) -> list[Message]:
+    def messages(
+        self, view: EpisodeView, *, window: int, think: bool, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
         """One user message with everything in it."""
         cut = EpisodeView(
             view.goal,
@@ -22,7 +31,7 @@ class ShopTemplate(WindowTemplate):
             page_alone(view.observation, view.goal),
             view.admissible_actions,
         )
-        return super().messages(cut, window=window, skills=skills, think=think)
+        return super().messages(cut, window=window, think=think, privileged=privileged)
 
 
 def page_alone(observation: str, goal: str) -> str:

@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 import sdar_gym  # noqa: F401  registers the environments
-from sdar_gym.skills import MissingBackendError, SkillLibrary, SkillQuery, load_library, make_retriever
-from sdar_gym.skills.index import resolve_backend
+from sdar_gym.skills import SkillLibrary, SkillQuery, load_library, make_retriever
+from sdar_gym.skills.index import MissingBackendError, resolve_backend
 
 KS = (1, 3, 5)
 EMBEDDED = (

@@ -22,7 +22,8 @@ from sdar_gym.policy.sizing import default_batch_tokens
 from sdar_gym.rollout.collector import Collector
 from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
-from sdar_gym.skills import NoRetriever, Retriever, load_library, make_retriever
+from sdar_gym.skills import Retriever, load_library, make_retriever
+from sdar_gym.skills.strategies.controls import NoRetriever
 
 
 def make_env(env_id: str, env_config: Mapping[str, Any]) -> TextEnv:

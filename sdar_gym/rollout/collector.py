@@ -17,7 +17,9 @@ from sdar_gym.policy.chat import decode_response
 from sdar_gym.rollout.context import ContextBuilder, Prompt, PromptTooLongError
 from sdar_gym.rollout.engines.base import Engine, GenerationRequest, SamplingParams
 from sdar_gym.rollout.episode import Episode, TurnRow
-from sdar_gym.skills import LearningRetriever, NoRetriever, Retriever, SkillQuery, warn_once
+from sdar_gym.skills import LearningRetriever, Retriever, SkillQuery
+from sdar_gym.skills.strategies.controls import NoRetriever
+from sdar_gym.skills.warnings import warn_once
 from sdar_gym.text import shortened
 
 

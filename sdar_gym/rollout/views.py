@@ -12,7 +12,7 @@ from sdar_gym.envs.prompting import EpisodeView, PastTurn
 from sdar_gym.rollout.build import make_env
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 from sdar_gym.rollout.episode import Episode, TurnRow
-from sdar_gym.skills.summarise import steps_of
+from sdar_gym.skills.growth.abstraction import steps_of
 
 VIEWS = ("solution", "sibling", "feedback", "hindsight")
 CONTROLS = ("blank",)
@@ -127,7 +127,7 @@ def attach_teacher_prompts(
     - `solution`: what the environment's expert does in this task.
     - `sibling`: the shortest won episode of the group, without its refused steps. Never the episode's own.
     - `feedback`: what the world answered to this very step; after the last step, how the episode ended.
-    - `hindsight`: what was accepted and refused in the whole episode, abstracted as `skills.summarise` does, and how
+    - `hindsight`: what was accepted and refused in the whole episode, abstracted as `steps_of` does, and how
       it ended.
 
     Args:

@@ -19,7 +19,8 @@ from sdar_gym.rollout.collector import Collector, EpisodeRequest
 from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.episode import Episode
-from sdar_gym.skills import NoRetriever, SkillQuery
+from sdar_gym.skills import SkillQuery
+from sdar_gym.skills.strategies.controls import NoRetriever
 
 ENV = "sdar/ALFWorld-v0"
 ENV_CONFIG = {"games": "generated", "scene": "small"}

@@ -19,8 +19,8 @@ from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines import GenerationResult, SamplingParams
 from sdar_gym.rollout.episode import Episode, TurnRow
 from sdar_gym.rollout.views import SolutionBook, ViewReport, attach_teacher_prompts, episode_view
-from sdar_gym.skills import NoRetriever
-from sdar_gym.skills.summarise import steps_of
+from sdar_gym.skills.growth.abstraction import steps_of
+from sdar_gym.skills.strategies.controls import NoRetriever
 
 ALFWORLD, WEBSHOP, SEARCH = "sdar/ALFWorld-v0", "sdar/WebShop-v0", "sdar/SearchQA-v0"
 CONFIGS: dict[str, dict[str, Any]] = {ALFWORLD: {"games": "generated", "scene": "small"}, WEBSHOP: {}, SEARCH: {}}

@@ -10,15 +10,15 @@ import pytest
 
 from sdar_gym.skills import (
     STRATEGIES,
-    Bm25Retriever,
-    MissingBackendError,
-    NoRetriever,
-    OracleTypeRetriever,
     Skill,
     SkillLibrary,
     SkillQuery,
     make_retriever,
 )
+from sdar_gym.skills.index import MissingBackendError
+from sdar_gym.skills.strategies.bm25 import Bm25Retriever
+from sdar_gym.skills.strategies.controls import NoRetriever
+from sdar_gym.skills.strategies.oracle_type import OracleTypeRetriever
 
 ALFWORLD = SkillLibrary.builtin("alfworld")
 GENERAL = tuple(skill.id for skill in ALFWORLD.general())
@@ -111,7 +111,7 @@ def test_bm25_tells_when_it_found_nothing_of_the_type() -> None:
 
 
 def test_answers_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdar_gym.skills.retrieval._CACHE_LIMIT", 2)
+    monkeypatch.setattr("sdar_gym.skills.strategies.base._CACHE_LIMIT", 2)
     retriever = Bm25Retriever(small_library())
     first = retriever.retrieve(SkillQuery("maze", "left", "turn left", "seen one"))
     assert retriever.retrieve(SkillQuery("maze", "left", "turn left", "seen two")) is first

@@ -9,7 +9,8 @@ import gymnasium
 from gymnasium.envs.registration import parse_env_id
 from gymnasium.utils import RecordConstructorArgs
 
-from sdar_gym.skills import Retrieval, Retriever, SkillCoverageWarning, SkillQuery, coverage_gap
+from sdar_gym.skills import Retrieval, Retriever, SkillCoverageWarning, SkillQuery
+from sdar_gym.skills.warnings import coverage_gap
 from sdar_gym.text import shortened, terminal_safe
 
 # The name by which this wrapper's users know it; training warns with the same one.

@@ -1,4 +1,4 @@
-"""Libraries in the forms in which others published them."""
+"""Importers of published libraries: skill banks, memories, SDAR's folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from sdar_gym.skills import (
     load_library,
     make_retriever,
 )
-from sdar_gym.skills.published import MEMORY, PUBLISHED_TYPES
+from sdar_gym.skills.formats.json_libraries import MEMORY
+from sdar_gym.skills.formats.published_types import PUBLISHED_TYPES
 
 
 def bank() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`sdar-gym skills` with texts that would act on a terminal, and with targets that cannot be written."""
+"""`sdar-gym skills` with terminal control characters in its texts, and with targets that cannot be written."""
 
 from __future__ import annotations
 

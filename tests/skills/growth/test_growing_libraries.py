@@ -1,4 +1,4 @@
-"""Libraries grow: without saying things twice, seen by retrievers, and kept as Markdown that reads back equal."""
+"""Growing libraries: duplicates are refused, retrievers see new skills, saved Markdown reads back equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 
 from sdar_gym.skills import (
     STRATEGIES,
-    Bm25Retriever,
     DuplicateSkillError,
     Skill,
     SkillFormatError,
@@ -21,8 +20,9 @@ from sdar_gym.skills import (
     SkillQuery,
     load_library,
     make_retriever,
-    most_similar,
 )
+from sdar_gym.skills.growth.deduplicate import most_similar
+from sdar_gym.skills.strategies.bm25 import Bm25Retriever
 
 NEW = Skill(
     "learned.juggle",

@@ -1,4 +1,4 @@
-"""Libraries, memories and episodes from elsewhere: damage, other editors, halves of characters, paths, full disks."""
+"""Libraries, memories and episodes from elsewhere: damage, other editors, lone surrogates, paths, full disks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from sdar_gym.skills import (
-    Bm25Retriever,
     Skill,
     SkillFormatError,
     SkillLibrary,
@@ -22,8 +21,11 @@ from sdar_gym.skills import (
     load_library,
     make_retriever,
 )
-from sdar_gym.skills.summarise import read_episodes, summarise
-from sdar_gym.skills.writing import MANIFEST, check_target
+from sdar_gym.skills.formats.library_manifest import MANIFEST
+from sdar_gym.skills.formats.markdown_writer import check_target
+from sdar_gym.skills.growth.episode_reader import read_episodes
+from sdar_gym.skills.growth.extract import extract_skills
+from sdar_gym.skills.strategies.bm25 import Bm25Retriever
 
 MARKDOWN = "# Maze\nOrigin: mine\n\n## a.one: Look\nWhen: the goal asks to turn.\n\nSay look first.\nThen turn.\n"
 BANK: dict[str, Any] = {
@@ -171,7 +173,7 @@ def test_damaged_json_is_one_message_wherever_it_is_read(tmp_path: Path, content
     with pytest.raises(SkillFormatError, match=r"^md/library\.json"):
         load_library(tmp_path / "md")
     if content:
-        with pytest.raises(SkillFormatError, match=r"^e\.jsonl, line 1: no episode \(.+\); fetch the file anew"):
+        with pytest.raises(SkillFormatError, match=r"^e\.jsonl, line 1: no episode \(.+\); fetch the file again"):
             read_episodes(write(tmp_path / "e.jsonl", content))
 
 
@@ -198,7 +200,7 @@ def texts_of(library: SkillLibrary) -> str:
     return repr((library.name, library.skills)) + library.name
 
 
-def test_halves_of_characters_are_replaced_wherever_skills_come_from(tmp_path: Path) -> None:
+def test_lone_surrogates_are_replaced_wherever_skills_come_from(tmp_path: Path) -> None:
     half = "a\ud83d"
     bank = {
         "general_skills": [{"skill_id": "g", "title": half, "principle": half, "when_to_apply": half}],
@@ -225,7 +227,7 @@ def test_halves_of_characters_are_replaced_wherever_skills_come_from(tmp_path: P
         retriever = Bm25Retriever(library, include_general=False)
         retriever.retrieve(SkillQuery("e", "", half)).text.encode()
     (episode,) = read_episodes(write(tmp_path / "e.jsonl", json.dumps(EPISODE | {"goal": half, "task_type": half})))
-    for skill in summarise([episode], env="e", origin="o"):
+    for skill in extract_skills([episode], env="e", origin="o"):
         skill.search_text.encode()
     # A pair of halves is a whole character.
     assert Skill("a", "\ud83d\ude00", "t", "w", "e", (), "o").title == "\U0001f600"
@@ -316,7 +318,9 @@ def test_a_full_disk_leaves_the_library_as_it_was(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, fails_at, full)
-        with pytest.raises(ValueError, match=r"cannot be saved to .*mine: No space left on device. What was there is"):
+        with pytest.raises(
+            ValueError, match=r"cannot be saved to .*mine: No space left on device. What was there is unch"
+        ):
             load_library("webshop").save(folder, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -1,4 +1,4 @@
-"""Skills written by a model: what it is shown, what is taken, what is refused; the model's part is a script."""
+"""LLM skill writer, with a scripted model: prompts, accepted responses, rejected responses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 
 from sdar_gym.policy.load import load_model, load_tokenizer
 from sdar_gym.rollout.build import build_engine
+from sdar_gym.rollout.chat_engine import ChatEngine
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
-from sdar_gym.rollout.skill_writer import UnfitWriterError, Written, parse_answer, refuse_unfit, write_skills
 from sdar_gym.skills import DuplicateSkillError, SkillLibrary, load_library
+from sdar_gym.skills.growth.llm_writer import UnfitWriterError, Written, parse_response, refuse_unfit, write_skills
 
 GOOD = "Title: Wash before you carry\nWhen: the goal asks for something clean.\nAdvice: Go to a sink first."
 
@@ -25,13 +26,13 @@ def writer_tokenizer() -> Any:
     """A tokenizer with a chat template that was trained on prose: the pages of the documentation."""
     from sdar_gym.policy.tokenizer import train_tokenizer
 
-    pages = sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))
-    pages += sorted((Path(__file__).parents[2] / "sdar_gym" / "skills" / "data").rglob("*.md"))
+    pages = sorted((Path(__file__).parents[3] / "docs").rglob("*.md"))
+    pages += sorted((Path(__file__).parents[3] / "sdar_gym" / "skills" / "data").rglob("*.md"))
     return train_tokenizer((page.read_text(encoding="utf-8") for page in pages), vocab_size=6000)
 
 
 class Script:
-    """An engine that answers as a function of the prompt's text says, by real tokens."""
+    """An engine with responses that are a function of the prompt's text, in real tokens."""
 
     def __init__(self, tokenizer: Any, answer: Callable[[str], str], finish: str = "stop", room: int | None = None):
         self.tokenizer, self.answer, self.finish, self.room = tokenizer, answer, finish, room
@@ -81,16 +82,21 @@ PLAYED = [
 ]
 
 
-def write(engine: Script, played: Sequence[dict[str, Any]] = PLAYED, **changes: Any) -> Written:
+def write(
+    engine: Script,
+    played: Sequence[dict[str, Any]] = PLAYED,
+    params: SamplingParams = SamplingParams(1024, 0.7),  # noqa: B008
+    **changes: Any,
+) -> Written:
     arguments: dict[str, Any] = {"model": "lab/Writer", "env": "alfworld", "origin": "run x"} | changes
-    return write_skills(engine, engine.tokenizer, played, **arguments)
+    return write_skills(ChatEngine(engine, engine.tokenizer, params), played, **arguments)
 
 
-def test_an_answer_becomes_a_skill_that_says_where_it_is_from(writer_tokenizer: Any, tmp_path: Path) -> None:
+def test_a_response_becomes_a_skill_with_its_origin(writer_tokenizer: Any, tmp_path: Path) -> None:
     other = "Title: Light\nWhen: something has to be seen.\nAdvice: Switch on a lamp and hold the thing beside it."
     engine = Script(writer_tokenizer, lambda prompt: GOOD if "'clean'" in prompt else other)
     written = write(engine, seed=7)
-    assert written.refused == ()
+    assert written.rejected == ()
     assert [skill.task_types for skill in written.skills] == [("clean",), ("see",)]
     skill = written.skills[0]
     assert (skill.title, skill.when_to_use) == ("Wash before you carry", "the goal asks for something clean.")
@@ -132,7 +138,7 @@ def test_it_is_shown_short_wins_and_losses_with_the_same_goal_first(writer_token
     assert "> clean cup 1\n" in engine.prompts[-1]
 
 
-def test_a_long_prompt_tells_less_and_then_nothing(writer_tokenizer: Any) -> None:
+def test_a_long_prompt_gets_less_detail_and_then_none(writer_tokenizer: Any) -> None:
     engine = Script(writer_tokenizer, lambda prompt: GOOD)
     shown = []
     for limit in (4096, 700, 400, 330):
@@ -142,11 +148,11 @@ def test_a_long_prompt_tells_less_and_then_nothing(writer_tokenizer: Any) -> Non
         shown.append((engine.prompts[-1].count("Attempt"), engine.prompts[-1].count("very")))
     assert shown == sorted(shown, reverse=True)
     assert len(set(shown)) > 2
-    # The model's own room counts too, with the answer's tokens taken off.
+    # The model's longest sequence counts too, less the response's tokens.
     tight = Script(writer_tokenizer, lambda prompt: GOOD, room=150)
     written = write(tight, PLAYED[:5], params=SamplingParams(50))
     assert (written.skills, tight.prompts) == ((), [])
-    assert [(one.task_type, one.reason) for one in written.refused] == [
+    assert [(one.task_type, one.reason) for one in written.rejected] == [
         ("clean", "no prompt about it fits in 100 tokens")
     ]
 
@@ -169,38 +175,40 @@ def test_a_long_prompt_tells_less_and_then_nothing(writer_tokenizer: Any) -> Non
         ("<think>Title: T\nWhen: w\nAdvice: never closed", "not of the form"),
     ],
 )
-def test_what_does_not_keep_the_form_is_refused_and_counted(writer_tokenizer: Any, answer: str, reason: str) -> None:
+def test_a_response_that_breaks_the_form_is_rejected_and_counted(
+    writer_tokenizer: Any, answer: str, reason: str
+) -> None:
     engine = Script(writer_tokenizer, lambda prompt: answer if "'clean'" in prompt else GOOD)
     written = write(engine)
     assert [skill.task_types for skill in written.skills] == [("see",)]
-    (refused,) = written.refused
-    assert refused.task_type == "clean"
-    assert reason in refused.reason
-    assert refused.answer == answer
+    (rejected,) = written.rejected
+    assert rejected.task_type == "clean"
+    assert reason in rejected.reason
+    assert rejected.response == answer
 
 
-def test_lines_may_go_on_and_thoughts_are_passed_over() -> None:
-    assert parse_answer("<think>hm\nTitle: no</think>\n\nTitle: T\nWhen: a b\n\n  c\nAdvice: Go.\n- Then stop.\n") == (
+def test_lines_may_wrap_and_reasoning_is_skipped() -> None:
+    assert parse_response(
+        "<think>hm\nTitle: no</think>\n\nTitle: T\nWhen: a b\n\n  c\nAdvice: Go.\n- Then stop.\n"
+    ) == (
         "T",
         "a b c",
         "Go. - Then stop.",
     )
 
 
-def test_an_answer_that_was_cut_off_is_refused(writer_tokenizer: Any) -> None:
+def test_a_response_that_was_cut_off_is_rejected(writer_tokenizer: Any) -> None:
     written = write(Script(writer_tokenizer, lambda prompt: GOOD, finish="length"), params=SamplingParams(30))
     assert written.skills == ()
-    assert [one.reason for one in written.refused] == ["it was cut off after 30 tokens"] * 2
+    assert [one.reason for one in written.rejected] == ["it was cut off after 30 tokens"] * 2
 
 
-def test_what_cannot_write_is_refused_before_it_is_asked(writer_tokenizer: Any, tokenizer: Any) -> None:
+def test_unfit_models_are_refused_before_they_are_prompted(writer_tokenizer: Any, tokenizer: Any) -> None:
     refuse_unfit("lab/Writer", writer_tokenizer)
-    with pytest.raises(UnfitWriterError, match=r"'builtin:tiny' knows the words of one environment's actions"):
-        refuse_unfit("builtin:tiny", writer_tokenizer)
     with pytest.raises(UnfitWriterError, match=r"'runs/x/policy' needs \d+ tokens for 15 English words"):
         refuse_unfit("runs/x/policy", tokenizer)
-    with pytest.raises(UnfitWriterError, match="needs"):
-        refuse_unfit("a copy of it", load_tokenizer("builtin:tiny"))
+    with pytest.raises(UnfitWriterError, match="'builtin:tiny' needs"):
+        refuse_unfit("builtin:tiny", load_tokenizer("builtin:tiny"))
     engine = Script(tokenizer, lambda prompt: GOOD)
     with pytest.raises(UnfitWriterError):
         write(engine)
@@ -237,15 +245,14 @@ def random_writer(writer_tokenizer: Any, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-def test_with_a_real_engine_nonsense_is_refused_and_not_mended(random_writer: Path) -> None:
+def test_nonsense_of_a_real_engine_is_rejected(random_writer: Path) -> None:
     tokenizer = load_tokenizer(str(random_writer))
     engine = build_engine(load_model(str(random_writer)), tokenizer)
-    written = write_skills(
-        engine, tokenizer, PLAYED, model="random", env="alfworld", origin="run x", params=SamplingParams(20)
-    )
+    chat = ChatEngine(engine, tokenizer, SamplingParams(20))
+    written = write_skills(chat, PLAYED, model="random", env="alfworld", origin="run x")
     assert written.skills == ()
-    assert [refused.task_type for refused in written.refused] == ["clean", "see"]
-    assert all(refused.answer for refused in written.refused)
+    assert [rejected.task_type for rejected in written.rejected] == ["clean", "see"]
+    assert all(rejected.response for rejected in written.rejected)
 
 
 def test_the_command_line_refuses_what_cannot_write(
@@ -269,10 +276,10 @@ def test_the_command_line_refuses_what_cannot_write(
 
     code, _, err = add(tmp_path / "run", "builtin:tiny")
     assert code == 2
-    assert "'builtin:tiny' knows the words of one environment's actions" in err
+    assert "The tokenizer of 'builtin:tiny' needs" in err
     code, out, err = add(tmp_path / "run", str(random_writer))
     assert code == 2
-    assert out.count("was refused: ") == 2
+    assert out.count("was rejected: ") == 2
     assert "2 skill(s) were left out" in err
     code, _, err = add(random_writer, "builtin:tiny")
     assert code == 2

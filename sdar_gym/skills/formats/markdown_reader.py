@@ -1,13 +1,13 @@
-"""Reads skills from Markdown files, strictly: a typo must not make a skill vanish without a word.
+"""Markdown reader for skill libraries. It is strict, so that a typo never drops a skill silently.
 
-A library is a folder with one file a task type. The file's name without `.md` is the task type; `general.md` holds the
-skills for all types. `README.md` is left for people and not read. A file looks like this::
+A library is a folder with one file per task type. The file's name without `.md` is the task type; `general.md` holds
+the skills for all types. `README.md` is not read, and `library.json` is optional. A file looks like this::
 
     # Any heading                              optional, for the reader
     Origin: where these skills come from       optional; without it, the library's name
     Types: one_hop, nq                         optional; instead of the file's name. `all` makes the skills general
     Keywords: two, pair of                     optional; words that tasks of this kind use
-    Kind: mistake                              optional; for what to avoid. Without it, `advice`
+    Kind: mistake                              optional; for what to avoid. Default `advice`
 
     ## two.procedure: Do it twice
     When: the goal asks for two of something.
@@ -27,9 +27,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sdar_gym.paths import DAMAGED, first_line
+from sdar_gym.paths import first_line
+from sdar_gym.skills.formats.library_manifest import MANIFEST, in_order, read_manifest
+from sdar_gym.skills.formats.text_files import SkillFormatError, decode_lines, line_error, read_bytes
 from sdar_gym.skills.skill import ADVICE, KINDS, Skill
-from sdar_gym.text import shortened
+from sdar_gym.text import shortened, terminal_safe
 
 GENERAL = "general"
 ALL_TYPES = "all"
@@ -46,20 +48,50 @@ _EMPTY = {
 }
 
 
-class SkillFormatError(ValueError):
-    """A skill file that does not follow the format; the message names file, line and remedy."""
+@dataclass(frozen=True, slots=True)
+class MarkdownFolder:
+    """The contents of a library folder: name, version and skills in order."""
+
+    name: str
+    version: int
+    skills: tuple[Skill, ...]
 
 
-def _error(where: str, number: int, what: str) -> SkillFormatError:
-    return SkillFormatError(f"{where}, line {number}: {what}")
+def read_folder(folder: Path, *, env: str | None = None) -> MarkdownFolder:
+    """Read a library from a folder of Markdown files and its manifest, if it has one.
+
+    Args:
+        folder: The folder; its name is the library's unless the manifest has one.
+        env: Environment the skills are for; default the manifest's, or the folder's name.
+
+    Raises:
+        SkillFormatError: A file breaks the format.
+    """
+    contents = _contents(folder)
+    where = f"{folder.name}/{MANIFEST}"
+    manifest = read_manifest(contents.pop(MANIFEST, b"{}"), where)
+    skills = parse_library(contents.items(), name=folder.name, env=env or manifest.get("env", folder.name))
+    skills = in_order(skills, manifest.get("order", ()), where)
+    return MarkdownFolder(manifest.get("name", folder.name), manifest.get("version", 1), skills)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """The files of a library by name; other files of any size may lie beside them and are not read."""
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if entry.suffix == ".md" or entry.name == MANIFEST)
+        return {entry.name: read_bytes(entry, f"{folder.name}/{entry.name}") for entry in entries if entry.is_file()}
+    except OSError as error:
+        raise SkillFormatError(
+            f"{terminal_safe(str(folder))} cannot be read: {error.strerror or first_line(error)}."
+        ) from error
 
 
 def parse_library(files: Iterable[tuple[str, bytes]], *, name: str, env: str) -> tuple[Skill, ...]:
-    """Skills of a folder's files: the general ones first, then the task types in alphabetical order.
+    """Parse a folder's files: the general skills first, then the task types in alphabetical order.
 
     Args:
         files: File names (without folders) and contents.
-        name: The library's name, used in messages and as the origin of skills that state none.
+        name: The library's name, for messages and as the origin of skills without an origin.
         env: Environment the skills are for.
 
     Raises:
@@ -68,7 +100,7 @@ def parse_library(files: Iterable[tuple[str, bytes]], *, name: str, env: str) ->
     contents = {file: data for file, data in files if file.endswith(".md") and file not in IGNORED}
     if not contents:
         raise SkillFormatError(
-            f"Skill library {name!r} has no .md file; write one a task type, or {GENERAL}.md. "
+            f"Skill library {name!r} has no .md file; write one per task type, or {GENERAL}.md. "
             "A library in JSON is given by its file."
         )
     first_seen: dict[str, str] = {}
@@ -77,7 +109,9 @@ def parse_library(files: Iterable[tuple[str, bytes]], *, name: str, env: str) ->
         where = f"{name}/{file}"
         for number, skill in parse_file(contents[file], where=where, stem=file[:-3], origin=name, env=env):
             if skill.id in first_seen:
-                raise _error(where, number, f"the id {skill.id!r} is taken by {first_seen[skill.id]}; choose another.")
+                raise line_error(
+                    where, number, f"the id {skill.id!r} is taken by {first_seen[skill.id]}; choose another."
+                )
             first_seen[skill.id] = f"{where}, line {number}"
             skills.append(skill)
     return tuple(skills)
@@ -88,7 +122,7 @@ def parse_file(data: bytes, *, where: str, stem: str, origin: str, env: str) -> 
 
     Args:
         data: The file as it is on disk (UTF-8, any line ends).
-        where: How messages call the file.
+        where: Its name in messages.
         stem: File name without its ending: the task type or `general`.
         origin: Origin of the skills unless the file states one.
         env: Environment the skills are for.
@@ -97,47 +131,22 @@ def parse_file(data: bytes, *, where: str, stem: str, origin: str, env: str) -> 
         SkillFormatError: The file breaks the format.
     """
     if not _TASK_TYPE.fullmatch(stem):
-        raise _error(where, 1, f"the file name {shortened(stem)} is no task type; use lower case, digits, '_' and '-'.")
+        raise line_error(
+            where, 1, f"the file name {shortened(stem)} is no task type; use lower case, digits, '_' and '-'."
+        )
     lines = decode_lines(data, where)
     starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
     if not starts:
-        raise _error(where, 1, "there is no skill; begin one with '## <id>: <title>', or delete the file.")
+        raise line_error(where, 1, "there is no skill; begin one with '## <id>: <title>', or delete the file.")
     common = _Meta(origin, () if stem == GENERAL else (stem,), (), ADVICE)
     common = _read_head(lines[: starts[0]], where, common)
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         yield start + 1, _read_skill(lines[start:end], where, start + 1, env, common)
 
 
-def read_bytes(path: Path, where: str) -> bytes:
-    """What is in a file.
-
-    Raises:
-        SkillFormatError: It cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except DAMAGED as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
-        raise SkillFormatError(f"{where}: cannot be read ({reason}); look at the file and who may read it.") from None
-
-
-def decode_lines(data: bytes, where: str) -> list[str]:
-    """The lines of a text file, however they end.
-
-    Raises:
-        SkillFormatError: It is not UTF-8.
-    """
-    try:
-        # splitlines() would also split at form feeds and Unicode separators, and line numbers would go astray.
-        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
-        raise _error(where, line, "the text is not UTF-8; save the file as UTF-8.") from None
-
-
 @dataclass(frozen=True, slots=True)
 class _Meta:
-    """What a file says of all its skills, or a skill of itself."""
+    """Metadata of a skill, or the defaults that a file sets for all its skills."""
 
     origin: str
     task_types: tuple[str, ...]
@@ -145,30 +154,32 @@ class _Meta:
     kind: str
 
     def with_line(self, line: str, seen: set[str], where: str, number: int) -> _Meta:
-        """The same, changed by an `Origin:`, `Types:`, `Keywords:` or `Kind:` line."""
+        """The metadata changed by an `Origin:`, `Types:`, `Keywords:` or `Kind:` line."""
         name, _, value = line.partition(":")
         if name in seen:
-            raise _error(where, number, f"a second '{name}:' line; keep one.")
+            raise line_error(where, number, f"a second '{name}:' line; keep one.")
         seen.add(name)
         value = value.strip()
         if not value:
-            raise _error(where, number, f"'{name}:' is empty; {_EMPTY[name]} or delete the line.")
+            raise line_error(where, number, f"'{name}:' is empty; {_EMPTY[name]} or delete the line.")
         if name == "Origin":
             return replace(self, origin=value)
         if name == "Kind":
             if value not in KINDS:
-                raise _error(where, number, f"{shortened(value)} is no kind of skill; say {' or '.join(KINDS)}.")
+                raise line_error(where, number, f"{shortened(value)} is no kind of skill; say {' or '.join(KINDS)}.")
             return replace(self, kind=value)
         parts = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
         if "" in parts:
-            raise _error(where, number, f"'{name}:' has two commas in a row, or one at an end; take it out.")
+            raise line_error(where, number, f"'{name}:' has two commas in a row, or one at an end; take it out.")
         if name == "Keywords":
             return replace(self, keywords=parts)
         for part in parts:
             if not _TASK_TYPE.fullmatch(part):
-                raise _error(where, number, f"{shortened(part)} is no task type; use lower case, digits, '_' and '-'.")
+                raise line_error(
+                    where, number, f"{shortened(part)} is no task type; use lower case, digits, '_' and '-'."
+                )
         if ALL_TYPES in parts and len(parts) > 1:
-            raise _error(where, number, f"'{ALL_TYPES}' beside other task types; it stands alone or not at all.")
+            raise line_error(where, number, f"'{ALL_TYPES}' beside other task types; it stands alone or not at all.")
         return replace(self, task_types=() if parts == (ALL_TYPES,) else parts)
 
 
@@ -179,7 +190,7 @@ def _read_head(lines: list[str], where: str, common: _Meta) -> _Meta:
             continue
         if not _META.match(line):
             what = f"{shortened(line)} stands before the first skill; put '## <id>: <title>' above it."
-            raise _error(where, number, what)
+            raise line_error(where, number, what)
         common = common.with_line(line, seen, where, number)
     return common
 
@@ -187,19 +198,19 @@ def _read_head(lines: list[str], where: str, common: _Meta) -> _Meta:
 def _read_skill(lines: list[str], where: str, first: int, env: str, common: _Meta) -> Skill:
     heading = _HEADING.fullmatch(lines[0].rstrip())
     if not heading:
-        raise _error(where, first, f"{shortened(lines[0])} is not of the form '## <id>: <title>'.")
+        raise line_error(where, first, f"{shortened(lines[0])} is not of the form '## <id>: <title>'.")
     skill_id = heading["id"]
     if not _ID.fullmatch(skill_id):
         what = f"the id {shortened(skill_id)} may hold lower-case letters, digits, '.', '_' and '-' only."
-        raise _error(where, first, what)
+        raise line_error(where, first, what)
     body = [(first + offset, line) for offset, line in enumerate(lines) if offset and line.strip()]
     if not body or not body[0][1].startswith("When:"):
         number = body[0][0] if body else first
-        raise _error(where, number, f"skill {skill_id!r} lacks its 'When: ...' line right below the heading.")
+        raise line_error(where, number, f"skill {skill_id!r} lacks its 'When: ...' line right below the heading.")
     number, when_line = body[0]
     when_to_use = when_line.removeprefix("When:").strip()
     if not when_to_use:
-        raise _error(where, number, f"'When:' of skill {skill_id!r} is empty; say when the skill applies.")
+        raise line_error(where, number, f"'When:' of skill {skill_id!r} is empty; say when the skill applies.")
     seen: set[str] = set()
     while number - first + 1 < len(lines) and _META.match(lines[number - first + 1]):
         number += 1
@@ -207,11 +218,11 @@ def _read_skill(lines: list[str], where: str, first: int, env: str, common: _Met
     for later, line in body[1:]:
         if line.startswith("#"):
             what = f"{shortened(line)} looks like a heading; a skill is '## <id>: <title>', text has none."
-            raise _error(where, later, what)
+            raise line_error(where, later, what)
         if line.startswith("When:"):
-            raise _error(where, later, f"a second 'When:' line in skill {skill_id!r}; keep one.")
+            raise line_error(where, later, f"a second 'When:' line in skill {skill_id!r}; keep one.")
     text = "\n".join(line.rstrip() for line in lines[number - first + 1 :]).strip("\n")
     if not text:
-        raise _error(where, number, f"skill {skill_id!r} has no text; write it below the 'When:' line.")
+        raise line_error(where, number, f"skill {skill_id!r} has no text; write it below the 'When:' line.")
     title, types, keywords = heading["title"], common.task_types, common.keywords
     return Skill(skill_id, title, text, when_to_use, env, types, common.origin, keywords, common.kind)

@@ -1,4 +1,4 @@
-"""Candidate skills from episodes, on episodes written by hand and on one of the environments' own."""
+"""Skill extraction: on episodes written by hand and on an episode of the ALFWorld expert."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.skills import SkillFormatError, SkillLibrary
-from sdar_gym.skills.summarise import named, read_episodes, steps_of, summarise
+from sdar_gym.skills.growth.abstraction import steps_of
+from sdar_gym.skills.growth.episode_reader import read_episodes
+from sdar_gym.skills.growth.extract import episode_name, extract_skills
 
 KITCHEN = "put a clean mug in cabinet."
 
@@ -96,13 +98,13 @@ def test_the_shortest_won_episode_of_each_type_becomes_a_skill() -> None:
         episode("look at it", "look", task_type="see", number=4),
         episode("lost", "look", task_type="lost", won=False),
     ]
-    first, second = summarise(played, env="alfworld", origin="run x")
+    first, second = extract_skills(played, env="alfworld", origin="run x")
     assert first.text == "These steps worked: go to shelf; move <thing 1> to <thing 2>."
     assert (first.task_types, first.kind, first.env) == (("clean",), "advice", "alfworld")
     assert first.origin == "run x, episode 0/2, the shortest of 2 won"
     assert first.when_to_use == f"the task is like this one: {KITCHEN}"
     assert second.id.startswith("learned.see.worked-")
-    assert summarise(played, env="alfworld", origin="run x") == (first, second)
+    assert extract_skills(played, env="alfworld", origin="run x") == (first, second)
 
 
 def test_the_action_refused_most_becomes_a_mistake() -> None:
@@ -111,23 +113,23 @@ def test_the_action_refused_most_becomes_a_mistake() -> None:
         episode(KITCHEN, "!jump", "!put mug 1 in cabinet 2 => Nothing happens.", "look", won=False),
         episode(KITCHEN, "look", won=False),
     ]
-    (mistake,) = summarise(numbered(played), env="alfworld", origin="run x")
+    (mistake,) = extract_skills(numbered(played), env="alfworld", origin="run x")
     assert (mistake.kind, mistake.task_types) == ("mistake", ("clean",))
     assert mistake.origin == "run x, 3 times in 2 of 3 episodes: 0/0, 0/1"
     assert mistake.text == (
         'Do not write "put <thing 1> in <thing 2>": it is refused. The world answers: Nothing happens.'
     )
-    assert summarise(played, env="alfworld", origin="run x", min_mistakes=4) == ()
-    (empty,) = summarise([episode("g", "!", "!", "!", won=False)], env="e", origin="o")
+    assert extract_skills(played, env="alfworld", origin="run x", min_mistakes=4) == ()
+    (empty,) = extract_skills([episode("g", "!", "!", "!", won=False)], env="e", origin="o")
     assert empty.text.startswith("Do not answer without an action in the required form: it is refused.")
     with pytest.raises(ValueError, match="at least 1; got 0"):
-        summarise([], env="e", origin="o", min_mistakes=0)
+        extract_skills([], env="e", origin="o", min_mistakes=0)
 
 
 def test_what_is_accepted_more_often_is_no_mistake_and_one_stuck_episode_does_not_outweigh_several() -> None:
     stuck = episode(KITCHEN, *["!take mug 1 from cabinet 1"] * 9, won=False)
     others = [episode(KITCHEN, "!jump", *["go to shelf 1"] * 3, *["!go to shelf 1"] * 2, won=False) for _ in range(3)]
-    (mistake,) = summarise(numbered([stuck, *others, others[0]]), env="alfworld", origin="run x")
+    (mistake,) = extract_skills(numbered([stuck, *others, others[0]]), env="alfworld", origin="run x")
     assert mistake.text.startswith('Do not write "jump": it is refused.')
     assert mistake.origin == "run x, 4 times in 4 of 5 episodes: 0/1, 0/2, 0/3 and 1 more"
 
@@ -141,24 +143,24 @@ def test_what_all_won_ones_did_and_lost_ones_did_not_becomes_a_skill() -> None:
 
     gave_up = [lost("take mug 1", "!clean mug 1"), lost("take mug 1", "look"), lost("take mug 1", "clean mug 1")]
     played = numbered([won("desk"), won("shelf"), *gave_up])
-    worked, left_out = summarise(played, env="alfworld", origin="run x", min_mistakes=2)
+    worked, left_out = extract_skills(played, env="alfworld", origin="run x", min_mistakes=2)
     assert worked.id.startswith("learned.clean.worked-")
     # Not "go to desk", which one of them did; not "move", which comes later and which winning itself needs.
     assert left_out.text.startswith('Do not leave out "clean <thing 1>": every won episode did it, and most')
     assert (left_out.kind, left_out.task_types) == ("advice", ("clean",))
     assert left_out.origin == "run x, 2 of 3 lost episodes: 0/2, 0/3; won ones: 0/0, 0/1"
     # Where most lost ones clean, the next step is told; with too few of either kind, nothing is.
-    (_, later) = summarise([*played, *[gave_up[2]] * 3], env="e", origin="o", min_mistakes=2)
+    (_, later) = extract_skills([*played, *[gave_up[2]] * 3], env="e", origin="o", min_mistakes=2)
     assert later.text.startswith('Do not leave out "move <thing 1> to <thing 2>"')
     assert ", 6 of 6 lost episodes: " in later.origin
     for few in (played[1:], played[:3]):
-        assert len(summarise(few, env="e", origin="o", min_mistakes=2)) == 1
+        assert len(extract_skills(few, env="e", origin="o", min_mistakes=2)) == 1
 
 
 def test_candidates_join_a_library_and_can_be_saved(tmp_path: Path) -> None:
     library = SkillLibrary("alfworld", SkillLibrary.builtin("alfworld").skills)
     played = [episode(KITCHEN, "!fly to cabinet 1", "!fly to cabinet 2", "!fly to desk 1", "go to cabinet 1")]
-    for skill in summarise(played, env="alfworld", origin="run x", min_mistakes=2):
+    for skill in extract_skills(played, env="alfworld", origin="run x", min_mistakes=2):
         library.add(skill)
     library.save(tmp_path / "mine")
     back = SkillLibrary.from_folder(tmp_path / "mine")
@@ -171,7 +173,7 @@ def test_run_folders_are_read_and_damage_is_told(tmp_path: Path) -> None:
     lines = [json.dumps(episode(KITCHEN, "look", number=n)) for n in range(2)]
     (tmp_path / "episodes" / "b.jsonl").write_text(lines[1] + "\n\n")
     (tmp_path / "episodes" / "a.jsonl").write_text(lines[0] + "\n")
-    assert [named(played) for played in read_episodes(tmp_path)] == ["a:0/0", "b:0/1"]
+    assert [episode_name(played) for played in read_episodes(tmp_path)] == ["a:0/0", "b:0/1"]
     assert len(read_episodes(tmp_path / "episodes" / "a.jsonl")) == 1
     for line in ("{", "3", '{"goal": 1}', lines[0].replace('"look"', "7"), lines[0].replace('"turns"', '"trunks"')):
         (tmp_path / "episodes" / "b.jsonl").write_text(f"{lines[1]}\n{line}\n")
@@ -211,7 +213,7 @@ def test_what_the_expert_does_in_the_kitchen_is_the_procedure() -> None:
         turns.append({**turn, "valid_action": info["action_valid"]})
         over = terminated or truncated
     played = {"episode_id": "0/0", "goal": info["goal"], "won": info["won"], "turns": turns}
-    (skill,) = summarise([{**played, "task_type": info["task_type"]}], env="alfworld", origin="the expert")
+    (skill,) = extract_skills([{**played, "task_type": info["task_type"]}], env="alfworld", origin="the expert")
     # The last four steps of cleaning something and bringing it somewhere, whatever had to be searched before.
     assert "clean <thing 1> with sinkbasin; go to <thing 2>; " in skill.text
     assert skill.text.endswith("move <thing 1> to <thing 2>.")

@@ -1,66 +1,47 @@
-"""Retrieval that learns from a run: of the skills that may fit, those whose episodes went best, or were tried least."""
+"""UCB retrieval: a bandit over the skills of a task type that learns from the rewards of finished episodes."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from math import inf, log, sqrt
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from sdar_gym.skills.library import SkillLibrary
-from sdar_gym.skills.retrieval import LibraryRetriever, Retriever, ScoredSkill, SkillQuery
+from sdar_gym.skills.retrieval import ScoredSkill, SkillQuery
 from sdar_gym.skills.skill import Skill
+from sdar_gym.skills.strategies.base import LibraryRetriever
 from sdar_gym.text import shortened
 from sdar_gym.validation import finite_number, whole_number
 
-# SDAR does not give its own. UCB1's proof has sqrt(2), for a single pull at a time; here k skills are tried at once.
+# SDAR's value was not published. UCB1's proof has sqrt(2), for one pull at a time; here k skills are pulled at once.
 DEFAULT_UCB_C = 1.0
 
 
-@runtime_checkable
-class LearningRetriever(Retriever, Protocol):
-    """A retriever that learns from episodes; `isinstance` tells it from the others.
-
-    One of them, the master, observes. Copies in other processes get its state before they are asked, so that all
-    episodes of a group are given the same skills.
-    """
-
-    def observe(self, task_type: str, skill_ids: Iterable[str], reward: float) -> None:
-        """Learn from one episode: its task type, the skills it was given, and how it went, from 0 to 1."""
-        ...
-
-    def get_state(self) -> dict[str, Any]:
-        """All that was learned, as plain data that JSON can hold."""
-        ...
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Forget what was learned and take over what another one has."""
-        ...
-
-
 class UcbRetriever(LibraryRetriever):
-    """Takes the k skills with the highest upper confidence bound, each task type for itself.
+    """Takes the k skills with the highest upper confidence bound, separately for each task type.
 
     The arms of a task type are the skills written for it; where there are none, all that compete. An arm's score is its
-    mean reward plus c sqrt(ln N / n), where n counts the episodes of this type that were given the skill, and N those
-    that were given any arm. Skills that no episode was given have an infinite score, so all are tried once first; ties
-    fall in library order. Nothing is drawn: until something is observed, the same query gets the same answer. A skill
-    that is added to the library is a new arm.
+    mean reward plus ucb_c sqrt(ln N / n), where n counts the episodes of this type that got the skill, and N those that
+    got any arm. Skills that no episode got have an infinite score, so every arm is tried once first; ties go by library
+    order. Nothing is drawn at random: until something is observed, the same query gets the same result. A skill added
+    to the library is a new arm.
 
     Source: SDAR (arXiv 2605.15155, Table 2), which gives the formula alone, neither c nor code. Ours are: what the arms
-    are, several pulls at once, episodes as the unit of N and n, the order of ties, and c.
+    are, several pulls at once, episodes as the unit of N and n, the order of ties, and ucb_c.
 
     Args:
         library: Skills to pick from.
         k: How many.
         include_general: See `LibraryRetriever`; general skills that are always shown are no arms.
         include_mistakes: See `LibraryRetriever`.
-        c: Weight of what is not known yet; 0 only looks at means.
+        ucb_c: Weight of exploration; 0 ranks by mean rewards alone.
 
     Raises:
-        ValueError: k is below 1, or c is negative or infinite.
+        ValueError: k is below 1, or ucb_c is negative or infinite.
     """
 
     name: str = "ucb"
+    options: ClassVar[tuple[str, ...]] = ("ucb_c",)
 
     def __init__(
         self,
@@ -68,16 +49,16 @@ class UcbRetriever(LibraryRetriever):
         k: int = 5,
         include_general: bool = True,
         include_mistakes: bool = False,
-        c: float = DEFAULT_UCB_C,
+        ucb_c: float = DEFAULT_UCB_C,
     ):
         super().__init__(library, k, include_general, include_mistakes)
         try:
-            self.c = finite_number("ucb_c", c, 0)
+            self.ucb_c = finite_number("ucb_c", ucb_c, 0)
         except ValueError:
             raise ValueError(
-                f"ucb_c weighs exploration and must not be negative or infinite; got {shortened(c)}."
+                f"ucb_c weighs exploration and must not be negative or infinite; got {shortened(ucb_c)}."
             ) from None
-        # By task type: how many episodes, and of each arm how many and the sum of their rewards.
+        # By task type: the number of episodes, and for each arm its episodes and the sum of their rewards.
         self._episodes: dict[str, int] = {}
         self._arms: dict[str, dict[str, tuple[int, float]]] = {}
 
@@ -86,8 +67,8 @@ class UcbRetriever(LibraryRetriever):
 
         Args:
             task_type: Of its task.
-            skill_ids: What it was given (`Retrieval.ids`). General skills that come with every answer are passed over.
-            reward: How it went, from 0 to 1.
+            skill_ids: Its skills (`Retrieval.ids`). General skills that come with every result are skipped.
+            reward: Its reward, from 0 to 1.
 
         Raises:
             ValueError: The reward is outside 0 to 1, or the library has no such skill.
@@ -99,11 +80,11 @@ class UcbRetriever(LibraryRetriever):
                 f"The strategy 'ucb' learns from rewards from 0 to 1, got {shortened(reward)} for task type "
                 f"{task_type!r}: the bound assumes this range. Give an episode's score, or scale the reward."
             ) from None
-        # As a set: a skill that is named twice was still read in one episode.
+        # Each id once: a skill named twice still counts for one episode.
         given = [skill_id for skill_id in dict.fromkeys(skill_ids) if self._competes(self.library.get(skill_id))]
         if not given:
             return
-        self._answers.clear()
+        self._cache.clear()
         self._episodes[task_type] = self._episodes.get(task_type, 0) + 1
         arms = self._arms.setdefault(task_type, {})
         for skill_id in given:
@@ -111,22 +92,22 @@ class UcbRetriever(LibraryRetriever):
             arms[skill_id] = (count + 1, total + reward)
 
     def get_state(self) -> dict[str, Any]:
-        """What was learned: by task type the number of `episodes`, and of each arm `[episodes, sum of rewards]`."""
+        """What was learned: by task type the number of `episodes`, and for each arm `[episodes, sum of rewards]`."""
         return {
             task_type: {"episodes": count, "arms": {skill: list(arm) for skill, arm in self._arms[task_type].items()}}
             for task_type, count in self._episodes.items()
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `get_state` returned.
+        """Replace what was learned by what `get_state` returned.
 
         Raises:
-            ValueError: It is no such state, or speaks of skills that the library does not have.
+            ValueError: It is no such state, or names skills that the library does not have.
         """
         episodes: dict[str, int] = {}
         arms: dict[str, dict[str, tuple[int, float]]] = {}
         if not isinstance(state, Mapping):
-            raise _no_state("", f"it is {type(state).__name__}")
+            raise _state_error("", f"it is {type(state).__name__}")
         for task_type, learned in state.items():
             try:
                 episodes[task_type] = whole_number("episodes", learned["episodes"], 0)
@@ -135,17 +116,17 @@ class UcbRetriever(LibraryRetriever):
                     for skill, (count, total) in learned["arms"].items()
                 }
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise _no_state(task_type, shortened(error)) from None
+                raise _state_error(task_type, shortened(error)) from None
             for skill_id, (count, total) in arms[task_type].items():
                 if skill_id not in self.library:
                     raise ValueError(
-                        f"What 'ucb' has learned speaks of the skill {skill_id!r}, which the library "
-                        f"{self.library.name!r} does not have: go on with the library it was learned with."
+                        f"The state of 'ucb' names the skill {skill_id!r}, which the library {self.library.name!r} "
+                        "does not have: continue with the library it was learned with."
                     )
                 if not (1 <= count <= episodes[task_type] and 0 <= total <= count):
-                    raise _no_state(task_type, f"{skill_id!r} has {count} episodes and rewards of {total:g} in all")
+                    raise _state_error(task_type, f"{skill_id!r} has {count} episodes and rewards of {total:g} in all")
         self._episodes, self._arms = episodes, arms
-        self._answers.clear()
+        self._cache.clear()
 
     def _key(self, query: SkillQuery) -> Hashable:
         return query.task_type
@@ -161,14 +142,14 @@ class UcbRetriever(LibraryRetriever):
         count, total = self._arms.get(task_type, {}).get(skill.id, (0, 0.0))
         if count == 0:
             return inf
-        return total / count + self.c * sqrt(log(self._episodes[task_type]) / count)
+        return total / count + self.ucb_c * sqrt(log(self._episodes[task_type]) / count)
 
 
 def _descending(scored: ScoredSkill) -> float:
     return -scored.score
 
 
-def _no_state(task_type: object, reason: str) -> ValueError:
+def _state_error(task_type: object, reason: str) -> ValueError:
     return ValueError(
         f"This is no state of the strategy 'ucb' (task type {task_type!r}: {reason}); give what get_state() returned."
     )

@@ -1,4 +1,4 @@
-"""Keywords, the whole library, lots, and BM25 by field."""
+"""Keywords, BM25 by field, and the controls `full` and `random`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from sdar_gym.configs.settings import SkillSettings
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import (
     STRATEGIES,
-    Bm25Retriever,
-    FullRetriever,
-    KeywordRetriever,
-    RandomRetriever,
     Skill,
     SkillLibrary,
     SkillQuery,
     load_library,
     make_retriever,
 )
+from sdar_gym.skills.strategies.bm25 import Bm25Retriever
+from sdar_gym.skills.strategies.controls import FullRetriever, RandomRetriever
+from sdar_gym.skills.strategies.keywords import KeywordRetriever
 
 
 def skill(
@@ -101,7 +100,7 @@ def test_mistakes_are_never_picked_one_by_one(strategy: str) -> None:
     assert shown.ids == ("m", *plain.ids)
 
 
-def test_lots_depend_on_goal_and_seed_and_on_nothing_else() -> None:
+def test_random_skills_depend_on_goal_and_seed_alone() -> None:
     goals = [f"goal {number}" for number in range(200)]
     drawn = [RandomRetriever(SHOP, k=2).retrieve(query(goal)).ids for goal in goals]
     assert drawn == [RandomRetriever(SHOP, k=2).retrieve(query(goal, "tools")).ids for goal in goals]

@@ -1,4 +1,4 @@
-"""Retrieval by keywords, done with care: whole words, of the goal alone, and the most specific skill wins."""
+"""Keyword retrieval: the skills with keywords that occur in the goal as whole words; the most specific skill wins."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Hashable, Iterable
 
 from sdar_gym.skills.index.analysis import STOP_WORDS
 from sdar_gym.skills.library import SkillLibrary
-from sdar_gym.skills.retrieval import LibraryRetriever, ScoredSkill, SkillQuery
+from sdar_gym.skills.retrieval import ScoredSkill, SkillQuery
 from sdar_gym.skills.skill import Skill
+from sdar_gym.skills.strategies.base import LibraryRetriever
 
 Phrase = tuple[str, ...]
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -17,9 +18,9 @@ _POSSESSIVE = re.compile(r"['’]s$")
 
 
 def plain_words(text: str) -> Phrase:
-    """The words of a text in lower case, in the singular and without possessive 's; stop words stay in.
+    """Tokenize a text into lower-case words, in the singular and without possessive 's; stop words stay in.
 
-    No stems: Porter's program makes "rug" of "rugged". Phrases such as "look at" need their stop words.
+    Words are not stemmed: Porter's stemmer makes "rug" of "rugged". Phrases such as "look at" need their stop words.
     """
     words = (_POSSESSIVE.sub("", word) for word in _WORD.findall(text.lower()))
     return tuple(_singular(word) for word in words)
@@ -34,9 +35,9 @@ def _singular(word: str) -> str:
 
 
 def phrases_of(skill: Skill) -> frozenset[Phrase]:
-    """What a skill is recognised by: its keywords, or, where it has none, the words of its title and of when to use it.
+    """The phrases that match a skill: its keywords, or, where it has none, the words of its title and `when_to_use`.
 
-    Words that say nothing (stop words) are no keywords of their own.
+    Stop words from title and `when_to_use` are left out.
     """
     if skill.keywords:
         return frozenset(phrase for phrase in map(plain_words, skill.keywords) if phrase)
@@ -45,16 +46,16 @@ def phrases_of(skill: Skill) -> frozenset[Phrase]:
 
 
 class KeywordRetriever(LibraryRetriever):
-    """Takes the skills whose keywords stand in the goal.
+    """Takes the skills with keywords that occur in the goal.
 
-    A keyword counts where all its words stand in the goal side by side, as whole words, in singular or plural: "rug" is
-    in "area rugs", not in "rugged". It weighs as many points as it has words, divided by how many groups of skills
-    (skills for the same task types) have it. The skill with the most points wins, at a tie the first in the library;
-    returned are the winner and what else scores among the skills that share a task type with it, k at the most. A goal
-    without any keyword gets nothing.
+    A keyword matches where all its words occur in the goal side by side, as whole words, in singular or plural: "rug"
+    matches "area rugs", not "rugged". Its points are its number of words, divided by the number of groups of skills
+    (skills for the same task types) that have it. The skill with the most points wins, at a tie the first in the
+    library; the result is the winner and the other skills with points that share a task type with it, at most k. A goal
+    without any keyword gets no skills.
 
-    Source: SDAR's keyword matching (arXiv 2605.15155, "KM"). Deviations: its code looks for parts of words ("hat" in
-    "that") in the whole prompt, whose own words count too, and takes every file with a match.
+    Source: SDAR's keyword matching (arXiv 2605.15155, "KM"). Deviations: its code looks for substrings ("hat" in
+    "that") in the whole prompt, so that words of the prompt template match too, and takes every file with a match.
     """
 
     name: str = "keywords"
@@ -91,9 +92,9 @@ class KeywordRetriever(LibraryRetriever):
 
 
 def _phrases_in(words: Phrase, phrases: Iterable[Phrase]) -> frozenset[Phrase]:
-    """The phrases whose words stand side by side in a text; each is looked for once, however long the text is."""
+    """The phrases with all words side by side in a text; each is searched for once, however long the text is."""
     single = frozenset(words)
-    text = f" {' '.join(words)} "  # Words hold no blanks.
+    text = f" {' '.join(words)} "  # Words have no spaces in them.
     return frozenset(
         phrase for phrase in phrases if (phrase[0] in single and (len(phrase) == 1 or f" {' '.join(phrase)} " in text))
     )

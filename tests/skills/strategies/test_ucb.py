@@ -1,4 +1,4 @@
-"""The strategy that learns: its scores by hand, that it finds the better skill, and that its state is all there is."""
+"""UCB: scores computed by hand, the better skill is found, the state is complete."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ import pytest
 from sdar_gym.configs.settings import SkillSettings
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import (
-    DEFAULT_UCB_C,
     STRATEGIES,
     LearningRetriever,
     Skill,
     SkillLibrary,
     SkillQuery,
-    UcbRetriever,
     make_retriever,
 )
+from sdar_gym.skills.strategies.ucb import DEFAULT_UCB_C, UcbRetriever
 
 
 def skill(skill_id: str, *task_types: str, kind: str = "advice") -> Skill:
@@ -61,7 +60,7 @@ def test_what_no_episode_was_given_comes_first_in_library_order() -> None:
 
 
 def test_scores_by_hand() -> None:
-    retriever = UcbRetriever(shop(), k=3, include_general=False, c=0.5)
+    retriever = UcbRetriever(shop(), k=3, include_general=False, ucb_c=0.5)
     for skills, reward in ((("a", "b"), 1.0), (("a",), 0.5), (("a", "c"), 0.0), (("b",), 0.25)):
         retriever.observe("clothes", skills, reward)
     # Another type's episodes, and its figures for the same skill, count for nothing here.
@@ -76,7 +75,7 @@ def test_scores_by_hand() -> None:
 
 
 def test_without_exploration_the_mean_decides() -> None:
-    retriever = UcbRetriever(shop(), k=1, include_general=False, c=0)
+    retriever = UcbRetriever(shop(), k=1, include_general=False, ucb_c=0)
     for skill_id, reward in (("a", 0.5), ("b", 0.6), ("c", 0.1)):
         retriever.observe("clothes", (skill_id,), reward)
     assert picked(retriever) == ("b",)
@@ -93,7 +92,7 @@ def test_it_finds_the_better_of_two(better: str) -> None:
         retriever.observe("t", (skill_id,), float(rng.random() < (0.7 if skill_id == better else 0.3)))
     late = Counter(chosen[300:])
     assert late[better] > 0.9 * 300
-    # It never stops to look at the other one altogether, or it could not mend an unlucky start.
+    # It never drops the other one altogether, or it could not recover from an unlucky start.
     assert 0 < Counter(chosen)[{"a": "b", "b": "a"}[better]] < 100
 
 
@@ -203,11 +202,11 @@ def test_settings_weigh_exploration_and_no_other_strategy_takes_the_weight() -> 
     assert SkillSettings().ucb_c == DEFAULT_UCB_C
     retriever = build_retriever("sdar/WebShop-v0", SkillSettings(strategy="ucb", ucb_c=0.25))
     assert isinstance(retriever, UcbRetriever)
-    assert retriever.c == 0.25
+    assert retriever.ucb_c == 0.25
     for strategy in ("bm25", "none"):
         with pytest.raises(ValueError, match=rf"ucb_c \(0\.25\) belongs to the strategy 'ucb', not to '{strategy}'"):
             build_retriever("sdar/WebShop-v0", SkillSettings(strategy=strategy, ucb_c=0.25))
     with pytest.raises(ValueError, match=r"skills\.ucb_c must not be negative and must be finite, got -1"):
         SkillSettings(strategy="ucb", ucb_c=-1)
     with pytest.raises(ValueError, match="must not be negative or infinite; got inf"):
-        UcbRetriever(shop(), c=inf)
+        UcbRetriever(shop(), ucb_c=inf)

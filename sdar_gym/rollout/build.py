@@ -23,6 +23,7 @@ from sdar_gym.rollout.collector import Collector
 from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
 from sdar_gym.skills import Retriever, load_library, make_retriever
+from sdar_gym.skills.lookup import skill_env_name
 from sdar_gym.skills.strategies.controls import NoRetriever
 
 
@@ -145,11 +146,6 @@ def build_collector(
         teacher_prompts=teacher_prompts,
         skills_in_prompt=skills_in_prompt,
     )
-
-
-def skill_env_name(env_id: str) -> str:
-    """The environment's name in skill libraries: `sdar/ALFWorld-v0` is `alfworld`."""
-    return env_id.rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()
 
 
 def pad_id(tokenizer: Any) -> int:

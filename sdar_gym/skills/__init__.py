@@ -1,7 +1,7 @@
 """Skills: short texts of advice, libraries of them, and retrieval for a task. Depends on no other part of the gym.
 
-What else there is: `sdar_gym.skills.strategies` (the retrievers), `sdar_gym.skills.index` (BM25 search),
-`sdar_gym.skills.formats` (files), `sdar_gym.skills.growth` (new skills).
+What else there is: `sdar_gym.skills.strategies` (the retrievers), `sdar_gym.skills.lookup` (retrieval for an episode),
+`sdar_gym.skills.index` (BM25 search), `sdar_gym.skills.formats` (files), `sdar_gym.skills.growth` (new skills).
 """
 
 from sdar_gym.skills.formats.text_files import SkillFormatError

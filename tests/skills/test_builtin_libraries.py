@@ -8,8 +8,8 @@ import pytest
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.registry import EnvEntry, entries
 from sdar_gym.envs.text_env import TextEnv
-from sdar_gym.rollout.build import skill_env_name
 from sdar_gym.skills import SkillLibrary, SkillQuery, builtin_libraries, load_library, make_retriever
+from sdar_gym.skills.lookup import skill_env_name
 
 WITH_LIBRARY = [entry for entry in entries() if entry.entry_point.startswith("sdar_gym.") and entry.skills]
 REAL_QUESTION_SETS = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")

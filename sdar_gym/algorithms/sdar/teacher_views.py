@@ -7,9 +7,10 @@ from typing import Any
 
 from sdar_gym.algorithms.sdar.config import SDARConfig
 from sdar_gym.algorithms.teachers import View
-from sdar_gym.rollout.build import build_context, skill_env_name
+from sdar_gym.rollout.build import build_context
 from sdar_gym.rollout.episode import Episode
 from sdar_gym.rollout.views import SolutionBook, attach_teacher_prompts
+from sdar_gym.skills.lookup import skill_env_name
 
 
 class TeacherViews:

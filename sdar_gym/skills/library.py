@@ -119,12 +119,12 @@ class SkillLibrary:
         return cls(file.stem, read_json_file(file, env or file.parent.name))
 
     def add(self, skill: Skill, *, duplicate_above: float | None = DUPLICATE_ABOVE) -> None:
-        """Add a skill at the end. Retrievers that hold this library know it from their next search on.
+        """Add a skill at the end. Retrievers that hold this library find it from their next search on.
 
         Args:
-            skill: The skill; its origin says where it comes from, which is what a library that grows is judged by.
-            duplicate_above: Similarity from 0 to 1 (`sdar_gym.skills.similarity`) above which it is refused; None
-                asks for no comparison.
+            skill: The skill; it needs an origin.
+            duplicate_above: Similarity from 0 to 1 (`sdar_gym.skills.growth.deduplicate`) above which it is refused;
+                None skips the comparison.
 
         Raises:
             DuplicateSkillError: A skill of the library says the same.

@@ -18,7 +18,7 @@ class SkillQuery:
     Attributes:
         env: The environment, such as `alfworld`.
         task_type: The benchmark's name for the kind of task; empty if it has none.
-        goal: The task in the environment's own words.
+        goal: The task, as the environment states it.
         observation: The first observation, for strategies that read it.
     """
 

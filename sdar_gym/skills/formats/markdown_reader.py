@@ -17,7 +17,7 @@ the skills for all types. `README.md` is not read, and `library.json` is optiona
 
 A skill begins with `## <id>: <title>`. The next line that is not blank is `When: ...`, and lines with other names may
 follow it directly. Everything after that up to the next heading is the text, line breaks kept, blank lines at both ends
-dropped. The text holds no headings of its own.
+dropped. The text has no headings.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def parse_library(files: Iterable[tuple[str, bytes]], *, name: str, env: str) ->
         env: Environment the skills are for.
 
     Raises:
-        SkillFormatError: A file breaks the format, two skills share an id, or there is no file at all.
+        SkillFormatError: A file breaks the format, two skills share an id, or there is no file.
     """
     contents = {file: data for file, data in files if file.endswith(".md") and file not in IGNORED}
     if not contents:

@@ -94,8 +94,8 @@ def to_markdown(name: str, skills: Sequence[Skill]) -> dict[str, str]:
 def _file(name: str, stem: str, skills: list[Skill]) -> str:
     blocks = [f"# {' '.join(name.split())}: {stem}"]
     for skill in skills:
-        own = () if stem == GENERAL else (stem,)
-        types = f"Types: {', '.join(skill.task_types) or ALL_TYPES}" if skill.task_types != own else ""
+        implied = () if stem == GENERAL else (stem,)
+        types = f"Types: {', '.join(skill.task_types) or ALL_TYPES}" if skill.task_types != implied else ""
         lines = (
             f"## {skill.id}: {skill.title}",
             f"When: {skill.when_to_use}",

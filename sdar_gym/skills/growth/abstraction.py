@@ -81,7 +81,7 @@ def _argument(text: str, words: Set[str], seen: str, name: str) -> str:
         return "<code>"
     if text and seen and text in seen:
         return "<words found before>"
-    # A click on a button is the same in every task; a search or an answer never is.
+    # Buttons are the same in every task; the words of a search or an answer are not.
     return "<words of your own>" if seen or name == "search" else text
 
 

@@ -63,7 +63,7 @@ def _text_of(skill: Skill) -> str:
     return f"{skill.title}\n{skill.when_to_use}\n{skill.text}"
 
 
-def _relative_scores(hits: Iterable[Hit], own: str) -> dict[str, float]:
+def _relative_scores(hits: Iterable[Hit], itself: str) -> dict[str, float]:
     """Scores relative to a text's score for itself."""
     scores = {hit.id: hit.score for hit in hits}
-    return {key: score / scores[own] for key, score in scores.items()} if own in scores else {}
+    return {key: score / scores[itself] for key, score in scores.items()} if itself in scores else {}

@@ -96,7 +96,7 @@ def test_ids_and_fingerprints_are_never_cut(command: Command, monkeypatch: pytes
     assert load_library("alfworld").fingerprint() in "".join(out.split())
 
 
-def test_a_target_that_cannot_be_written_is_told_before_the_work(
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sdar_gym.cli import skills as module

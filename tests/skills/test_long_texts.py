@@ -1,4 +1,4 @@
-"""Long texts that repeat themselves: each of these took minutes or all memory when work grew with the square."""
+"""Long repetitive texts, on which work of quadratic time took minutes or all memory."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ KITCHEN = "put a clean mug in cabinet."
 
 
 def episode(goal: str, *actions: str, won: bool = True, task_type: str = "clean", number: int = 0) -> dict[str, Any]:
-    """Actions with a leading "!" were refused; "action => text" says what the world answers."""
+    """Actions with a leading "!" were refused; "action => text" says the observation after it."""
     turns, observation = [], "You are in a room."
     for action in actions:
         action, _, answer = action.partition(" => ")
@@ -149,7 +149,7 @@ def test_what_all_won_ones_did_and_lost_ones_did_not_becomes_a_skill() -> None:
     assert left_out.text.startswith('Do not leave out "clean <thing 1>": every won episode did it, and most')
     assert (left_out.kind, left_out.task_types) == ("advice", ("clean",))
     assert left_out.origin == "run x, 2 of 3 lost episodes: 0/2, 0/3; won ones: 0/0, 0/1"
-    # Where most lost ones clean, the next step is told; with too few of either kind, nothing is.
+    # Where most lost ones clean, the next step is reported; with too few of either kind, none is.
     (_, later) = extract_skills([*played, *[gave_up[2]] * 3], env="e", origin="o", min_mistakes=2)
     assert later.text.startswith('Do not leave out "move <thing 1> to <thing 2>"')
     assert ", 6 of 6 lost episodes: " in later.origin
@@ -168,7 +168,7 @@ def test_candidates_join_a_library_and_can_be_saved(tmp_path: Path) -> None:
     assert len(back.for_task_type("clean")) == 2
 
 
-def test_run_folders_are_read_and_damage_is_told(tmp_path: Path) -> None:
+def test_run_folders_are_read_and_damage_is_reported(tmp_path: Path) -> None:
     (tmp_path / "episodes").mkdir()
     lines = [json.dumps(episode(KITCHEN, "look", number=n)) for n in range(2)]
     (tmp_path / "episodes" / "b.jsonl").write_text(lines[1] + "\n\n")

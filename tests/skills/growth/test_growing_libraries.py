@@ -98,12 +98,12 @@ def test_retrievers_see_what_was_added(strategy: str) -> None:
     retriever = make_retriever(strategy, library, k=100, include_general=False)
     assert not retriever.retrieve(query("juggle the balls")).specific
     library.add(NEW)
-    answer = retriever.retrieve(query("juggle the balls"))
-    assert answer.specific
-    assert NEW.id in answer.ids
+    result = retriever.retrieve(query("juggle the balls"))
+    assert result.specific
+    assert NEW.id in result.ids
 
 
-def test_an_index_that_grew_answers_like_a_new_one() -> None:
+def test_an_index_that_grew_equals_a_new_one() -> None:
     library = grown()
     retrievers = [Bm25Retriever(library), Bm25Retriever(library, field_weights={"title": 2, "text": 1})]
     for retriever in retrievers:

@@ -34,8 +34,8 @@ def writer_tokenizer() -> Any:
 class Script:
     """An engine with responses that are a function of the prompt's text, in real tokens."""
 
-    def __init__(self, tokenizer: Any, answer: Callable[[str], str], finish: str = "stop", room: int | None = None):
-        self.tokenizer, self.answer, self.finish, self.room = tokenizer, answer, finish, room
+    def __init__(self, tokenizer: Any, response: Callable[[str], str], finish: str = "stop", room: int | None = None):
+        self.tokenizer, self.response, self.finish, self.room = tokenizer, response, finish, room
         self.stop_ids = (tokenizer.eos_token_id,)
         self.prompts: list[str] = []
         self.seeds: list[int] = []
@@ -48,7 +48,7 @@ class Script:
             self.prompts.append(prompt)
             self.seeds.append(request.seed)
             self.lengths.append(len(request.prompt_ids))
-            ids = [*self.tokenizer.encode(self.answer(prompt)), self.tokenizer.eos_token_id]
+            ids = [*self.tokenizer.encode(self.response(prompt)), self.tokenizer.eos_token_id]
             results.append(GenerationResult(ids, [-0.5] * len(ids), self.finish, 0))
         return results
 
@@ -127,8 +127,8 @@ def test_it_is_shown_short_wins_and_losses_with_the_same_goal_first(writer_token
         ("failure", "clean a fork"),
     ]
     write(engine, PLAYED[:5])
-    told = re.findall(r"Attempt \d \((\w+)\)\. Task: (.*)", engine.prompts[-1])
-    assert told == [
+    shown_attempts = re.findall(r"Attempt \d \((\w+)\)\. Task: (.*)", engine.prompts[-1])
+    assert shown_attempts == [
         ("success", "clean a mug"),
         ("success", "clean a cup"),
         ("failure", "clean a cup"),
@@ -158,7 +158,7 @@ def test_a_long_prompt_gets_less_detail_and_then_none(writer_tokenizer: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("response", "reason"),
     [
         ("", "not of the form"),
         ("Go to a sink first.", "not of the form"),
@@ -176,15 +176,15 @@ def test_a_long_prompt_gets_less_detail_and_then_none(writer_tokenizer: Any) -> 
     ],
 )
 def test_a_response_that_breaks_the_form_is_rejected_and_counted(
-    writer_tokenizer: Any, answer: str, reason: str
+    writer_tokenizer: Any, response: str, reason: str
 ) -> None:
-    engine = Script(writer_tokenizer, lambda prompt: answer if "'clean'" in prompt else GOOD)
+    engine = Script(writer_tokenizer, lambda prompt: response if "'clean'" in prompt else GOOD)
     written = write(engine)
     assert [skill.task_types for skill in written.skills] == [("see",)]
     (rejected,) = written.rejected
     assert rejected.task_type == "clean"
     assert reason in rejected.reason
-    assert rejected.response == answer
+    assert rejected.response == response
 
 
 def test_lines_may_wrap_and_reasoning_is_skipped() -> None:

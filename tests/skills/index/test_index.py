@@ -1,4 +1,4 @@
-"""One contract, two backends: what `SearchIndex` promises is checked of both."""
+"""The `SearchIndex` contract, checked for both backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Index folders: what is written, what comes back, and what is refused; by both backends."""
+"""Index folders of both backends: files, search results, and refused inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of rows as they come from other machines and other tools, whole and damaged; corpora and what they may hold."""
+"""Row files and corpora from other machines and tools, whole and damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved bm25s indices: equal to a fresh one, mapped, checked, and made anew for folders of an older version."""
+"""Saved bm25s indices: equal to a fresh one, memory-mapped, checked, and rebuilt for folders of an older version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only Lucene has: a folder, a JVM with its forks and signals, and scores to compare with."""
+"""Lucene backend: index folder, JVM with forks and signals, and reference scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words, stems, lengths and scores as Lucene has them; expected values were taken from Lucene 9 (Anserini 1.7)."""
+"""Tokens, stems, lengths and scores equal to Lucene's; expected values were taken from Lucene 9 (Anserini 1.7)."""
 
 from __future__ import annotations
 

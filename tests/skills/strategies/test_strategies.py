@@ -63,30 +63,30 @@ def query(goal: str, task_type: str = "") -> SkillQuery:
     ],
 )
 def test_keywords_are_whole_words_and_the_most_specific_skill_wins(goal: str, expected: tuple[str, ...]) -> None:
-    answer = KeywordRetriever(SHOP).retrieve(query(goal))
-    assert answer.ids == ("g", *expected)
-    assert (answer.strategy, answer.backend, answer.query) == ("keywords", "none", goal)
-    assert all(scored.score > 0 for scored in answer.skills[1:])
+    result = KeywordRetriever(SHOP).retrieve(query(goal))
+    assert result.ids == ("g", *expected)
+    assert (result.strategy, result.backend, result.query) == ("keywords", "none", goal)
+    assert all(scored.score > 0 for scored in result.skills[1:])
 
 
 def test_keywords_read_the_goal_and_nothing_else() -> None:
-    answer = KeywordRetriever(SHOP).retrieve(SkillQuery("hat", "clothes", "a lamp", observation="hat shirt coat"))
-    assert answer.ids == ("g", "home")
-    assert not answer.specific
+    result = KeywordRetriever(SHOP).retrieve(SkillQuery("hat", "clothes", "a lamp", observation="hat shirt coat"))
+    assert result.ids == ("g", "home")
+    assert not result.specific
     assert KeywordRetriever(SHOP).retrieve(query("hat", "shoes")).specific
 
 
 def test_keywords_return_k_at_most_with_their_scores() -> None:
-    answer = KeywordRetriever(SHOP, k=1, include_general=False).retrieve(query("a hat and a shirt"))
+    result = KeywordRetriever(SHOP, k=1, include_general=False).retrieve(query("a hat and a shirt"))
     # Two groups of skills have "hat", one has "shirt".
-    assert [(scored.skill.id, scored.score) for scored in answer.skills] == [("wear", 1.5)]
+    assert [(scored.skill.id, scored.score) for scored in result.skills] == [("wear", 1.5)]
 
 
 def test_full_takes_everything_and_mistakes_only_when_asked() -> None:
     assert FullRetriever(SHOP, k=1).retrieve(query("x")).ids == ("g", "wear", "wear.size", "home", "tool")
-    answer = make_retriever("full", SHOP, include_mistakes=True).retrieve(query("x", "tools"))
-    assert answer.ids == ("g", "m", "wear", "wear.size", "home", "tool")
-    assert answer.specific
+    result = make_retriever("full", SHOP, include_mistakes=True).retrieve(query("x", "tools"))
+    assert result.ids == ("g", "m", "wear", "wear.size", "home", "tool")
+    assert result.specific
     assert not FullRetriever(SHOP).retrieve(query("x", "garden")).specific
 
 
@@ -119,9 +119,9 @@ def test_field_weights_decide_which_field_counts() -> None:
     )
 
     def best(**weights: float) -> list[tuple[str, float]]:
-        answer = Bm25Retriever(library, field_weights=weights).retrieve(query("lamp"))
-        assert answer.backend == "bm25s"
-        return [(scored.skill.id, scored.score) for scored in answer.skills]
+        result = Bm25Retriever(library, field_weights=weights).retrieve(query("lamp"))
+        assert result.backend == "bm25s"
+        return [(scored.skill.id, scored.score) for scored in result.skills]
 
     one = best(title=1.0)
     assert [skill_id for skill_id, _ in one] == ["a"]
@@ -151,9 +151,9 @@ def test_configurations_name_every_strategy(strategy: str) -> None:
 
 def field_scores(backend: str) -> list[tuple[str, float]]:
     retriever = make_retriever("bm25", load_library("webshop"), backend=backend, field_weights={"title": 2, "text": 1})
-    answer = retriever.retrieve(query("gluten free granola bars with a named flavor"))
-    assert answer.backend == backend
-    return [(scored.skill.id, round(scored.score, 4)) for scored in answer.skills]
+    result = retriever.retrieve(query("gluten free granola bars with a named flavor"))
+    assert result.backend == backend
+    return [(scored.skill.id, round(scored.score, 4)) for scored in result.skills]
 
 
 @pytest.mark.lucene

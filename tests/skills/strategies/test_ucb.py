@@ -49,12 +49,12 @@ def test_what_no_episode_was_given_comes_first_in_library_order() -> None:
     retriever = UcbRetriever(shop(), k=1, include_general=False)
     tried = []
     for _ in range(3):
-        answer = retriever.retrieve(SkillQuery("shop", "clothes", "x"))
-        assert [scored.score for scored in answer.skills] == [inf]
-        assert answer.specific
-        tried += answer.ids
+        result = retriever.retrieve(SkillQuery("shop", "clothes", "x"))
+        assert [scored.score for scored in result.skills] == [inf]
+        assert result.specific
+        tried += result.ids
         # However well the first ones went.
-        retriever.observe("clothes", answer.ids, 1.0)
+        retriever.observe("clothes", result.ids, 1.0)
     assert tried == ["a", "b", "c"]
     assert picked(retriever) == ("a",)
 
@@ -65,13 +65,13 @@ def test_scores_by_hand() -> None:
         retriever.observe("clothes", skills, reward)
     # Another type's episodes, and its figures for the same skill, count for nothing here.
     retriever.observe("shoes", ("b",), 1.0)
-    answer = retriever.retrieve(SkillQuery("shop", "clothes", "x"))
-    assert [(scored.skill.id, scored.score) for scored in answer.skills] == [
+    result = retriever.retrieve(SkillQuery("shop", "clothes", "x"))
+    assert [(scored.skill.id, scored.score) for scored in result.skills] == [
         ("b", pytest.approx(1.25 / 2 + 0.5 * sqrt(log(4) / 2))),  # 1.04
         ("a", pytest.approx(1.5 / 3 + 0.5 * sqrt(log(4) / 3))),  # 0.84
         ("c", pytest.approx(0.0 + 0.5 * sqrt(log(4) / 1))),  # 0.59
     ]
-    assert (answer.strategy, answer.backend, answer.query) == ("ucb", "none", "")
+    assert (result.strategy, result.backend, result.query) == ("ucb", "none", "")
 
 
 def test_without_exploration_the_mean_decides() -> None:
@@ -100,8 +100,8 @@ def test_arms_are_the_skills_of_the_type_and_else_all_that_compete() -> None:
     retriever = UcbRetriever(shop(), k=9)
     assert picked(retriever) == ("g", "a", "b", "c")
     assert picked(retriever, "shoes") == ("g", "b")
-    answer = retriever.retrieve(SkillQuery("shop", "garden", "x"))
-    assert (answer.ids, answer.specific) == (("g", "a", "b", "c", "d"), False)
+    result = retriever.retrieve(SkillQuery("shop", "garden", "x"))
+    assert (result.ids, result.specific) == (("g", "a", "b", "c", "d"), False)
     assert picked(UcbRetriever(shop(), k=9, include_general=False), "garden") == ("g", "a", "b", "c", "d")
 
 
@@ -114,7 +114,7 @@ def test_general_skills_that_always_come_are_no_arms() -> None:
     assert retriever.get_state() == {"clothes": {"episodes": 1, "arms": {"a": [1, 1.0], "b": [1, 1.0]}}}
 
 
-def test_one_state_one_answer() -> None:
+def test_equal_states_give_equal_results() -> None:
     retriever = UcbRetriever(shop(), k=1)
     first = retriever.retrieve(SkillQuery("shop", "clothes", "x"))
     assert all(picked(retriever, goal=f"goal {number}") == first.ids for number in range(5))
@@ -147,7 +147,7 @@ def learned() -> UcbRetriever:
 
 def test_a_state_is_all_that_was_learned() -> None:
     one, other = learned(), UcbRetriever(shop(), k=2)
-    picked(other)  # an answer that has to be forgotten
+    picked(other)  # an result that has to be forgotten
     other.set_state(json.loads(json.dumps(one.get_state())))
     copy = pickle.loads(pickle.dumps(one))
     for again in (other, copy):

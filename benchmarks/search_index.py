@@ -1,13 +1,13 @@
-"""Measures index folders at scale: Lucene over a million passages, and both backends over 100,000, in one run.
+"""Benchmark of index folders at scale: Lucene over a million passages, and both backends over 100,000, in one run.
 
     python benchmarks/search_index.py [--passages N] [--compared N] [--queries Q] [--json OUT]
 
 The passages are generated: 49 words on average, most from a Zipf vocabulary of 200,000 pseudo-words, about a third stop
-words. Queries are 3 to 8 of the words. Each index is built, opened and searched in a process of its own, so that the
-memory is its own too: resident memory after the queries, what of it no other process can share, and its peak. Both
-backends get the same passages and queries, and how many of their result lists (top 10) agree in order is counted. The
-`bm25s` folder is opened a second time without its saved arrays, as folders of version 0.1.0 are: how many lists are
-equal in ids and scores is counted too. Needs Lucene (requirements-lucene.txt).
+words. Queries are 3 to 8 of the words. Each index is built, opened and searched in a separate process, to measure its
+memory: resident memory after the queries, the part that no other process can share, and the peak. Both backends get the
+same passages and queries, and the share of their result lists (top 10) that agree in order is reported. The `bm25s`
+folder is opened a second time without its saved arrays, like folders of version 0.1.0, and the share of lists that are
+equal in ids and scores is reported too. Needs Lucene (requirements-lucene.txt).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ K = 10
 
 
 def vocabulary() -> list[str]:
-    """Different pseudo-words, some with an ending that is stemmed away."""
+    """Distinct pseudo-words, some with an ending that the stemmer removes."""
     rng = Random(SEED)
     words: dict[str, None] = {}
     while len(words) < VOCABULARY:
@@ -54,12 +54,12 @@ def vocabulary() -> list[str]:
 
 
 def draw(rng: np.random.Generator, words: np.ndarray, count: int) -> np.ndarray:
-    """Words by Zipf's law with exponent 1: the logarithm of the rank is uniform."""
+    """Draw words by Zipf's law with exponent 1: the logarithm of the rank is uniform."""
     return words[(np.exp(rng.random(count) * np.log(len(words))) - 1).astype(np.int64)]
 
 
 def write_corpora(folder: Path, sizes: dict[str, int]) -> None:
-    """The first passages of one stream, as often as asked."""
+    """Write corpora of several sizes, each the beginning of the same stream of passages."""
     rng = np.random.default_rng(SEED)
     words, stops = np.array(vocabulary(), dtype=object), np.array(STOP_WORDS.split(), dtype=object)
     files = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in sizes}
@@ -84,7 +84,7 @@ def queries(count: int) -> list[str]:
 
 
 def peak_mb() -> float:
-    """Linux counts in kilobytes."""
+    """Peak resident memory of this process; Linux reports kilobytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
@@ -93,7 +93,7 @@ def timed(begun: tuple[float, float]) -> dict[str, float]:
 
 
 def build(corpus: Path, folder: Path, backend: str) -> dict[str, Any]:
-    """Runs in a process of its own."""
+    """Build an index; runs in a separate process."""
     begun = time.perf_counter(), time.process_time()
     manifest = build_folder(corpus, folder, backend)
     size = {file.name: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
@@ -109,7 +109,7 @@ def build(corpus: Path, folder: Path, backend: str) -> dict[str, Any]:
 
 
 def own_mb() -> float | None:
-    """Memory of this process that is no mapped file; None where the system does not say."""
+    """Resident memory of this process without mapped files; None where the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -118,7 +118,7 @@ def own_mb() -> float | None:
 
 
 def search(folder: Path, asked: list[str]) -> tuple[dict[str, Any], list[list[tuple[str, float]]]]:
-    """Runs in a process of its own; the first tenth of the queries is not counted."""
+    """Open an index and search it; runs in a separate process. The first tenth of the queries is not counted."""
     before = resident_mb()
     begun = time.perf_counter(), time.process_time()
     index = open_passages(folder)
@@ -152,14 +152,14 @@ def search(folder: Path, asked: list[str]) -> tuple[dict[str, Any], list[list[tu
 
 
 def apart(function: Any, *arguments: Any) -> Any:
-    """The function in a fresh process: Java and the allocator remember earlier work."""
+    """Call a function in a fresh process: Java and the allocator keep state of earlier work."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def measure(folder: Path, sizes: dict[str, int], asked: list[str], console: Console) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    answers: dict[str, list[list[tuple[str, float]]]] = {}
+    rankings: dict[str, list[list[tuple[str, float]]]] = {}
     runs = [
         (name, backend) for name in sizes for backend in ("lucene", "bm25s") if name != "large" or backend == "lucene"
     ]
@@ -170,18 +170,18 @@ def measure(folder: Path, sizes: dict[str, int], asked: list[str], console: Cons
         searched, found = apart(search, place, asked)
         result[f"{backend}-{sizes[name]}"] = {"backend": backend, "build": built, "search": searched}
         if name == "compared":
-            answers[backend] = found
+            rankings[backend] = found
     console.print("bm25s without saved arrays …", highlight=False)
     shutil.rmtree(folder / "compared-bm25s" / BM25S_FOLDER)
     searched, found = apart(search, folder / "compared-bm25s", asked)
     result[f"bm25s-{sizes['compared']}"]["search_unsaved"] = searched
-    result["equal_top10"] = share_equal(ids(answers["bm25s"]), ids(answers["lucene"]))
-    result["equal_saved"] = share_equal(answers["bm25s"], found)
+    result["equal_top10"] = share_equal(ids(rankings["bm25s"]), ids(rankings["lucene"]))
+    result["equal_saved"] = share_equal(rankings["bm25s"], found)
     return result
 
 
-def ids(answers: list[list[tuple[str, float]]]) -> list[list[str]]:
-    return [[passage_id for passage_id, _ in listed] for listed in answers]
+def ids(rankings: list[list[tuple[str, float]]]) -> list[list[str]]:
+    return [[passage_id for passage_id, _ in listed] for listed in rankings]
 
 
 def share_equal(ours: list[Any], theirs: list[Any]) -> float:

@@ -1,16 +1,16 @@
-"""Measures how often each retrieval strategy finds the right skills for a task, with every search backend there is.
+"""Benchmark of skill retrieval: recall of the right skills by each strategy and search backend.
 
     python benchmarks/skill_retrieval.py [--data FOLDER] [--json OUT]
 
-The labelled set: every different goal of the environments' embedded evaluation splits, with its task type. Right are
-the skills written for that type ("type"), and the first of them, the procedure ("procedure"). Counted is whether one of
-them is among the first 1, 3 and 5 picked; general skills, which every task gets, are not counted. Rates are means over
-goals within a task type, then the unweighted mean over types, so that no type decides by being frequent. The libraries
-were written with the embedded goals' wordings in view; goals of the benchmarks' own data, which were not, are measured
-beside them where `--data` (or SDAR_GYM_DATA) has them.
+The labeled set: every distinct goal of the environments' embedded evaluation splits, with its task type. Relevant are
+the skills written for that type ("type"), and the first of them, the procedure ("procedure"). Measured is whether one
+of them is among the first 1, 3 and 5 retrieved; general skills, which every task gets, are not counted. Rates are means
+over goals within a task type, then the unweighted mean over types, so that frequent types have no more weight. The
+libraries were written with the embedded goals' wordings in view; goals of the benchmarks' real data, which were not,
+are measured as well where `--data` (or SDAR_GYM_DATA) has them.
 
-`ucb` is left out: it picks among skills of the right type by the rewards of a run, so recall says nothing about it, and
-rewards made up here would only give back what was made up.
+`ucb` is left out: it picks among skills of the right type by the rewards of a run, so recall does not measure it, and
+made-up rewards would only return what was made up.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 import sdar_gym  # noqa: F401  registers the environments
-from sdar_gym.skills import MissingBackendError, SkillLibrary, SkillQuery, load_library, make_retriever
-from sdar_gym.skills.index import resolve_backend
+from sdar_gym.skills import SkillLibrary, SkillQuery, load_library, make_retriever
+from sdar_gym.skills.index import MissingBackendError, resolve_backend
 
 KS = (1, 3, 5)
 EMBEDDED = (
@@ -41,14 +41,14 @@ EMBEDDED = (
     ("webshop", "sdar/WebShop-v0", ("valid", "test")),
     ("searchqa", "sdar/SearchQA-v0", ("dev", "test")),
 )
-# The many questions of a real set say no more than its first thousand.
+# More questions of a real set would not change the rates.
 REAL_QUESTIONS = 1000
 FIELD_WEIGHTS = {"title": 1.0, "when_to_use": 2.0, "text": 0.5}
 Goals = dict[str, str]
 
 
 def embedded_goals(env_id: str, splits: Iterable[str], **arguments: Any) -> Goals:
-    """Different goals of some splits, and their types."""
+    """The distinct goals of some splits, and their task types."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         env: Any = gymnasium.make(env_id, disable_env_checker=True, **arguments).unwrapped
@@ -62,7 +62,7 @@ def embedded_goals(env_id: str, splits: Iterable[str], **arguments: Any) -> Goal
 
 
 def real_goals(root: Path) -> dict[str, tuple[str, Goals]]:
-    """Goals of the benchmarks' own files that are there: library and goals by name."""
+    """Library and goals by name, for the real data sets that are there."""
     from sdar_gym.envs.searchqa.questions import open_questions
 
     found: dict[str, tuple[str, Goals]] = {}
@@ -86,7 +86,7 @@ def real_goals(root: Path) -> dict[str, tuple[str, Goals]]:
 
 
 def settings(backends: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
-    """What is compared: a name and the arguments of `make_retriever`."""
+    """The compared settings: a name and the arguments of `make_retriever`."""
     rows: list[tuple[str, dict[str, Any]]] = [("oracle_type", {"strategy": "oracle_type"})]
     for backend in backends:
         rows.append((f"bm25 ({backend})", {"strategy": "bm25", "backend": backend}))
@@ -96,7 +96,7 @@ def settings(backends: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def measure(library: SkillLibrary, goals: Goals, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Recall of the right type and of its procedure, and how many goals got nothing."""
+    """Recall of the right type and of its procedure, and the number of goals without any skill."""
     retriever = make_retriever(library=library, k=max(KS), **arguments)
     general = len(library.general())
     right: defaultdict[str, list[list[bool]]] = defaultdict(list)

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from sdar_gym.cli.terminal import Terminal
 from sdar_gym.configs.env_arguments import arguments_of
-from sdar_gym.skills import OracleTypeRetriever, SkillQuery, load_library
+from sdar_gym.skills import load_library, make_retriever
+from sdar_gym.skills.lookup import query_for
 from sdar_gym.text import terminal_safe
 
 
@@ -31,8 +32,8 @@ def play_command(env_id: str, arguments: Sequence[str], task: str | None, seed: 
         raise ValueError(f"{env_id} cannot begin with seed {seed}: {error}.") from error
     terminal.print(_panel(observation, f"{info['task_id']} · {info['task_type']}"))
     if skills and entry.skills:
-        retriever = OracleTypeRetriever(load_library(entry.skills), k=5, include_general=False)
-        found = retriever.retrieve(SkillQuery(entry.skills, info["task_type"], info["goal"], observation=observation))
+        retriever = make_retriever("oracle_type", load_library(entry.skills), include_general=False)
+        found = retriever.retrieve(query_for(entry.skills, info, observation))
         terminal.print(_panel(found.text, "skills", "green"))
     bold = ("?", "bold"), " lists what can be done, ", ("quit", "bold"), " leaves."
     terminal.print(Text.assemble("Type an action; ", *bold))

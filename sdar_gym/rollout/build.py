@@ -13,7 +13,9 @@ from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines.base import Engine
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.few_shot import worked_turns
-from sdar_gym.skills import NoRetriever, Retriever, load_library, make_retriever
+from sdar_gym.skills import Retriever, load_library, make_retriever
+from sdar_gym.skills.lookup import skill_env_name
+from sdar_gym.skills.strategies.controls import NoRetriever
 
 
 def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
@@ -89,8 +91,3 @@ def build_collector(
         teacher_prompts=teacher_prompts,
         skills_in_prompt=skills_in_prompt,
     )
-
-
-def skill_env_name(env_id: str) -> str:
-    """The environment's name in skill libraries: `sdar/ALFWorld-v0` is `alfworld`."""
-    return env_id.rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()

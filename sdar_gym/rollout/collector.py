@@ -18,7 +18,9 @@ from sdar_gym.rollout.context import ContextBuilder, Prompt, PromptTooLongError
 from sdar_gym.rollout.engines.base import Engine, GenerationRequest, SamplingParams
 from sdar_gym.rollout.metrics import environment_metrics
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
-from sdar_gym.skills import LearningRetriever, NoRetriever, Retriever, SkillQuery, warn_once
+from sdar_gym.skills import LearningRetriever, Retriever
+from sdar_gym.skills.lookup import retrieve_for
+from sdar_gym.skills.strategies.controls import NoRetriever
 from sdar_gym.text import shortened
 
 
@@ -153,9 +155,7 @@ class Collector:
             _fail(episode, env, error, "reset")
             return episode
         episode.task_type, episode.split, episode.goal = info["task_type"], info["split"], info["goal"]
-        query = SkillQuery(self._env_name, info["task_type"], info["goal"], observation=observation)
-        retrieval = self._retriever.retrieve(query)
-        warn_once(self._retriever, query, retrieval, stacklevel=3)
+        retrieval = retrieve_for(self._retriever, self._env_name, info, observation, stacklevel=3)
         episode.skills = retrieval.ids
         episode.skills_specific = None if self._retriever.name == NoRetriever.name else retrieval.specific
         episode.skill_scores = tuple(scored.score for scored in retrieval.skills)

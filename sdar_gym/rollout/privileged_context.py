@@ -11,11 +11,12 @@ from sdar_gym.algorithms.objectives.teacher import Teacher, View
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext
-from sdar_gym.rollout.build import build_context, skill_env_name
+from sdar_gym.rollout.build import build_context
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
-from sdar_gym.skills.summarise import steps_of
+from sdar_gym.skills.growth.abstraction import steps_of
+from sdar_gym.skills.lookup import skill_env_name
 
 VIEWS = ("solution", "sibling", "feedback", "hindsight")
 CONTROLS = ("blank",)
@@ -195,7 +196,7 @@ def attach_teacher_prompts(
     - `solution`: the actions of the environment's expert in this task.
     - `sibling`: the shortest won episode of the group, without its refused steps. Never the episode's own.
     - `feedback`: the environment's reply to this very step; after the last step, how the episode ended.
-    - `hindsight`: what was accepted and refused in the whole episode, abstracted as `skills.summarise` does, and how
+    - `hindsight`: what was accepted and refused in the whole episode, abstracted as `steps_of` does, and how
       it ended.
 
     Args:

@@ -15,11 +15,12 @@ from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import ChatFormat
 from sdar_gym.policy.checks import check_policy
 from sdar_gym.policy.load import load_generation_config, load_model_config, load_tokenizer, stop_token_ids
-from sdar_gym.rollout.build import build_context, build_retriever, skill_env_name
+from sdar_gym.rollout.build import build_context, build_retriever
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.sampler import TaskSampler
-from sdar_gym.skills import Retriever, SkillQuery
+from sdar_gym.skills import Retriever
+from sdar_gym.skills.lookup import query_for, skill_env_name
 
 # Tasks opened beforehand; a longer run meets its later tasks as it goes.
 _MOST_TASKS = 2_000
@@ -141,7 +142,7 @@ def _check_prompts(
         view = EpisodeView(info["goal"], (), observation, tuple(info["admissible_actions"]))
         skills = None
         if teaches or acts_with_skills:
-            query = SkillQuery(skill_env_name(run.env), info["task_type"], info["goal"], observation=observation)
+            query = query_for(skill_env_name(run.env), info, observation)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Missing skills are told once the run meets them.
                 skills = skill_context(retriever.retrieve(query).text)

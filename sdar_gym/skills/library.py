@@ -1,4 +1,4 @@
-"""A library of skills: ordered, growing at its end alone, with a fingerprint that belongs in every result."""
+"""Skill libraries: an ordered, append-only collection of skills with a fingerprint, and how one is loaded."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
-from sdar_gym.paths import first_line, local_path
-from sdar_gym.skills.markdown import SkillFormatError, parse_library, read_bytes
-from sdar_gym.skills.published import MAPPING, read_json_file, read_sdar_folder
-from sdar_gym.skills.similarity import DUPLICATE_ABOVE, DuplicateSkillError, most_similar
+from sdar_gym.paths import local_path
+from sdar_gym.skills.formats.json_libraries import read_json_file
+from sdar_gym.skills.formats.markdown_reader import parse_library, read_folder
+from sdar_gym.skills.formats.markdown_writer import save_library
+from sdar_gym.skills.formats.sdar_folder import MAPPING, read_sdar_folder
+from sdar_gym.skills.formats.text_files import SkillFormatError
+from sdar_gym.skills.growth.deduplicate import DUPLICATE_ABOVE, DuplicateSkillError, most_similar
 from sdar_gym.skills.skill import ADVICE, MISTAKE, Skill
-from sdar_gym.skills.writing import MANIFEST, in_order, read_manifest, save_library
-from sdar_gym.text import terminal_safe, well_formed
+from sdar_gym.text import closest, terminal_safe, well_formed
 from sdar_gym.validation import finite_number
 
 
 class UnknownLibraryError(ValueError):
-    """There is no built-in library of that name, and no such folder."""
+    """No built-in library has that name, and no folder or file of a library is there."""
 
 
 def builtin_libraries() -> tuple[str, ...]:
@@ -35,9 +36,9 @@ class SkillLibrary:
     """Skills in a fixed order, found by id or by task type. Iteration gives the skills.
 
     Attributes:
-        name: What reports call the library.
-        skills: The skills, in order; to be changed by `add` alone.
-        version: Counts the additions, from 1; retrievers see by it that the library has grown.
+        name: The library's name in reports.
+        skills: The skills, in order; changed by `add` only.
+        version: Starts at 1 and counts additions; retrievers detect by it that the library has grown.
 
     Raises:
         ValueError: Two skills have the same id.
@@ -63,12 +64,12 @@ class SkillLibrary:
         """A library that comes with the package.
 
         Raises:
-            UnknownLibraryError: There is none of that name.
+            UnknownLibraryError: None has that name.
         """
         known = builtin_libraries()
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else " A folder of your own is given by its path."
+            close = closest(name, known)
+            hint = f" Did you mean {close!r}?" if close else " A folder of your own is given by its path."
             raise UnknownLibraryError(f"No built-in skill library {name!r}; there are: {', '.join(known)}.{hint}")
         folder = files("sdar_gym.skills") / "data" / name
         contents = [(entry.name, entry.read_bytes()) for entry in folder.iterdir() if entry.is_file()]
@@ -76,7 +77,7 @@ class SkillLibrary:
 
     @classmethod
     def from_folder(cls, path: str | Path, *, env: str | None = None) -> SkillLibrary:
-        """A library from a folder of Markdown files (`sdar_gym.skills.markdown` describes them), or one of SDAR's.
+        """A library from a folder of Markdown (see `sdar_gym.skills.formats.markdown_reader`) or one of SDAR's folders.
 
         Args:
             path: The folder; its name becomes the library's.
@@ -89,24 +90,20 @@ class SkillLibrary:
         folder = local_path("The skill library", path).resolve()
         if not folder.is_dir():
             raise UnknownLibraryError(
-                f"No skill folder at {terminal_safe(str(path))}; give a folder that holds one .md file a task type."
+                f"No skill folder at {terminal_safe(str(path))}; give a folder that holds one .md file per task type."
             )
         if (folder / MAPPING).is_file():
             return cls(folder.name, read_sdar_folder(folder, env or folder.name))
-        contents = _contents(folder)
-        where = f"{folder.name}/{MANIFEST}"
-        manifest = read_manifest(contents.pop(MANIFEST, b"{}"), where)
-        skills = parse_library(contents.items(), name=folder.name, env=env or manifest.get("env", folder.name))
-        skills = in_order(skills, manifest.get("order", ()), where)
-        return cls(manifest.get("name", folder.name), skills, manifest.get("version", 1))
+        read = read_folder(folder, env=env)
+        return cls(read.name, read.skills, read.version)
 
     @classmethod
     def from_file(cls, path: str | Path, *, env: str | None = None) -> SkillLibrary:
-        """A library from one JSON file: a skill bank or memories (`sdar_gym.skills.published` describes them).
+        """A library from one JSON file: a skill bank or memories (see `sdar_gym.skills.formats.json_libraries`).
 
         Args:
-            path: The file; its name without ending becomes the library's.
-            env: Environment the skills are for; default the name of the folder that the file is in.
+            path: The file; its name without suffix becomes the library's.
+            env: Environment the skills are for; default the name of the file's folder.
 
         Raises:
             UnknownLibraryError: There is no such file.
@@ -122,12 +119,12 @@ class SkillLibrary:
         return cls(file.stem, read_json_file(file, env or file.parent.name))
 
     def add(self, skill: Skill, *, duplicate_above: float | None = DUPLICATE_ABOVE) -> None:
-        """Add a skill at the end. Retrievers that hold this library know it from their next search on.
+        """Add a skill at the end. Retrievers that hold this library find it from their next search on.
 
         Args:
-            skill: The skill; its origin says where it comes from, which is what a library that grows is judged by.
-            duplicate_above: Similarity from 0 to 1 (`sdar_gym.skills.similarity`) above which it is refused; None
-                asks for no comparison.
+            skill: The skill; it needs an origin.
+            duplicate_above: Similarity from 0 to 1 (`sdar_gym.skills.growth.deduplicate`) above which it is refused;
+                None skips the comparison.
 
         Raises:
             DuplicateSkillError: A skill of the library says the same.
@@ -149,39 +146,40 @@ class SkillLibrary:
         self.version += 1
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the library as a folder of Markdown; `load_library` reads an equal one back.
+        """Save the library as a folder of Markdown; `load_library` reads an equal one back.
 
-        The folder is written beside its place, read back, and only then put there. `README.md` and files of other kinds
+        The folder is written beside the target, read back, and only then renamed. `README.md` and files of other kinds
         stay; with `overwrite`, all other Markdown in it is replaced.
 
         Args:
-            folder: Where to.
-            overwrite: Whether a folder with something in it may be replaced.
+            folder: Target folder.
+            overwrite: Whether a folder that is not empty may be replaced.
 
         Raises:
             ValueError: The folder is not empty or cannot be written, the skills are for several environments, or a
                 skill has what the format cannot hold, such as a line that begins with `#`.
         """
-        save_library(self, local_path("The skill library", folder).resolve(), overwrite=overwrite)
+        target = local_path("The skill library", folder).resolve()
+        save_library(self.name, self.version, self.skills, target, overwrite=overwrite)
 
     def get(self, skill_id: str) -> Skill:
-        """The skill of that id.
+        """The skill with an id.
 
         Raises:
-            ValueError: There is none.
+            ValueError: No skill has it.
         """
         if skill_id not in self._by_id:
-            close = get_close_matches(skill_id, self._by_id, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            close = closest(skill_id, self._by_id)
+            hint = f" Did you mean {close!r}?" if close else ""
             raise ValueError(f"Library {self.name!r} has no skill {skill_id!r}.{hint}")
         return self._by_id[skill_id]
 
     def general(self) -> tuple[Skill, ...]:
-        """The advice that applies to every task type."""
+        """The advice for every task type."""
         return tuple(skill for skill in self.skills if skill.is_general and skill.kind == ADVICE)
 
     def mistakes(self) -> tuple[Skill, ...]:
-        """The mistakes that can be made in every task type."""
+        """The mistakes for every task type."""
         return tuple(skill for skill in self.skills if skill.is_general and skill.kind == MISTAKE)
 
     def for_task_type(self, task_type: str) -> tuple[Skill, ...]:
@@ -190,7 +188,7 @@ class SkillLibrary:
 
     @property
     def task_types(self) -> tuple[str, ...]:
-        """The task types that have skills of their own, in order of appearance."""
+        """The task types that the library has skills for, in order of appearance."""
         return tuple(dict.fromkeys(name for skill in self.skills for name in skill.task_types))
 
     def fingerprint(self) -> str:
@@ -216,38 +214,27 @@ class SkillLibrary:
         return skill_id in self._by_id
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
-    """The files of a library by name; others may lie beside them, of any size, and are not read."""
-    try:
-        entries = sorted(entry for entry in folder.iterdir() if entry.suffix == ".md" or entry.name == MANIFEST)
-        return {entry.name: read_bytes(entry, f"{folder.name}/{entry.name}") for entry in entries if entry.is_file()}
-    except OSError as error:
-        raise SkillFormatError(
-            f"{terminal_safe(str(folder))} cannot be read: {error.strerror or first_line(error)}."
-        ) from error
-
-
 def load_library(name_or_path: str | Path, *, env: str | None = None) -> SkillLibrary:
-    """A built-in library by name, or one from a folder or a file, in any form that is known.
+    """Load a built-in library by name, or one from a folder or a file in any supported format.
 
-    Known are a folder of Markdown as the built-in libraries are written, a folder with SDAR's `skill_mapping.json`, and
-    JSON files with a skill bank or with memories. A plain name is looked up among the built-in ones first; a folder of
-    the same name is reached as `./name`.
+    Supported are a folder of Markdown, like the built-in libraries, a folder with SDAR's `skill_mapping.json`, and JSON
+    files with a skill bank or with memories. A plain name is looked up among the built-in ones first; a folder of the
+    same name is reached as `./name`.
 
     Args:
-        name_or_path: Where the library is.
-        env: Environment the skills are for; default the library's name, or for a file that of its folder.
+        name_or_path: A name, a folder or a file.
+        env: Environment the skills are for; default the library's name, or for a file the name of its folder.
 
     Raises:
-        UnknownLibraryError: There is nothing of that name.
-        PathError: The path cannot be one, or is an address.
-        SkillFormatError: It breaks its format, or is in no known one.
+        UnknownLibraryError: No library has that name or path.
+        PathError: The path is an address or no valid path.
+        SkillFormatError: It breaks its format, or has no supported one.
     """
     if isinstance(name_or_path, Path) or name_or_path not in builtin_libraries():
         path = local_path("The skill library", name_or_path)
         if path.is_file() or path.suffix == ".json":
             return SkillLibrary.from_file(name_or_path, env=env)
-        # A lone word that is no folder was meant as a name: the error that lists the names helps more.
+        # A single word that is no folder was meant as a name: the error with the list of names helps more.
         looks_like_path = isinstance(name_or_path, Path) or "/" in name_or_path or "\\" in name_or_path
         if looks_like_path or path.is_dir():
             return SkillLibrary.from_folder(name_or_path, env=env)

@@ -1,4 +1,4 @@
-"""One skill: a short text that tells a policy how to do something, and where it applies."""
+"""`Skill`: a short text of advice for a policy, with the task types that it applies to."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ KINDS = (ADVICE, MISTAKE)
 
 @dataclass(frozen=True, slots=True)
 class Skill:
-    """A piece of advice that can be put into a prompt.
+    """A piece of advice for prompts.
 
-    Halves of characters, which JSON can spell and tokenizers refuse, are replaced in all its texts.
+    Lone surrogates, which JSON can spell and tokenizers refuse, are replaced in all its texts.
 
     Attributes:
         id: Name of the skill, unique within its library.
         title: A few words for lists and reports.
-        text: The advice itself, the only part a model gets to read.
+        text: The advice, the only part that goes into a prompt.
         when_to_use: The situation it is meant for, in the words a task would use; search reads it.
         env: The environment it was written for, such as `alfworld`.
         task_types: The task types it applies to; empty means all of them ("general").
         origin: Where it comes from, for reports.
-        keywords: Words and phrases that a task of this kind uses; search reads them, and `keywords` goes by them.
-        kind: `advice`, or `mistake` for what to avoid; general mistakes are shown only where they are asked for.
+        keywords: Words and phrases that a task of this kind uses; search and the strategy `keywords` read them.
+        kind: `advice`, or `mistake` for what to avoid; general mistakes are shown only on request.
 
     Raises:
-        ValueError: The id or the text is empty, something is no text, `task_types` or `keywords` is one string, or the
-            kind is unknown.
+        ValueError: The id or the text is empty, an attribute has the wrong type, or the kind is unknown.
     """
 
     id: str
@@ -68,16 +67,16 @@ class Skill:
         return not self.task_types
 
     def applies_to(self, task_type: str) -> bool:
-        """Whether the skill was written for this very task type (a general one was not)."""
+        """Whether the skill was written for this task type (general skills were not)."""
         return task_type in self.task_types
 
     @property
     def search_fields(self) -> dict[str, str]:
-        """What an index holds of the skill, by field: `title`, `when_to_use` (with the keywords) and `text`."""
+        """Indexed texts by field: `title`, `when_to_use` (with the keywords) and `text`."""
         when = f"{self.when_to_use}\n{', '.join(self.keywords)}" if self.keywords else self.when_to_use
         return {"title": self.title, "when_to_use": when, "text": self.text}
 
     @property
     def search_text(self) -> str:
-        """The fields in one: title, when it is used, and text."""
+        """The indexed fields as one text: title, use, and text."""
         return "\n".join(self.search_fields.values())

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from sdar_gym.cli import terminal as module
 from sdar_gym.cli.terminal import Column, Terminal, explained, one_line, own_warnings_only, table, tell_error
-from sdar_gym.skills.coverage import SkillCoverageWarning
+from sdar_gym.skills import SkillCoverageWarning
 
 ESCAPES = "a\x1b]0;title\x07 \x1b[2J \x9b1m \u202e [red]b[/red] [/x] :smile: \x08c"
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")

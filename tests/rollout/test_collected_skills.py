@@ -1,4 +1,4 @@
-"""What the collector tells of retrieval: ids and scores in each episode, gaps aloud, states handed on."""
+"""Skill retrieval in the collector: ids and scores in each episode, coverage warnings, learned states."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, Sampli
 from sdar_gym.rollout.metrics import coverage
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills import (
-    NoRetriever,
     Retriever,
     SkillCoverageWarning,
     SkillLibrary,
     SkillQuery,
-    UcbRetriever,
     make_retriever,
 )
-from sdar_gym.skills.coverage import _TOLD
+from sdar_gym.skills.strategies.controls import NoRetriever
+from sdar_gym.skills.strategies.ucb import UcbRetriever
+from sdar_gym.skills.warnings import _WARNED
 
 ENV = "sdar/ALFWorld-v0"
 TASK = "small/train/000000"
@@ -33,10 +33,10 @@ ALL = SkillLibrary.builtin("alfworld")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told() -> Iterator[None]:
-    _TOLD.clear()
+def _nothing_warned() -> Iterator[None]:
+    _WARNED.clear()
     yield
-    _TOLD.clear()
+    _WARNED.clear()
 
 
 class Looker:
@@ -89,7 +89,7 @@ def test_no_skills_no_scores(tokenizer: Any) -> None:
     assert (written["skills"], written["skill_scores"], written["skill_strategy"]) == ([], [], "none")
 
 
-def test_a_gap_is_told_once_a_type_and_process(tokenizer: Any) -> None:
+def test_a_coverage_gap_is_warned_about_once_per_type_and_process(tokenizer: Any) -> None:
     (episode,) = played(tokenizer, NoRetriever())
     retriever = make_retriever("oracle_type", without(episode.task_type))
     with pytest.warns(SkillCoverageWarning) as told:
@@ -113,11 +113,11 @@ def test_a_gap_is_told_once_a_type_and_process(tokenizer: Any) -> None:
         played(tokenizer, make_retriever("bm25", without(episode.task_type)))
 
 
-def test_lots_may_miss_what_the_library_has(tokenizer: Any) -> None:
+def test_random_retrieval_may_miss_what_the_library_has(tokenizer: Any) -> None:
     (episode,) = played(tokenizer, NoRetriever())
-    lots = (make_retriever("random", ALL, k=1, seed=seed) for seed in range(100))
+    retrievers = (make_retriever("random", ALL, k=1, seed=seed) for seed in range(100))
     query = SkillQuery("alfworld", episode.task_type, episode.goal)
-    retriever = next(lot for lot in lots if not lot.retrieve(query).specific)
+    retriever = next(drawn for drawn in retrievers if not drawn.retrieve(query).specific)
     assert played(tokenizer, retriever)[0].skills_specific is False
     with pytest.warns(SkillCoverageWarning, match="'random' found no skill"):
         played(tokenizer, make_retriever("random", without(episode.task_type)))

@@ -14,14 +14,15 @@ from sdar_gym.envs import Task, TextEnv, Turn
 from sdar_gym.envs.alfworld.generator import generate_game
 from sdar_gym.envs.prompting import WindowTemplate
 from sdar_gym.policy.load import load_model, pad_id
-from sdar_gym.rollout.build import build_collector, build_retriever, skill_env_name
+from sdar_gym.rollout.build import build_collector, build_retriever
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
 from sdar_gym.rollout.context import ContextBuilder
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import engine_of
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.trajectory import Episode
-from sdar_gym.skills import NoRetriever, SkillQuery
+from sdar_gym.skills import SkillQuery
+from sdar_gym.skills.strategies.controls import NoRetriever
 
 ENV = "sdar/ALFWorld-v0"
 ENV_CONFIG = {"games": "generated", "scene": "small"}
@@ -413,13 +414,6 @@ def test_only_text_environments_can_be_played() -> None:
         make_env("sdar-test/Pole-v0", {})
     with pytest.raises(ValueError, match=r"has no skill library of its own: set skills\.library"):
         build_retriever("sdar-test/Pole-v0", SkillSettings())
-
-
-@pytest.mark.parametrize(
-    ("env_id", "name"), [("sdar/ALFWorld-v0", "alfworld"), ("Maze-v12", "maze"), ("lab/Very-Vast-v1", "very-vast")]
-)
-def test_skills_know_an_environment_by_its_short_name(env_id: str, name: str) -> None:
-    assert skill_env_name(env_id) == name
 
 
 def test_any_token_may_pad(tokenizer: Any) -> None:

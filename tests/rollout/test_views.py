@@ -21,8 +21,8 @@ from sdar_gym.rollout.engines.transformers_engine import engine_of
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.privileged_context import SolutionBook, ViewReport, attach_teacher_prompts, episode_view
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
-from sdar_gym.skills import NoRetriever
-from sdar_gym.skills.summarise import steps_of
+from sdar_gym.skills.growth.abstraction import steps_of
+from sdar_gym.skills.strategies.controls import NoRetriever
 
 ALFWORLD, WEBSHOP, SEARCH = "sdar/ALFWorld-v0", "sdar/WebShop-v0", "sdar/SearchQA-v0"
 CONFIGS: dict[str, dict[str, Any]] = {ALFWORLD: {"games": "generated", "scene": "small"}, WEBSHOP: {}, SEARCH: {}}

@@ -1,4 +1,4 @@
-"""Lucene tests run in a spawned process, so that pytest's own never holds a JVM and may fork (Ray, vector envs)."""
+"""Fixture for Lucene tests: they run in a spawned process, so that pytest's process has no JVM and may fork."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sdar_gym.skills.index.jvm import check_installed
 
 @pytest.fixture(scope="module")
 def java_process() -> Iterator[Callable[..., Any]]:
-    """Calls a function of the test module in the one process that holds the JVM, where warnings are errors too."""
+    """Calls a function of the test module in the process with the JVM, where warnings are errors too."""
     try:
         check_installed()
     except MissingBackendError as error:

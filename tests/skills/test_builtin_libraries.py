@@ -1,4 +1,4 @@
-"""The libraries that ship with the gym fit the environments that ship with it."""
+"""Built-in libraries: task types, keywords and texts fit the built-in environments."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.registry import EnvEntry, entries
 from sdar_gym.envs.text_env import TextEnv
-from sdar_gym.rollout.build import skill_env_name
 from sdar_gym.skills import SkillLibrary, SkillQuery, builtin_libraries, load_library, make_retriever
+from sdar_gym.skills.lookup import skill_env_name
 
 WITH_LIBRARY = [entry for entry in entries() if entry.entry_point.startswith("sdar_gym.") and entry.skills]
 REAL_QUESTION_SETS = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
@@ -40,9 +40,9 @@ def test_every_task_type_gets_a_skill_of_its_own(entry: EnvEntry) -> None:
     types = task_types(entry) | (set(REAL_QUESTION_SETS) if entry.skills == "searchqa" else set())
     assert len(types) >= 3
     for task_type in types:
-        answer = retriever.retrieve(SkillQuery(skill_env_name(entry.id), task_type, "any goal"))
-        assert answer.specific, task_type
-        assert answer.ids[0].endswith(".procedure"), task_type
+        result = retriever.retrieve(SkillQuery(skill_env_name(entry.id), task_type, "any goal"))
+        assert result.specific, task_type
+        assert result.ids[0].endswith(".procedure"), task_type
 
 
 @pytest.mark.parametrize("name", builtin_libraries())

@@ -1,3 +1,5 @@
+"""Skill libraries: the Markdown format, ids, fingerprints, loading by name and path."""
+
 from __future__ import annotations
 
 import pickle

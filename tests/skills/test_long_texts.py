@@ -1,4 +1,4 @@
-"""Long texts that repeat themselves: each of these took minutes or all memory when work grew with the square."""
+"""Long repetitive texts, on which work of quadratic time took minutes or all memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.skills import KeywordRetriever, Skill, SkillFormatError, SkillLibrary, SkillQuery, load_library
-from sdar_gym.skills.summarise import read_episodes, summarise
+from sdar_gym.skills import Skill, SkillFormatError, SkillLibrary, SkillQuery, load_library
+from sdar_gym.skills.growth.episode_reader import read_episodes
+from sdar_gym.skills.growth.extract import extract_skills
+from sdar_gym.skills.strategies.keywords import KeywordRetriever
 
 pytestmark = pytest.mark.timeout(60)
 N = 300_000
@@ -40,13 +42,13 @@ def episode(goal: str, *actions: str) -> dict[str, Any]:
 )
 def test_actions_of_any_form_are_abstracted(action: str) -> None:
     for goal in ("put a pen away", action):
-        (skill,) = summarise([episode(goal, action)], env="e", origin="o")
+        (skill,) = extract_skills([episode(goal, action)], env="e", origin="o")
         assert skill.text.startswith("These steps worked: ")
 
 
 def test_the_form_of_an_action_is_found_where_it_was() -> None:
     def step(action: str, goal: str = "find red shoes") -> str:
-        (skill,) = summarise([episode(goal, action)], env="e", origin="o")
+        (skill,) = extract_skills([episode(goal, action)], env="e", origin="o")
         return skill.text.removeprefix("These steps worked: ").removesuffix(".")
 
     assert step("search[red shoes]") == "search[<words of the task>]"
@@ -64,7 +66,7 @@ def test_many_things_in_a_goal_and_in_actions(tmp_path: Path) -> None:
     names = [name(number) for number in range(20_000)]
     played = episode(" ".join(names), *[f"take {name} 1" for name in names[::2]])
     (tmp_path / "e.jsonl").write_text(json.dumps(played))
-    (skill,) = summarise(read_episodes(tmp_path / "e.jsonl"), env="e", origin="o")
+    (skill,) = extract_skills(read_episodes(tmp_path / "e.jsonl"), env="e", origin="o")
     assert "take <thing 10000>" in skill.text
 
 

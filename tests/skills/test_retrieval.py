@@ -1,3 +1,5 @@
+"""Retrieval: general skills, oracle task types, BM25, the result cache, pickling."""
+
 from __future__ import annotations
 
 import pickle
@@ -10,15 +12,15 @@ import pytest
 
 from sdar_gym.skills import (
     STRATEGIES,
-    Bm25Retriever,
-    MissingBackendError,
-    NoRetriever,
-    OracleTypeRetriever,
     Skill,
     SkillLibrary,
     SkillQuery,
     make_retriever,
 )
+from sdar_gym.skills.index import MissingBackendError
+from sdar_gym.skills.strategies.bm25 import Bm25Retriever
+from sdar_gym.skills.strategies.controls import NoRetriever
+from sdar_gym.skills.strategies.oracle_type import OracleTypeRetriever
 
 ALFWORLD = SkillLibrary.builtin("alfworld")
 GENERAL = tuple(skill.id for skill in ALFWORLD.general())
@@ -66,8 +68,8 @@ def small_library() -> SkillLibrary:
 
 
 def test_none_retrieves_nothing() -> None:
-    answer = make_retriever("none", None).retrieve(query("pick_and_place_simple", "put a mug in sink."))
-    assert (answer.strategy, answer.backend, answer.skills, answer.text, answer.specific) == (
+    result = make_retriever("none", None).retrieve(query("pick_and_place_simple", "put a mug in sink."))
+    assert (result.strategy, result.backend, result.skills, result.text, result.specific) == (
         "none",
         "none",
         (),
@@ -80,27 +82,27 @@ def test_oracle_takes_the_types_own_skills_in_order() -> None:
     library = small_library()
     assert OracleTypeRetriever(library).retrieve(query("left")).ids == ("g1", "g2", "a1", "a2")
     assert OracleTypeRetriever(library, k=1).retrieve(query("left")).ids == ("g1", "g2", "a1")
-    answer = OracleTypeRetriever(library, include_general=False).retrieve(query("left"))
-    assert answer.text == "Turn left.\n\nLeft again."
-    assert (answer.specific, answer.query, answer.backend) == (True, "", "none")
+    result = OracleTypeRetriever(library, include_general=False).retrieve(query("left"))
+    assert result.text == "Turn left.\n\nLeft again."
+    assert (result.specific, result.query, result.backend) == (True, "", "none")
 
 
 @pytest.mark.parametrize("task_type", ["", "up"])
 def test_oracle_without_skills_of_the_type_is_not_specific(task_type: str) -> None:
-    answer = OracleTypeRetriever(small_library()).retrieve(query(task_type))
-    assert (answer.ids, answer.specific) == (("g1", "g2"), False)
-    answer = OracleTypeRetriever(small_library(), include_general=False).retrieve(query(task_type))
-    assert (answer.ids, answer.text, answer.specific) == ((), "", False)
+    result = OracleTypeRetriever(small_library()).retrieve(query(task_type))
+    assert (result.ids, result.specific) == (("g1", "g2"), False)
+    result = OracleTypeRetriever(small_library(), include_general=False).retrieve(query(task_type))
+    assert (result.ids, result.text, result.specific) == ((), "", False)
 
 
 def test_bm25_puts_general_skills_first_or_lets_them_compete() -> None:
     library = small_library()
-    answer = Bm25Retriever(library, k=2).retrieve(query("right", "turn right"))
-    assert answer.ids == ("g1", "g2", "b1", "a1")
-    assert [scored.score > 0 for scored in answer.skills] == [False, False, True, True]
-    assert (answer.strategy, answer.backend, answer.specific, answer.query) == ("bm25", "bm25s", True, "turn right")
-    answer = Bm25Retriever(library, k=5, include_general=False).retrieve(query("right", "turn back"))
-    assert answer.ids == ("g2", "a1", "b1")
+    result = Bm25Retriever(library, k=2).retrieve(query("right", "turn right"))
+    assert result.ids == ("g1", "g2", "b1", "a1")
+    assert [scored.score > 0 for scored in result.skills] == [False, False, True, True]
+    assert (result.strategy, result.backend, result.specific, result.query) == ("bm25", "bm25s", True, "turn right")
+    result = Bm25Retriever(library, k=5, include_general=False).retrieve(query("right", "turn back"))
+    assert result.ids == ("g2", "a1", "b1")
 
 
 def test_bm25_tells_when_it_found_nothing_of_the_type() -> None:
@@ -110,8 +112,8 @@ def test_bm25_tells_when_it_found_nothing_of_the_type() -> None:
     assert not retriever.retrieve(query("left", "")).specific
 
 
-def test_answers_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdar_gym.skills.retrieval._CACHE_LIMIT", 2)
+def test_results_are_cached_and_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdar_gym.skills.strategies.base._CACHE_LIMIT", 2)
     retriever = Bm25Retriever(small_library())
     first = retriever.retrieve(SkillQuery("maze", "left", "turn left", "seen one"))
     assert retriever.retrieve(SkillQuery("maze", "left", "turn left", "seen two")) is first
@@ -129,9 +131,9 @@ def test_retrievers_pickle_before_and_after_use(strategy: str) -> None:
     retriever = make_retriever(strategy, ALFWORLD, k=3)
     asked = query("pick_heat_then_place_in_recep", "heat some egg and put it in fridge.")
     fresh = pickle.loads(pickle.dumps(retriever))
-    answer = retriever.retrieve(asked)
-    assert fresh.retrieve(asked) == pickle.loads(pickle.dumps(retriever)).retrieve(asked) == answer
-    assert pickle.loads(pickle.dumps(answer)) == answer
+    result = retriever.retrieve(asked)
+    assert fresh.retrieve(asked) == pickle.loads(pickle.dumps(retriever)).retrieve(asked) == result
+    assert pickle.loads(pickle.dumps(result)) == result
     assert retriever.name == strategy
 
 
@@ -155,9 +157,9 @@ def test_every_goal_finds_its_procedure(task_type: str) -> None:
     # Measured on the goals of ALFWorld's own games, 3,553 of train and 140 of valid_seen: recall@5 is 1.000 for every
     # type; recall@1 is 0.994 and 0.986. What it misses is plain placing into a microwave or fridge.
     retriever = Bm25Retriever(ALFWORLD, k=5)
-    answers = [retriever.retrieve(query(task_type, goal)).ids[len(GENERAL) :] for goal in goals(task_type)]
-    assert all(PROCEDURE[task_type] in found for found in answers)
-    first = sum(found[0] == PROCEDURE[task_type] for found in answers) / len(answers)
+    results = [retriever.retrieve(query(task_type, goal)).ids[len(GENERAL) :] for goal in goals(task_type)]
+    assert all(PROCEDURE[task_type] in found for found in results)
+    first = sum(found[0] == PROCEDURE[task_type] for found in results) / len(results)
     # In this grid one place in five is a microwave or a fridge, far more than in the benchmark.
     assert first >= (0.8 if task_type == "pick_and_place_simple" else 1.0)
 
@@ -174,9 +176,9 @@ def top_hits(backend: str) -> dict[str, str]:
 def lucene_retriever_survives_pickling() -> None:
     retriever = make_retriever("bm25", ALFWORLD, backend="lucene")
     asked = query("pick_heat_then_place_in_recep", "heat some egg and put it in fridge.")
-    answer = retriever.retrieve(asked)
-    assert answer.backend == "lucene"
-    assert pickle.loads(pickle.dumps(retriever)).retrieve(asked) == answer
+    result = retriever.retrieve(asked)
+    assert result.backend == "lucene"
+    assert pickle.loads(pickle.dumps(retriever)).retrieve(asked) == result
 
 
 @pytest.mark.lucene

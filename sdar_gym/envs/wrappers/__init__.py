@@ -1,14 +1,13 @@
 """Wrappers for any text environment: skills beside the turns, budgets, a history, given tasks in turn, records."""
 
 from sdar_gym.envs.wrappers.record_episodes import RecordEpisodes, RecordError
-from sdar_gym.envs.wrappers.skill_context import NoSpecificSkillWarning, SkillContext
+from sdar_gym.envs.wrappers.skill_context import SkillContext
 from sdar_gym.envs.wrappers.task_sequence import TaskSequence
 from sdar_gym.envs.wrappers.text_history import TextHistory
 from sdar_gym.envs.wrappers.turn_budget import Budget, TurnBudget, count_words
 
 __all__ = [
     "Budget",
-    "NoSpecificSkillWarning",
     "RecordEpisodes",
     "RecordError",
     "SkillContext",

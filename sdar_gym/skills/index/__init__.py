@@ -1,12 +1,12 @@
-"""Search over short texts: one contract, a backend in Python (bm25s) and one in Java (Lucene, as Pyserini uses it)."""
+"""BM25 search over short texts, with a Python backend (bm25s) and a Java backend (Lucene, as in Pyserini)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Literal
 
 from sdar_gym.skills.index.base import DEFAULT_B, DEFAULT_K1, Document, Hit, MissingBackendError, SearchIndex
+from sdar_gym.text import closest
 
 Backend = Literal["auto", "bm25s", "lucene"]
 BACKENDS: tuple[Backend, ...] = ("auto", "bm25s", "lucene")
@@ -26,11 +26,11 @@ __all__ = [
 
 
 def resolve_backend(backend: str) -> Literal["bm25s", "lucene"]:
-    """The backend that a setting stands for, checked to be installed. Starts nothing.
+    """Resolve a backend setting to a backend, and check that it is installed. Starts nothing.
 
     Raises:
         MissingBackendError: The backend is not installed.
-        ValueError: There is no backend of that name.
+        ValueError: The backend is unknown.
     """
     if backend == "lucene":
         from sdar_gym.skills.index.jvm import check_installed
@@ -38,11 +38,11 @@ def resolve_backend(backend: str) -> Literal["bm25s", "lucene"]:
         check_installed()
         return "lucene"
     if backend in ("auto", "bm25s"):
-        # "auto" never picks Lucene, installed or not. Indices are opened in environment workers, where each Java
-        # machine would cost 100 to 250 MB and a second or two, and results must not hinge on what else is installed.
+        # "auto" never picks Lucene, installed or not. Indices are opened in environment workers, where each JVM would
+        # cost 100 to 250 MB and a second or two, and results must not depend on what else is installed.
         return "bm25s"
-    close = get_close_matches(backend, BACKENDS, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    close = closest(backend, BACKENDS)
+    hint = f" Did you mean {close!r}?" if close else ""
     raise ValueError(f"Unknown search backend {backend!r}; there are: {', '.join(BACKENDS)}.{hint}")
 
 
@@ -53,9 +53,9 @@ def open_index(
 
     Args:
         docs: Documents to begin with.
-        backend: `bm25s` (Python), `lucene` (Java by pip) or `auto`, which is `bm25s`.
+        backend: `bm25s` (Python), `lucene` (Java, installed by pip) or `auto`, which is `bm25s`.
         k1: BM25 term-frequency saturation; the default is Anserini's.
-        b: BM25 length normalisation; the default is Anserini's.
+        b: BM25 length normalization; the default is Anserini's.
 
     Raises:
         MissingBackendError: The backend is not installed.

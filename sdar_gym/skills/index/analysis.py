@@ -1,4 +1,4 @@
-"""Turns text into index terms the way Lucene's English analyser does, so that both backends match the same words."""
+"""English analyzer equal to Lucene's: lower case, stop words, Porter stems; so both backends match the same words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOP_WORDS = frozenset({
 })
 # fmt: on
 _POSSESSIVE = re.compile(r"['’＇][sS]$")
-# What the rules before those two turn into an i.
+# Word ends that earlier rules of the stemmer turn into an i.
 _ENDS_IN_I = ("y", "i", "ies", "ied", "ying")
 _VOWEL_THEN_CONSONANT = re.compile(r"(?:[aeiou]|(?<=[^aeiou])y)(?:.*[^aeiouy]|y$|.*[aeiou]y)")
 
@@ -35,7 +35,7 @@ def _stem(word: str) -> str:
         return word
     stem = _stemmer().stemWord(word)
     # Lucene has the two rules that Porter added to his program after the paper: -logi becomes -log, -bli becomes -ble.
-    # They come early: a word that only later loses what hid such an end, like the e of "technologie", keeps it.
+    # They apply early: a word that gets such an end by a later rule, like "technologie" without its e, keeps it.
     if not word.endswith(_ENDS_IN_I):
         return stem
     if stem.endswith("logi") and _VOWEL_THEN_CONSONANT.search(stem[:-4]):
@@ -46,15 +46,15 @@ def _stem(word: str) -> str:
 
 
 def _lower(word: str) -> str:
-    # Java lower-cases letter by letter: no final sigma, and a dotted capital I loses its dot.
+    # Java lower-cases each letter separately: no final sigma, and a dotted capital I loses its dot.
     return word.lower() if word.isascii() else word.replace("İ", "i").replace("Σ", "σ").lower()
 
 
 def terms(text: str) -> list[str]:
     """The index terms of a text: words in lower case, without possessive 's and stop words, stemmed (Porter).
 
-    Source: Lucene's English analyser as Anserini sets it up. Characters newer than its Unicode tables are no terms
-    there, and may be here.
+    Source: Lucene's English analyzer as Anserini configures it. Characters newer than its Unicode tables are no
+    terms there, and may be terms here.
     """
     words = (_lower(_POSSESSIVE.sub("", word)) for word in split_words(text))
     return [_stem(word) for word in words if word and word not in STOP_WORDS]

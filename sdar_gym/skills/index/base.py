@@ -1,4 +1,4 @@
-"""What every search index promises, so that a Java-free one can stand in for Lucene."""
+"""Search index interface (`SearchIndex`, `Document`, `Hit`) and checks of arguments that all backends share."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Protocol
 from sdar_gym.text import shortened, well_formed
 from sdar_gym.validation import finite_number, whole_number
 
-# Anserini's defaults, and so those of every result obtained through Pyserini. bm25s on its own would take 1.5 and 0.75.
+# Anserini's defaults, and so those of every result obtained through Pyserini. The defaults of bm25s are 1.5 and 0.75.
 DEFAULT_K1 = 0.9
 DEFAULT_B = 0.4
 
 
 class MissingBackendError(ValueError):
-    """The search backend asked for is not installed; the message holds the command that installs it."""
+    """The search backend is not installed; the message has the command that installs it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text to be found, under an id."""
+    """A text with an id."""
 
     id: str
     text: str
@@ -28,7 +28,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that matches. `rank` counts from 1."""
+    """A document that matches a query. `rank` counts from 1."""
 
     id: str
     score: float
@@ -38,9 +38,9 @@ class Hit:
 class SearchIndex(Protocol):
     """BM25 over documents.
 
-    The same contract for every backend: only documents that share a word with the query are returned (score > 0);
-    higher scores first, equal ones by id as a string; k may exceed the number of documents; a query that is empty, has
-    nothing but stop words, or is rubbish finds nothing and raises nothing.
+    Every backend keeps the same contract: only documents that share a word with the query are returned (score > 0);
+    higher scores first, equal ones by id as a string; k may exceed the number of documents; a query that is empty, or
+    has no index terms, returns no hits and raises no error.
     """
 
     def search(self, query: str, k: int) -> list[Hit]:
@@ -60,7 +60,7 @@ class SearchIndex(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the index holds. Calling it twice is fine; searching afterwards is not."""
+        """Free the index's resources. May be called twice; searching afterwards is an error."""
         ...
 
     def info(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class SearchIndex(Protocol):
 
 
 def check_parameters(k1: float, b: float) -> None:
-    """Refuse BM25 parameters that make no ranking.
+    """Check BM25 parameters.
 
     Raises:
         ValueError: k1 is negative or not finite, or b is outside 0 to 1.
@@ -80,7 +80,7 @@ def check_parameters(k1: float, b: float) -> None:
 
 
 def check_k(k: int) -> None:
-    """Refuse a number of results that is none.
+    """Check a number of results.
 
     Raises:
         ValueError: k is below 1.
@@ -90,7 +90,7 @@ def check_k(k: int) -> None:
 
 
 def check_documents(docs: Iterable[Document], taken: Container[str]) -> list[Document]:
-    """The documents as a list, each under an id of its own.
+    """The documents as a list, checked to have unique ids.
 
     Raises:
         ValueError: An id is empty, taken or not valid Unicode.

@@ -1,4 +1,4 @@
-"""BM25 without Java: postings by the bm25s library, scored with Lucene's numbers down to the rounding."""
+"""BM25 index without Java: postings by the bm25s library, scored exactly as Lucene scores, rounding included."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from sdar_gym.text import well_formed
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """Postings with what scores them.
+    """Postings and their BM25 weights.
 
     Attributes:
         postings: The postings.
         idf: (T,) inverse document frequency of each term.
-        norms: (D,) what a count is multiplied by.
-        scores: (P,) score of a term that is asked for once.
+        norms: (D,) length normalization: the factor of a term's count.
+        scores: (P,) score of a term that occurs once in the query.
     """
 
     postings: Postings
@@ -46,14 +46,14 @@ class _Model:
 class Bm25sIndex:
     """An index in memory, or one that was saved, mapped.
 
-    Documents and scores are Lucene's: its document lengths, which fit in a byte, and its single-precision arithmetic.
-    bm25s alone would differ in the third digit, enough to reorder a third of all result lists. Postings are made on the
-    first search after documents were added; the terms of the documents are forgotten then. Pickles.
+    Results and scores equal Lucene's: document lengths are rounded to a byte, arithmetic is in single precision. Scores
+    of bm25s itself differ in the third digit, enough to reorder a third of all result lists. Postings are built on the
+    first search after documents were added; the terms of the documents are dropped then. Pickles.
 
     Args:
         docs: Documents to begin with.
         k1: BM25 term-frequency saturation.
-        b: BM25 length normalisation.
+        b: BM25 length normalization.
 
     Raises:
         ValueError: A parameter is out of range, or an id is empty or taken.
@@ -65,15 +65,15 @@ class Bm25sIndex:
         self._b = b
         self._ids: set[str] | None = set()
         self._size = 0
-        # The model, and the terms of the documents that it does not know yet. One attribute, so that threads that
-        # search first at the same time see both or neither.
+        # The model, and the terms of the documents that are not in it yet. One attribute, so that threads that search
+        # first at the same time see both or neither.
         self._state: tuple[_Model | None, dict[str, list[str]]] = (None, {})
         self._closed = False
         self.add(docs)
 
     @classmethod
     def open(cls, path: Path, *, k1: float = DEFAULT_K1, b: float = DEFAULT_B) -> Bm25sIndex:
-        """Open what `save` wrote: the arrays are mapped, so that processes share them.
+        """Open a saved index; its arrays are memory-mapped, so that processes share them.
 
         Raises:
             SavedIndexError: There is nothing at `path`, or it is damaged.
@@ -89,7 +89,7 @@ class Bm25sIndex:
         return index
 
     def save(self, path: Path) -> None:
-        """Write the index into a new folder. Its documents have to be called 0, 1, 2 and so on."""
+        """Save the index into a new folder. The document ids have to be 0, 1, 2 and so on."""
         model = self._built()
         postings, scores = (None, None) if model is None else (model.postings, model.scores)
         save_postings(path, postings, scores, documents=self._size, k1=float(self._k1), b=float(self._b))
@@ -132,7 +132,7 @@ class Bm25sIndex:
         scores = total.astype(np.float32)
         found = np.flatnonzero(scores > 0)
         if len(found) > k:
-            # Everything that ties with the k-th place stays in, so that ids and not chance decide who gets it.
+            # Everything that ties with the k-th place stays in, so that ids decide about the place.
             threshold = np.partition(scores[found], -k)[-k]
             found = found[scores[found] >= threshold]
         # Positions follow the ids' order, so position breaks ties by id.
@@ -173,7 +173,7 @@ class Bm25sIndex:
 
 
 def _scored(postings: Postings, k1: float, b: float, scores: np.ndarray | None = None) -> _Model:
-    """Postings with their scores, which are computed unless they are at hand."""
+    """Postings with their BM25 weights; scores are computed unless given."""
     idf = frequency_weights(postings.starts, len(postings.ids)).astype(np.float32)
     norms = length_norms(postings.lengths, k1, b)
     if scores is None:

@@ -1,15 +1,14 @@
-"""Builds an index folder from a corpus in one pass and bounded memory; the folder appears when it is complete."""
+"""Builds an index folder from a corpus, in one pass and bounded memory, complete or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from uuid import uuid4
 
+from sdar_gym.files import fresh_sibling
 from sdar_gym.paths import first_line, local_path
 from sdar_gym.skills.index import DEFAULT_B, DEFAULT_K1, resolve_backend
 from sdar_gym.skills.index.base import Document, check_parameters
@@ -35,23 +34,23 @@ def build_folder(
 ) -> Manifest:
     """Index a corpus into a folder that `open_passages` opens.
 
-    Everything is written beside `output` and renamed at the end: an interrupted build leaves nothing under the name.
+    Everything is written beside `output` and renamed at the end: an interrupted build leaves nothing under that name.
 
     Args:
         corpus: A file that `Corpus` reads.
         output: The folder, new or empty.
         backend: `lucene`, or `bm25s` for up to some 100,000 passages.
         k1: BM25 term-frequency saturation.
-        b: BM25 length normalisation.
-        report: Called now and then with the passages done and the share of the corpus read.
+        b: BM25 length normalization.
+        report: Called every 1,000 passages, and at the end, with the passages done and the share of the corpus read.
 
     Returns:
-        What was written.
+        The manifest of the folder.
 
     Raises:
         MissingBackendError: The backend is not installed.
-        CorpusError: The corpus is not there or damaged.
-        IndexFolderError: `output` is in use or cannot be written, or the corpus has no passages with any text.
+        CorpusError: The corpus is missing or damaged.
+        IndexFolderError: `output` is not empty or cannot be written, or the corpus has no text.
         StoreError: Two passages have the same id.
         ValueError: A parameter is out of range.
     """
@@ -59,22 +58,18 @@ def build_folder(
     kind = resolve_backend(backend)
     source = Corpus(corpus)
     target = local_path("The folder for the index", output)
-    # Not by the number of the process: in containers a build that was killed had the same.
-    partial = target.with_name(f".{target.name}.partial-{uuid4().hex[:12]}")
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise IndexFolderError(f"{target} is not empty; choose another folder, or remove it first.")
-        partial.mkdir(parents=True)
-        manifest = _build(source, partial, kind, k1, b, report)
-        manifest.save(partial)
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise IndexFolderError(f"{target} cannot be written: {first_line(error)}.") from error
-        raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with fresh_sibling(target) as partial:
+            manifest = _build(source, partial, kind, k1, b, report)
+            manifest.save(partial)
+            if target.exists():
+                target.rmdir()
+            partial.rename(target)
+    except OSError as error:
+        raise IndexFolderError(f"{target} cannot be written: {first_line(error)}.") from error
     return manifest
 
 
@@ -86,7 +81,7 @@ def _build(source: Corpus, folder: Path, backend: str, k1: float, b: float, repo
         nonlocal count
         for doc in source:
             writer.add(doc)
-            # Under its row number, which is what the store finds it by.
+            # Its id in the index is its row number, the key of the store.
             yield Document(str(count), doc.text)
             count += 1
             if count % _REPORT_EVERY == 0:

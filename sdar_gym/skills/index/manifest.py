@@ -1,4 +1,4 @@
-"""Says what an index folder holds and how it was made, so that a result can name the index it came from."""
+"""`index.json`, the manifest of an index folder: backend, parameters and corpus, for the record of a result."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _TYPES: dict[str, Any] = {"str": str, "int": int, "float": int | float}
 
 
 class IndexFolderError(ValueError):
-    """A folder that holds no index, a damaged one, or one that this version cannot read."""
+    """A folder without an index, with a damaged one, or with one of a format that this version cannot read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an index folder says of itself.
+    """The manifest of an index folder.
 
     Attributes:
         backend: `bm25s` or `lucene`.
         backend_version: Of the library that built it.
         k1: BM25 term-frequency saturation.
-        b: BM25 length normalisation.
+        b: BM25 length normalization.
         analyzer: How text becomes terms.
         documents: Number of passages.
         bytes: Size of the stored passages.
@@ -54,7 +54,7 @@ class Manifest:
     format: int = FORMAT
 
     def save(self, folder: Path) -> None:
-        """Write it into an index folder."""
+        """Save the manifest into an index folder."""
         (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
@@ -67,7 +67,7 @@ def load_manifest(folder: Path) -> Manifest:
     """The manifest of an index folder.
 
     Raises:
-        IndexFolderError: There is none, it is damaged, or its format is another one.
+        IndexFolderError: There is none, it is damaged, or it has another format.
     """
     if not is_index_folder(folder):
         raise IndexFolderError(

@@ -1,4 +1,4 @@
-"""Search that gives passages back, not only their ids: an index by row number beside a store of the texts."""
+"""Passage search: an index over row numbers beside a store of the texts, so that searches return passages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage that was found."""
+    """A passage that matches a query."""
 
     id: str
     contents: str
@@ -31,15 +31,15 @@ class Passage:
 
 
 class PassageIndex:
-    """Passages that can be searched. Threads may share it.
+    """A searchable collection of passages. Threads may share it.
 
-    The index knows passages by their row number in the corpus, written without leading zeros; equal scores are
-    therefore in the same order as Pyserini's for corpora that are numbered so, as wiki-18 is.
+    A passage's id in the index is its row number in the corpus, without leading zeros; ties are therefore ordered as in
+    Pyserini for corpora with such ids, like wiki-18.
 
     Args:
         index: Index over `str(row)`.
         store: The passages by row.
-        about: What `info` adds to the index's own.
+        about: Entries that `info` adds to those of the index.
     """
 
     def __init__(self, index: SearchIndex, store: PassageStore, about: dict[str, Any] | None = None):
@@ -56,7 +56,7 @@ class PassageIndex:
             ValueError: k is below 1.
         """
         if not self._warm:
-            # The Python backend builds its model on the first search, which threads must not do at the same time.
+            # The Python backend builds its model on the first search; threads must not do so at the same time.
             with self._lock:
                 self._index.search("warm", 1)
                 self._warm = True
@@ -74,11 +74,11 @@ class PassageIndex:
         return len(self._store)
 
     def info(self) -> dict[str, Any]:
-        """Backend, version, parameters, size, and where the passages came from."""
+        """Backend, version, parameters, size, and the corpus."""
         return {**self._index.info(), **self._about, "passages": len(self)}
 
     def close(self) -> None:
-        """Free index and passages; closing twice is fine."""
+        """Free index and passages; may be called twice."""
         self._index.close()
         self._store.close()
 
@@ -111,13 +111,13 @@ def index_passages(
 def open_passages(folder: str | Path, *, k1: float | None = None, b: float | None = None) -> PassageIndex:
     """Open an index folder that `sdar-gym index` made.
 
-    A folder opens at once and stays on disk: what is mapped is shared by all processes. A `bm25s` folder of an older
-    version holds the passages only; its index is made in memory, which takes some 20 s for 100,000 passages.
+    The files are memory-mapped: opening takes no time, and all processes share them. A `bm25s` folder of an older
+    version has the passages only; its index is built in memory, in some 20 s for 100,000 passages.
 
     Args:
         folder: The folder.
         k1: BM25 term-frequency saturation; default as built.
-        b: BM25 length normalisation; default as built.
+        b: BM25 length normalization; default as built.
 
     Raises:
         IndexFolderError: There is no index, or it is damaged.
@@ -162,7 +162,7 @@ def _open_bm25s(folder: Path, manifest: Manifest, store: DiskStore, k1: float, b
 
     if not (folder / BM25S_FOLDER).exists():
         _log.warning(
-            "%s was made by an older version, without a saved index: one is made in memory each time it is opened. "
+            "%s was made by an older version, without a saved index: one is built in memory each time it is opened. "
             "Build it again with `sdar-gym index` to open it at once.",
             terminal_safe(str(folder)),
         )

@@ -1,4 +1,4 @@
-"""Which document holds which term, and how often: made by the bm25s library from lists of terms."""
+"""Inverted index: postings of terms in documents, built by the bm25s library, and BM25 weights as in Lucene."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-# What bm25s scores with before its scores are replaced; any k1 will do from which the counts can be found again.
+# k1 for bm25s, whose scores are replaced; any value works from which the counts can be recovered.
 _PLAIN_K1 = 1.0
 
 
 class Vocabulary(Protocol):
-    """The places of terms, and the terms in order of their places; a `dict` is one."""
+    """Positions of terms, and the terms in order of position; a `dict` is one."""
 
     def get(self, term: str, /) -> int | None:
-        """The place of a term, or None."""
+        """The position of a term, or None."""
         ...
 
     def __iter__(self) -> Iterator[str]:
@@ -27,12 +27,12 @@ class Vocabulary(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """An inverted index. Nothing in it hangs on BM25's parameters.
+    """An inverted index, independent of BM25's parameters.
 
     Attributes:
-        ids: (D,) ids of the documents that have terms, sorted as strings; a document is named by its place here.
+        ids: (D,) ids of the documents that have terms, sorted as strings; a document's number is its position here.
         lengths: (D,) terms of each document.
-        terms: The place of each of the T terms; the terms are sorted.
+        terms: The position of each of the T terms; the terms are sorted.
         starts: (T + 1,) where the postings of each term begin, and where the last ones end.
         documents: (P,) the document of each posting, rising within a term.
         counts: (P,) how often the term occurs in it.
@@ -47,7 +47,7 @@ class Postings:
 
 
 def make_postings(bags: Mapping[str, list[str]]) -> Postings | None:
-    """The postings of documents.
+    """Build the postings of documents.
 
     Args:
         bags: Terms by document id, in any order.
@@ -55,7 +55,7 @@ def make_postings(bags: Mapping[str, list[str]]) -> Postings | None:
     Returns:
         The postings; None if no document has a term.
     """
-    # Documents without a term would count in bm25s' averages; Lucene leaves them out, and nothing finds them.
+    # Documents without a term would count in bm25s' averages; Lucene leaves them out, and no query matches them.
     ids = sorted(doc_id for doc_id, words in bags.items() if words)
     if not ids:
         return None
@@ -79,7 +79,7 @@ def make_postings(bags: Mapping[str, list[str]]) -> Postings | None:
 
 
 def bags_of(postings: Postings) -> dict[str, list[str]]:
-    """What `make_postings` was given, but for the order of terms, which nothing depends on."""
+    """The inverse of `make_postings`, except for the order of terms, which nothing depends on."""
     terms = list(postings.terms)
     term_of = np.repeat(np.arange(len(terms)), np.diff(postings.starts))
     order = np.argsort(postings.documents, kind="stable")
@@ -92,7 +92,7 @@ def bags_of(postings: Postings) -> dict[str, list[str]]:
 
 
 def frequency_weights(starts: np.ndarray, documents: int) -> np.ndarray:
-    """The inverse document frequency of each term, as Lucene has it.
+    """The inverse document frequency of each term, as Lucene computes it.
 
     Args:
         starts: (T + 1,) see `Postings`.
@@ -103,14 +103,14 @@ def frequency_weights(starts: np.ndarray, documents: int) -> np.ndarray:
 
 
 def length_norms(lengths: np.ndarray, k1: float, b: float) -> np.ndarray:
-    """What a count is multiplied by, for each document.
+    """Length normalization of each document: the factor of a term's count.
 
     Source: Lucene 9, BM25Similarity and SmallFloat; the arithmetic is in single precision where Lucene's is.
 
     Args:
         lengths: (D,) terms of each document.
         k1: BM25 term-frequency saturation.
-        b: BM25 length normalisation.
+        b: BM25 length normalization.
     """
     average = np.float32(lengths.sum() / len(lengths))
     one, part = np.float32(1), np.float32(b)
@@ -119,9 +119,9 @@ def length_norms(lengths: np.ndarray, k1: float, b: float) -> np.ndarray:
 
 
 def stored_lengths(lengths: np.ndarray) -> np.ndarray:
-    """Document lengths as Lucene remembers them in one byte: exact below 40, then the highest four bits."""
+    """Document lengths as Lucene stores them in one byte: exact below 40, then the highest four bits."""
     lengths = lengths.astype(np.int64)
     beyond = np.maximum(lengths - 24, 0)
-    # frexp gives the number of bits of a whole number.
+    # frexp returns the number of bits of a whole number.
     shift = np.maximum(np.frexp(beyond.astype(np.float64))[1] - 4, 0)
     return np.where(lengths < 24, lengths, 24 + ((beyond >> shift) << shift))

@@ -1,4 +1,4 @@
-"""Reads files of rows (JSON lines, JSON, parquet) as a stream, and says of a damaged one what is wrong and where."""
+"""Streaming reader of rows in JSON lines, JSON and parquet files; errors name the place of the damage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sdar_gym.text import shortened, terminal_safe, well_formed
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _PARQUET_ROWS = 4096
-# A line beyond this is no row but a damaged file, or one that unpacks without end.
+# A longer line is no row but a damaged file, or a decompression bomb.
 _LONGEST_LINE = 64_000_000
 # Years and ids are written as numbers; what has more digits than this is a mistake.
 _LARGEST_NUMBER = 10**100
@@ -28,16 +28,16 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class RowReader:
-    """The rows of a file; each time it is iterated over, it is read from its beginning.
+    """The rows of a file; each iteration reads it from its beginning.
 
     Text is UTF-8, or UTF-16 with its mark; a byte order mark and any kind of line end are fine.
 
     Args:
         path: A file whose name ends in one of `SUFFIXES`.
-        refuse: Class of the error for a file that cannot be read.
+        refuse: Error class for a file that cannot be read.
         columns: Columns that are read of a parquet file, where it has them.
         needed: Columns of which a parquet file has to have one.
-        unpack: What makes rows of the content of a `.json` file.
+        unpack: Function that turns the content of a `.json` file into rows.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class RowReader:
         self._needed = tuple(needed)
         self._unpack = unpack
         self.fraction = 0.0
-        """How much of the file the running iteration has read, 0 to 1."""
+        """Share of the file that the running iteration has read, 0 to 1."""
 
     def __iter__(self) -> Iterator[Any]:
         """The rows, in the file's order.
@@ -75,7 +75,7 @@ class RowReader:
         except self._refuse:
             raise
         except DAMAGED as error:
-            raise self._refuse(f"{self._path} cannot be read: {_said(error)}. Copy or make it again.") from error
+            raise self._refuse(f"{self._path} cannot be read: {_reason(error)}. Copy or make it again.") from error
         self.fraction = 1.0
 
     def _json(self) -> Any:
@@ -83,9 +83,9 @@ class RowReader:
             return json.loads(self._path.read_bytes())
         except json.JSONDecodeError as error:
             hint = " A file with one object a line is called .jsonl." if error.msg == "Extra data" else ""
-            raise self._refuse(f"{self._path} cannot be read: it is not JSON: {_said(error)}.{hint}") from error
+            raise self._refuse(f"{self._path} cannot be read: it is not JSON: {_reason(error)}.{hint}") from error
         except (ValueError, RecursionError) as error:
-            raise self._refuse(f"{self._path} cannot be read: {_said(error)}.") from error
+            raise self._refuse(f"{self._path} cannot be read: {_reason(error)}.") from error
 
     def _json_lines(self, zipped: bool) -> Iterator[Any]:
         size = max(1, self._path.stat().st_size)
@@ -93,7 +93,7 @@ class RowReader:
             raw: BinaryIO = stack.enter_context(self._path.open("rb"))
             content: Any = stack.enter_context(gzip.open(raw, "rb")) if zipped else raw
             encoding = "utf-16" if content.peek(2)[:2] in _UTF_16 else "utf-8-sig"
-            # Bytes that are no text are carried along, to be found in their line; Python reads ahead of it.
+            # Invalid bytes are kept as surrogates, to be reported with their line; Python decodes ahead of it.
             lines = stack.enter_context(io.TextIOWrapper(content, encoding, errors="surrogateescape", newline=None))
             number = 0
             while line := lines.readline(_LONGEST_LINE):
@@ -111,7 +111,7 @@ class RowReader:
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise self._refuse(f"{where} is not JSON: {_said(error)}.") from error
+            raise self._refuse(f"{where} is not JSON: {_reason(error)}.") from error
 
     def _parquet_rows(self) -> Iterator[Any]:
         try:
@@ -139,7 +139,7 @@ class RowReader:
         except self._refuse:
             raise
         except (pyarrow.ArrowException, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
-            raise self._refuse(f"{self._path} cannot be read: {_said(error)}. Copy or make it again.") from error
+            raise self._refuse(f"{self._path} cannot be read: {_reason(error)}. Copy or make it again.") from error
 
 
 def plain(value: Any) -> Any:
@@ -150,7 +150,7 @@ def plain(value: Any) -> Any:
 
 
 def as_text(value: Any) -> str | None:
-    """A text, or a whole number as text; None for anything else, which has no one way to be written."""
+    """A text, or a whole number as text; None for anything else, which has no unique spelling."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER:
@@ -159,16 +159,16 @@ def as_text(value: Any) -> str | None:
 
 
 def kind_of(value: Any) -> str:
-    """What a message says that a value of a row is."""
+    """A value of a row in an error message: its kind and its beginning."""
     if value is None:
         return "null"
     return f"{_KINDS.get(type(value), f'a {type(value).__name__}')}: {shortened(value)}"
 
 
 def fields_of(row: dict[str, Any]) -> str:
-    """The names of a row's fields, for messages."""
+    """The names of a row's fields in an error message."""
     return terminal_safe(", ".join(map(str, row))[:200])
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else first_line(error).rstrip(".")

@@ -1,4 +1,4 @@
-"""Keeps postings in a folder as plain arrays that are mapped, not read: opening costs no more than checking them."""
+"""Saved postings: plain arrays in a folder, memory-mapped, so that opening costs no more than checking them."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _TYPES = {
 
 
 class SavedIndexError(IndexFolderError):
-    """Saved postings that are not there, damaged, or of another version."""
+    """Saved postings that are missing, damaged, or of another version."""
 
 
-# Words of queries whose places are remembered: some 4 MB at the most.
-_REMEMBERED = 32_768
+# Query terms with cached positions: some 4 MB at most.
+_CACHE_LIMIT = 32_768
 
 
 class MappedTerms:
-    """The terms of a saved index, found by halving: nothing is read before it is asked for.
+    """The terms of a saved index, looked up by binary search in a memory-mapped array.
 
     Args:
         content: The terms in UTF-8, sorted, one after another.
@@ -51,17 +51,17 @@ class MappedTerms:
     def __init__(self, content: np.ndarray, starts: np.ndarray):
         self._content = content
         self._starts = starts
-        self._asked: dict[str, int | None] = {}
+        self._cache: dict[str, int | None] = {}
 
     def get(self, term: str, /) -> int | None:
-        """The place of a term, or None; the words of a world's queries are few and are remembered."""
-        if term in self._asked:
-            return self._asked[term]
+        """The position of a term, or None; cached, since an environment's queries have few words."""
+        if term in self._cache:
+            return self._cache[term]
         wanted = term.encode()
         at = bisect_left(range(len(self)), wanted, key=self._encoded)
         place = at if at < len(self) and self._encoded(at) == wanted else None
-        if len(self._asked) < _REMEMBERED:
-            self._asked[term] = place
+        if len(self._cache) < _CACHE_LIMIT:
+            self._cache[term] = place
         return place
 
     def __len__(self) -> int:
@@ -76,14 +76,14 @@ class MappedTerms:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What `open_postings` found.
+    """Saved postings as `open_postings` returns them.
 
     Attributes:
         postings: The postings; None if no document has a term.
-        scores: (P,) score of each posting's term when it is asked for once.
-        documents: Number of documents, with those that have no terms.
+        scores: (P,) score of each posting's term if it occurs once in the query.
+        documents: Number of documents, including those without terms.
         k1: BM25 term-frequency saturation of the scores.
-        b: BM25 length normalisation of the scores.
+        b: BM25 length normalization of the scores.
     """
 
     postings: Postings | None
@@ -96,7 +96,7 @@ class Saved:
 def save_postings(
     folder: Path, postings: Postings | None, scores: np.ndarray | None, *, documents: int, k1: float, b: float
 ) -> None:
-    """Write postings, whose ids have to be row numbers, into a new folder; the arguments are those of `Saved`."""
+    """Save postings into a new folder; their ids have to be row numbers. The arguments are those of `Saved`."""
     folder.mkdir()
     arrays: dict[str, Any] = dict.fromkeys(_TYPES, ())
     if postings is not None and scores is not None:
@@ -121,10 +121,10 @@ def save_postings(
 
 
 def open_postings(folder: Path) -> Saved:
-    """Map what `save_postings` wrote. Sizes and hashes are checked: a changed byte could otherwise change a ranking.
+    """Memory-map saved postings. Sizes and hashes are checked: a changed byte could otherwise change a ranking.
 
     Raises:
-        SavedIndexError: It is not there, damaged, or of another version.
+        SavedIndexError: They are missing, damaged, or of another version.
     """
     try:
         about = json.loads((folder / FILE).read_text(encoding="utf-8"))

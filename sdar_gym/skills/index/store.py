@@ -1,4 +1,4 @@
-"""Keeps the passages of an index on disk, found by row number, so that millions of them need no memory."""
+"""Passage store: the texts of an index by row number, on disk, so that millions of passages need no memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PassageStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the store holds."""
+        """Free the store's resources."""
         ...
 
 
@@ -68,15 +68,15 @@ class MemoryStore:
 
 
 class DiskStore:
-    """Passages in a folder that `write_store` wrote: one JSON line each, and the offsets of the lines.
+    """Passages in a folder that `StoreWriter` wrote: one JSON line each, and the offsets of the lines.
 
-    Both files are mapped, not read; threads and forked children may share the store.
+    Both files are memory-mapped; threads and forked children may share the store.
 
     Args:
         folder: The folder.
 
     Raises:
-        StoreError: The files are not there or do not belong together.
+        StoreError: The files are missing or do not belong together.
     """
 
     def __init__(self, folder: Path):
@@ -116,7 +116,7 @@ class DiskStore:
         return (self[row] for row in range(len(self)))
 
     def close(self) -> None:
-        """Unmap the passages; closing twice is fine."""
+        """Unmap the passages; may be called twice."""
         if isinstance(self._bytes, mmap.mmap):
             self._bytes.close()
 
@@ -141,7 +141,7 @@ class StoreWriter:
         self._offsets_file = self._closing.enter_context((folder / _OFFSETS).open("xb"))
         self._pending = [0]
         self._at = 0
-        # Eight bytes an id tell a repeated one, where a set of the ids of a large corpus would fill the memory.
+        # Eight bytes per id detect a repeated one; a set of the ids of a large corpus would fill the memory.
         self._hashes = bytearray()
 
     def add(self, doc: Document) -> None:
@@ -155,10 +155,10 @@ class StoreWriter:
             self._flush()
 
     def finish(self) -> int:
-        """Write what is left.
+        """Write the buffered rest, and check that ids are unique.
 
         Returns:
-            How many bytes the passages take.
+            Size of the passages in bytes.
 
         Raises:
             StoreError: An id occurs twice.

@@ -1,4 +1,4 @@
-"""Splits text into words where Lucene's standard tokenizer does: Unicode word boundaries, ideographs, emoji."""
+"""Tokenizer equal to Lucene's standard tokenizer: Unicode word boundaries, ideographs, emoji."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from functools import cache
 # Lucene cuts longer words into pieces of this length.
 MAX_WORD = 255
 
-# Nothing here may take more than linear time: texts come from language models. So a run of underscores is tried once,
-# at its beginning, and never given back.
+# All of this takes linear time, since texts come from language models: a run of underscores is matched once, at its
+# beginning, without backtracking.
 _ASCII_UNIT = r"(?:[A-Za-z]+(?:['.:][A-Za-z]+)*|[0-9]+(?:['.,;][0-9]+)*)++"
 _ASCII = re.compile(rf"(?:(?<!_)_++)?{_ASCII_UNIT}(?:_++{_ASCII_UNIT})*_*")
 # Ranges of code points in hexadecimal, as the Unicode tables of Lucene 9 have them.
 _HAN = "2E80-2E99 2E9B-2EF3 2F00-2FD5 3005 3007 3021-3029 3038-303B 3400-4DBF 4E00-9FFF F900-FA6D FA70-FAD9"
-# Planes of nothing but ideographs.
+# Planes that hold ideographs only.
 _HAN_BEYOND = "\\U00020000-\\U0002ffff"
 _HIRAGANA = "3041-3096 309D-309F 1B001-1B11E 1B150-1B152 1F200"
 _KATAKANA = "3031-3035 309B-309C 30A0-30FA 30FC-30FF 31F0-31FF 32D0-32FE 3300-3357 FF66-FF9D 1B000 1B164-1B167"
@@ -33,7 +33,7 @@ _EMOJI += (
 _EMOJI += " 3299 1F000-1F0FF 1F10D-1F10F 1F12F 1F16C-1F16F 1F18E 1F191-1F19A 1F1AD-1F1E5 1F201-1F20F 1F21A 1F22F"
 _EMOJI += " 1F232-1F23A 1F23C-1F23F 1F249-1F53D 1F546-1F64F 1F680-1F6FF 1F774-1F77F 1F7D5-1F7FF 1F80C-1F80F 1F848-1F84F"
 _EMOJI += " 1F85A-1F85F 1F888-1F88F 1F8AE-1F8FF 1F90C-1F93A 1F93C-1F945 1F947-1FBEF 1FBFA-1FFFD"
-# Symbols that count as letters, and letters that are none.
+# Symbols that count as letters, and letters that do not.
 _LETTERS_TOO = "2C2-2C5 2D2-2D7 2DE-2DF 2ED 2EF-2FF 55B-55C 55E 5F3 24B6-24E9 A720-A721 A789-A78A AB5B"
 _LETTERS_TOO += " 1F130-1F149 1F150-1F169 1F170-1F189"
 # The last are scripts that are newer than those tables.
@@ -43,7 +43,7 @@ _MODIFIERS = "1F3FB-1F3FF"
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text in order, as they are written."""
+    """The words of a text in order, in their original spelling."""
     pattern = _ASCII if text.isascii() else _unicode()
     words = pattern.findall(text)
     if len(text) <= MAX_WORD or all(len(word) <= MAX_WORD for word in words):
@@ -53,7 +53,7 @@ def split_words(text: str) -> list[str]:
 
 def _pieces(pattern: re.Pattern[str], word: str) -> Iterator[str]:
     at = 0
-    # A cut can leave punctuation behind it, which is no word.
+    # The rest after a cut can begin with punctuation, which is no word.
     while (piece := pattern.search(word, at, at + MAX_WORD)) is not None:
         yield piece.group()
         at = piece.end()
@@ -61,7 +61,7 @@ def _pieces(pattern: re.Pattern[str], word: str) -> Iterator[str]:
 
 @cache
 def _unicode() -> re.Pattern[str]:
-    """The expression for any text; made when the first text beyond ASCII comes, in some 50 ms."""
+    """The expression for any text; compiled for the first text beyond ASCII, in some 50 ms."""
     han, hiragana, katakana, complex_ = (_points(text) for text in (_HAN, _HIRAGANA, _KATAKANA, _COMPLEX))
     modifiers = _points(_MODIFIERS)
     apart = han | hiragana | katakana | complex_

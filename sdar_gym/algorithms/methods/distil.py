@@ -61,13 +61,12 @@ class FutureCredit(AdvantageShaper):
     baseline: CostBaseline = setting(CostBaseline.NONE, "Baseline of the costs: `none` or `group`.")
     cost: Cost = setting(Cost.CE, "Cost of a token: `ce` or `kl`.")
 
-    def coefficient(self, objective: Objective) -> Schedule:
+    def coefficient(self, distill: Distillation | None) -> Schedule:
         """λ of the distillation loss."""
-        return Schedule.constant(0.0) if objective.distill is None else objective.distill.coeff
+        return Schedule.constant(0.0) if distill is None else distill.coeff
 
-    def check_in(self, objective: Objective) -> None:
+    def check_with(self, policy_coeff: Schedule, teacher: Teacher | None, distill: Distillation | None) -> None:
         """Refuses a distillation without distributions, or one that leaves tokens out."""
-        distill = objective.distill
         if self.coeff is not None:
             raise ValueError("shaping.name='future_credit' has no coeff: its coefficient is distill.coeff.")
         if distill is None or not distill.divergence.full:

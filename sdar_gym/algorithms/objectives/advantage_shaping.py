@@ -19,12 +19,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sdar_gym.algorithms.objectives.component import Component, Part, register
+from sdar_gym.algorithms.objectives.distillation import Distillation
 from sdar_gym.algorithms.objectives.schedule import Schedule
+from sdar_gym.algorithms.objectives.teacher import Teacher
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from sdar_gym.algorithms.objectives.objective import Objective
 
 
 class ShapingInputs(Protocol):
@@ -125,22 +125,22 @@ class AdvantageShaper(Component):
         """Returns 1 + λ·u, shape (B, T)."""
         return 1.0 + coeff * self.signal(turns)
 
-    def coefficient(self, objective: Objective) -> Schedule:
-        """λ; most shapers have their own."""
+    def coefficient(self, distill: Distillation | None) -> Schedule:
+        """λ; a shaper without an own coefficient takes it from the distillation loss."""
         return self.coeff
 
-    def check_in(self, objective: Objective) -> None:
-        """Refuses an objective with which the shaper makes no sense.
+    def check_with(self, policy_coeff: Schedule, teacher: Teacher | None, distill: Distillation | None) -> None:
+        """Refuses other parts of the objective with which the shaper makes no sense.
 
         Raises:
             ValueError: With the settings and what to do.
         """
-        if objective.teacher is not None and objective.teacher.blank_control and "control" not in self.needs:
+        if teacher is not None and teacher.blank_control and "control" not in self.needs:
             raise ValueError(
                 f"teacher.blank_control scores a blanked prompt, which shaping.name={self.NAME!r} does not use. Leave "
                 "it out."
             )
-        if self.multiplies and objective.policy_coeff.always_zero:
+        if self.multiplies and policy_coeff.always_zero:
             raise ValueError(
                 f"shaping.name={self.NAME!r} multiplies the advantage, but policy_coeff is 0: there is none. Use a "
                 "bonus."

@@ -62,7 +62,7 @@ class Objective(Settings):
         self._check_learns()
         self._check_teacher()
         if self.shaping is not None:
-            self.shaping.check_in(self)
+            self.shaping.check_with(self.policy_coeff, self.teacher, self.distill)
         if self.policy_coeff.always_zero and self.distill is not None:
             gate = self.distill.gate
             if self.distill.positive_only or (gate is not None and gate.needs_advantage):
@@ -143,7 +143,7 @@ class Objective(Settings):
 
     def shaping_coeff_at(self, step: int) -> float:
         """Returns λ of the advantage shaper at this step; 0 without one."""
-        return 0.0 if self.shaping is None else self.shaping.coefficient(self).at(step)
+        return 0.0 if self.shaping is None else self.shaping.coefficient(self.distill).at(step)
 
     def needs_teacher_at(self, step: int) -> bool:
         """Returns whether this step needs a teacher at all, so that its forward pass can be skipped."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -75,10 +75,10 @@ def engine_factory(name: str) -> EngineFactory:
         )
     if not isinstance(factory, str):
         return factory
-    loaded: Any = load_object(factory, "The engine")
+    loaded = load_object(factory, "The engine")
     if not callable(loaded):
         raise ValueError(f"rollout.engine={name} is no function that builds an engine.")
-    return loaded
+    return cast(EngineFactory, loaded)
 
 
 def build_engine(spec: EngineSpec) -> Engine:

@@ -13,14 +13,13 @@ from sdar_gym.algorithms.objectives.advantage_shaping import (
     check_coefficient,
     register_shaper,
 )
+from sdar_gym.algorithms.objectives.distillation import Distillation
 from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.algorithms.objectives.teacher import Teacher, View, Weights
 from sdar_gym.settings import setting
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from sdar_gym.algorithms.objectives.objective import Objective
 
 
 @register_shaper("ocsd")
@@ -42,14 +41,14 @@ class ContrastShaper(AdvantageShaper):
     def _check(self) -> None:
         check_coefficient(self.coeff, 1.0)
 
-    def check_in(self, objective: Objective) -> None:
+    def check_with(self, policy_coeff: Schedule, teacher: Teacher | None, distill: Distillation | None) -> None:
         """Refuses a teacher without a blanked prompt."""
-        if objective.teacher is not None and not objective.teacher.blank_control:
+        if teacher is not None and not teacher.blank_control:
             raise ValueError(
                 "shaping.name='ocsd' is the difference between the teacher's prompt and the blanked one: set "
                 "teacher.blank_control=true, with teacher.view='feedback'."
             )
-        AdvantageShaper.check_in(self, objective)
+        AdvantageShaper.check_with(self, policy_coeff, teacher, distill)
 
     def signal(self, turns: ShapingInputs) -> Tensor:
         """u, shape (B, T)."""

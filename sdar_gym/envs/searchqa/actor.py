@@ -7,7 +7,8 @@ import time
 from importlib import import_module
 from typing import Any
 
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError, local_index
+from sdar_gym.envs.searchqa.local_index import local_index
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.passages import Passage
 from sdar_gym.text import terminal_safe
@@ -50,7 +51,7 @@ class _Index:
         return self._index.info()
 
 
-class ActorRetriever:
+class ActorSearch:
     """The cluster's actor for a corpus, as a retriever; who asks first starts it.
 
     The actor belongs to the job that started it. If it dies, or that job ends, it is started again.

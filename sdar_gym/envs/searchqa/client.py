@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from sdar_gym.envs.searchqa.deadline import Deadline
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError, check_address, shown_address
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError, check_address, shown_address
 from sdar_gym.envs.searchqa.text import MAX_ANSWER
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.corpus import CorpusError, passage

@@ -9,18 +9,14 @@ from typing import Any
 from gymnasium.envs.registration import EnvSpec
 
 from sdar_gym.envs.searchqa.generator import EmbeddedQuestions
+from sdar_gym.envs.searchqa.local_index import EMBEDDED
 from sdar_gym.envs.searchqa.places import DATA_VARIABLE as DATA_VARIABLE
 from sdar_gym.envs.searchqa.places import MissingCorpusError as MissingCorpusError
 from sdar_gym.envs.searchqa.places import corpus_path, located
 from sdar_gym.envs.searchqa.questions import check_holdout, open_questions
-from sdar_gym.envs.searchqa.retrieval import (
-    EMBEDDED,
-    Retriever,
-    RetrieverSpec,
-    check_retriever,
-    shared_retriever,
-)
+from sdar_gym.envs.searchqa.retrieval import check_search, shared_retriever
 from sdar_gym.envs.searchqa.reward import exact_match, f1
+from sdar_gym.envs.searchqa.search_contract import PassageSearch, SearchSpec
 from sdar_gym.envs.searchqa.tasks import Question, QuestionSource
 from sdar_gym.envs.searchqa.text import NOT_UNDERSTOOD, OUT_OF_TURNS, information, query_of, read_call
 from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
@@ -141,10 +137,10 @@ class SearchQAEnv(TextEnv):
         self._source: QuestionSource | None = None
         self._split = self._questions.splits[0] if split is None else split
         self.task_ids(self._split)  # An unknown split is refused here rather than at the first reset.
-        spec = RetrieverSpec(search=search, timeout=search_timeout, retries=search_retries)
+        spec = SearchSpec(search=search, timeout=search_timeout, retries=search_retries)
         place = None if spec.is_server else corpus_path(corpus, self._questions_path)
         self._spec = replace(spec, corpus=place)
-        self._retriever: Retriever | None = None
+        self._retriever: PassageSearch | None = None
         self._made_with: EnvSpec | None = None
         self._question: Question | None = None
         self._searches = 0
@@ -184,7 +180,7 @@ class SearchQAEnv(TextEnv):
         Raises:
             ValueError: A search could not be made; the message says why.
         """
-        check_retriever(self._spec, query_of(self._questions.load(self.task_ids()[0]).text), self._topk)
+        check_search(self._spec, query_of(self._questions.load(self.task_ids()[0]).text), self._topk)
 
     @property
     def splits(self) -> tuple[str, ...]:

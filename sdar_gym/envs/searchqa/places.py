@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sdar_gym.envs.searchqa.retrieval import EMBEDDED, check_corpus
+from sdar_gym.envs.searchqa.local_index import EMBEDDED, check_corpus
 from sdar_gym.paths import local_path
 from sdar_gym.skills.index.manifest import is_index_folder
 from sdar_gym.skills.index.rows import SUFFIXES

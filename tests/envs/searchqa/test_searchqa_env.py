@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.policies import expert_of
-from sdar_gym.envs.searchqa import retrieval
+from sdar_gym.envs.searchqa import local_index
 from sdar_gym.envs.searchqa.env import MissingCorpusError, SearchQAEnv
 from sdar_gym.envs.text_env import TaskNotFoundError
 
@@ -198,7 +198,7 @@ def test_questions_without_passages_are_refused_unless_a_server_has_them(files: 
 def test_a_large_corpus_file_is_not_read_into_every_process(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrieval, "MAX_CORPUS_BYTES", 10)
+    monkeypatch.setattr(local_index, "MAX_CORPUS_BYTES", 10)
     with pytest.raises(ValueError, match="sdar-gym index"):
         make(questions=files[0], corpus=files[1])
 

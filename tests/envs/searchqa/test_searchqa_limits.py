@@ -14,7 +14,7 @@ import pytest
 
 from sdar_gym.envs.searchqa import server as server_module
 from sdar_gym.envs.searchqa.client import SearchClient
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError
 from sdar_gym.skills.index import Document
 from sdar_gym.skills.index.passages import PassageIndex, index_passages
 

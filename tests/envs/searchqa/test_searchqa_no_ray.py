@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import sdar_gym  # noqa: F401  registers the environments
-from sdar_gym.envs.searchqa.retrieval import RetrieverSpec, shared_retriever
+from sdar_gym.envs.searchqa.retrieval import shared_retriever
+from sdar_gym.envs.searchqa.search_contract import SearchSpec
 
 PLAY = """
 import sys, gymnasium, sdar_gym
@@ -29,4 +30,4 @@ def test_ray_is_not_started_by_itself() -> None:
     ray = pytest.importorskip("ray")
     ray.shutdown()  # One that tests of another file left for the next ones.
     with pytest.raises(ValueError, match=r"ray\.init\(\)"):
-        shared_retriever(RetrieverSpec(search="ray"))
+        shared_retriever(SearchSpec(search="ray"))

@@ -11,8 +11,8 @@ import gymnasium
 import pytest
 
 import sdar_gym  # noqa: F401  registers the environments
-from sdar_gym.envs.searchqa.actor import NAMESPACE, ActorRetriever
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError
+from sdar_gym.envs.searchqa.actor import NAMESPACE, ActorSearch
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -55,7 +55,7 @@ def test_environments_of_other_processes_ask_the_same_actor(ray: Any) -> None:
 
 
 def test_an_actor_that_died_is_started_again(ray: Any, corpus: str) -> None:
-    retriever = ActorRetriever(corpus, retries=3)
+    retriever = ActorSearch(corpus, retries=3)
     assert [found.id for found in retriever.search("word7", 3)] == ["p7"]
     assert retriever.info()["passages"] == 50
     ray.kill(ray.get_actor(retriever.name, namespace=NAMESPACE))
@@ -63,7 +63,7 @@ def test_an_actor_that_died_is_started_again(ray: Any, corpus: str) -> None:
 
 
 def test_a_corpus_that_the_actor_cannot_open_is_an_error(ray: Any, tmp_path: Path) -> None:
-    retriever = ActorRetriever(str(tmp_path / "none.jsonl"), retries=1)
+    retriever = ActorSearch(str(tmp_path / "none.jsonl"), retries=1)
     with pytest.raises(SearchFailedError, match="no passage corpus"):
         retriever.search("word", 3)
 
@@ -73,7 +73,7 @@ def test_what_is_checked_before_a_run_asks_the_actor(ray: Any, corpus: str, tmp_
     questions.write_text('{"question": "word7?", "answer": "a"}\n')
     env = gymnasium.make("sdar/SearchQA-v0", questions=questions, corpus=corpus, search="ray").unwrapped
     env.check_ready()
-    assert ray.get_actor(ActorRetriever(corpus).name, namespace=NAMESPACE) is not None
+    assert ray.get_actor(ActorSearch(corpus).name, namespace=NAMESPACE) is not None
     damaged = tmp_path / "damaged.jsonl"
     damaged.write_text('{"contents": "a"}\n{"contents": 5}\n')
     env = gymnasium.make("sdar/SearchQA-v0", questions=questions, corpus=damaged, search="ray").unwrapped

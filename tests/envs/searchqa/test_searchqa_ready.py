@@ -19,7 +19,8 @@ import pytest
 
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.searchqa.env import SearchQAEnv
-from sdar_gym.envs.searchqa.retrieval import RetrieverSpec, check_address, local_index
+from sdar_gym.envs.searchqa.local_index import local_index
+from sdar_gym.envs.searchqa.search_contract import SearchSpec, check_address
 from sdar_gym.skills.index.build import build_folder
 
 PLAY = """
@@ -230,8 +231,8 @@ def test_an_address_that_is_none_is_refused_without_its_password(address: str) -
 
 
 def test_a_password_is_not_shown_by_what_holds_it() -> None:
-    spec = RetrieverSpec(search="HTTP://user:secret@host:1/retrieve")
+    spec = SearchSpec(search="HTTP://user:secret@host:1/retrieve")
     assert spec.is_server and "secret" not in repr(spec)
     with pytest.raises(ValueError, match="Unknown search") as caught:
-        RetrieverSpec(search="ftp://user:secret@host")
+        SearchSpec(search="ftp://user:secret@host")
     assert "secret" not in str(caught.value)

@@ -17,7 +17,7 @@ import pytest
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.searchqa import client as client_module
 from sdar_gym.envs.searchqa.client import SearchClient
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError
 
 Start = Callable[..., Any]
 

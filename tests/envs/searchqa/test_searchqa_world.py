@@ -18,7 +18,7 @@ from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.searchqa.env import SearchQAEnv
 from sdar_gym.envs.searchqa.expert import fact_in, found_passages
 from sdar_gym.envs.searchqa.generator import TASK_TYPES, EmbeddedQuestions
-from sdar_gym.envs.searchqa.retrieval import local_index
+from sdar_gym.envs.searchqa.local_index import local_index
 from sdar_gym.envs.searchqa.tasks import SPLITS
 from sdar_gym.envs.searchqa.text import information
 from sdar_gym.envs.searchqa.world import UNASKED, embedded_world

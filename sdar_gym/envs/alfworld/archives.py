@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -27,6 +25,7 @@ from sdar_gym.envs.alfworld.game_source import (
 from sdar_gym.envs.alfworld.members import ARCHIVE_SUFFIXES, read_members
 from sdar_gym.envs.alfworld.pddl import parse_game
 from sdar_gym.envs.alfworld.world import Game, game_from_json
+from sdar_gym.envs.compiled_cache import cache_folder, write_atomically
 
 # Raise when `Game.to_json` or the reading of a `.tw-pddl` changes: older compiled archives are then rebuilt.
 _COMPILED_VERSION = 4
@@ -151,47 +150,26 @@ def _identity(archive: Path) -> tuple[str, int, int]:
 
 
 def _compiled(archive: Path) -> bytes:
-    """The compiled games, from the cache if they are there as they were written."""
+    """The compiled games: from the cache if it has them undamaged, else from the archive."""
     identity = "|".join(map(str, (*_identity(archive), _COMPILED_VERSION)))
-    file = _cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.games"
-    kept = _kept(file)
-    if kept is not None:
-        return kept
+    name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.games"
+    cached = _read_cached(name)
+    if cached is not None:
+        return cached
     content = _compile(archive)
-    with suppress(OSError):  # A read-only or full home costs the next process a few seconds, nothing else.
-        _keep(file, content)
+    with suppress(OSError):  # With a read-only or full home the next process compiles it again, in seconds.
+        write_atomically(cache_folder("alfworld") / name, (_digest(content), b"\n", content))
     return content
 
 
-def _cache_folder() -> Path:
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(named):  # Others have no meaning, says the standard that the variable comes from.
-        named = os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(named) / "sdar_gym" / "alfworld"
-
-
-def _kept(file: Path) -> bytes | None:
-    """What `_keep` wrote; None if nothing is there, or not all of it."""
+def _read_cached(name: str) -> bytes | None:
+    """A cached file without its digest; None if it is missing or damaged."""
     try:
-        digest, _, content = file.read_bytes().partition(b"\n")
+        digest, _, content = (cache_folder("alfworld") / name).read_bytes().partition(b"\n")
     except OSError:
         return None
-    # A disk that was full, or a copy that broke off, must not make a split smaller than it is.
+    # A truncated file would make a split smaller than it is.
     return content if digest == _digest(content) else None
-
-
-def _keep(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside and renamed: another process never reads half a file.
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as partial_file:
-        try:
-            partial_file.write(_digest(content) + b"\n")
-            partial_file.write(content)
-            partial_file.close()
-            os.replace(partial_file.name, file)
-        except BaseException:
-            os.unlink(partial_file.name)
-            raise
 
 
 def _digest(content: bytes) -> bytes:

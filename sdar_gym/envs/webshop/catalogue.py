@@ -10,9 +10,9 @@ from hashlib import sha256
 from itertools import accumulate
 
 from sdar_gym.envs.text_env import TaskNotFoundError
+from sdar_gym.envs.webshop.catalog_cache import read_cached_index, write_cached_index
 from sdar_gym.envs.webshop.compiled import CompiledProducts
 from sdar_gym.envs.webshop.goals import GOAL_KINDS, Goal, ReferenceGoals, goal_count, make_goal, own_price
-from sdar_gym.envs.webshop.keeping import keep_index, kept_index
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.skills.index import Document, SearchIndex, open_index, resolve_backend
 from sdar_gym.skills.index.bm25s_index import Bm25sIndex
@@ -109,19 +109,19 @@ class Catalogue:
         backend = resolve_backend(backend)
         if backend not in self._shelves:
             self._shelves[backend] = (
-                self._kept_shelf(f"{self._name}.bm25")
+                self._cached_shelf(f"{self._name}.bm25")
                 if self._name and backend == "bm25s"
                 else Shelf(self.products, open_index(self._documents((asin, asin) for asin in self.products), backend))
             )
         return self._shelves[backend]
 
-    def _kept_shelf(self, name: str) -> Shelf:
+    def _cached_shelf(self, name: str) -> Shelf:
         # An index is kept over row numbers. Equal scores are ordered by id as text, so numbers get the order of ids.
         numbers = dict(zip(sorted(map(str, range(len(self.products)))), sorted(self.products), strict=True))
-        index = kept_index(name)
+        index = read_cached_index(name)
         if index is None:
             index = Bm25sIndex(self._documents(numbers.items()))
-            keep_index(name, index)
+            write_cached_index(name, index)
         return Shelf(self.products, index, numbers)
 
     def _documents(self, named: Iterable[tuple[str, str]]) -> Iterator[Document]:

@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sdar_gym.envs.webshop.catalog_cache import cache_name, read_cached, write_cached
 from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.compiled import CompiledProducts, compiled
 from sdar_gym.envs.webshop.fields import Fields, ProductFormatError
 from sdar_gym.envs.webshop.generator import DEFAULT_SIZE, GENERATOR_VERSION, generate_products
-from sdar_gym.envs.webshop.keeping import keep, kept, kept_name
 from sdar_gym.envs.webshop.products import HumanInstruction, Instruction, Product, offered
 from sdar_gym.envs.webshop.reading import (
     human_instructions,
@@ -30,8 +30,8 @@ from sdar_gym.validation import whole_number
 
 # The word that stands for the generated catalogue where a path to real products could stand.
 GENERATED = "generated"
-# Products of shops that are kept compiled on disk; smaller ones are made faster than anyone notices.
-_WORTH_KEEPING = 2000
+# Number of products from which a compiled catalog is cached on disk; smaller ones are built in no time.
+_MIN_CACHED_SIZE = 2000
 # Longer ids are left out, as in the published code.
 _LONGEST_ID = 10
 _DOWNLOAD = (
@@ -110,26 +110,26 @@ def open_catalogue(
         size = DEFAULT_SIZE if num_products is None else num_products
         key: tuple[Any, ...] = (GENERATED, size)
         if key not in _OPEN:
-            name = kept_name(f"{GENERATED} {size}", GENERATOR_VERSION) if size >= _WORTH_KEEPING else ""
+            name = cache_name(f"{GENERATED} {size}", GENERATOR_VERSION) if size >= _MIN_CACHED_SIZE else ""
             _OPEN[key] = _catalogue(name, lambda: generate_products(size), {"human": "the generated shop has none"})
         return _OPEN[key]
     with _reading(Path(place)):
         files = find_files(Path(place))
         key = (files.stamp(), num_products, published)
     if key not in _OPEN:
-        name = kept_name(f"{files.items} {num_products} {published}", key)
+        name = cache_name(f"{files.items} {num_products} {published}", key)
         _OPEN[key] = _catalogue(name, lambda: read_products(files, num_products, published=published), files.missing())
     return _OPEN[key]
 
 
 def _catalogue(name: str, make: Callable[[], list[Product]], missing: Mapping[str, str]) -> Catalogue:
-    content = kept(f"{name}.products") if name else None
+    content = read_cached(f"{name}.products") if name else None
     if content is not None:
         return Catalogue(CompiledProducts(content), missing, name)
     products = make()
-    if not name or len(products) < _WORTH_KEEPING:
+    if not name or len(products) < _MIN_CACHED_SIZE:
         return Catalogue(products, missing)
-    keep(f"{name}.products", compiled(products))
+    write_cached(f"{name}.products", compiled(products))
     return Catalogue(products, missing, name)
 
 

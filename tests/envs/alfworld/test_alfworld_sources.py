@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.envs import TaskNotFoundError
+from sdar_gym.envs import TaskNotFoundError, compiled_cache
 from sdar_gym.envs.alfworld import archives
 from sdar_gym.envs.alfworld.game_source import MissingGamesError
 from sdar_gym.envs.alfworld.generator import GeneratedSource
@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(
     def full(source: str, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archives.os, "replace", full)
+    monkeypatch.setattr(compiled_cache.os, "replace", full)
     assert open_source(pack("train.tar.xz", ID)).task_ids("train") == (ID,)
     assert list(cache.iterdir()) == []
 

@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from sdar_gym.envs.webshop import sources
+from sdar_gym.envs.webshop.catalog_cache import cache_name, read_cached, write_cached
 from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.compiled import CompiledProducts, compiled
 from sdar_gym.envs.webshop.env import WebShopEnv
 from sdar_gym.envs.webshop.generator import generate_products
-from sdar_gym.envs.webshop.keeping import keep, kept, kept_name
 from sdar_gym.envs.webshop.products import HumanInstruction, Product
 from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalogue
 
@@ -26,7 +26,7 @@ SIZE = 300
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogues: None) -> Path:
     """An empty cache folder, where WebShop's part of it will be."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "_WORTH_KEEPING", SIZE)
+    monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", SIZE)
     return tmp_path / "cache" / "sdar_gym" / "webshop"
 
 
@@ -127,7 +127,7 @@ def test_a_cache_that_cannot_be_written_is_fine(
 ) -> None:
     (tmp_path / "occupied").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "occupied"))
-    monkeypatch.setattr(sources, "_WORTH_KEEPING", SIZE)
+    monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", SIZE)
     assert len(open_anew().products) == len(open_anew().products) == SIZE
     assert made == [SIZE, SIZE]
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -138,7 +138,7 @@ def test_a_cache_that_cannot_be_written_is_fine(
 def test_real_products_are_kept_until_their_file_changes(
     cache: Path, raw_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_WORTH_KEEPING", 2)
+    monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", 2)
 
     def titles() -> list[str]:
         sources._OPEN.clear()
@@ -210,14 +210,14 @@ def test_anything_that_is_text_survives(make_product: Callable[..., Product]) ->
 
 
 def test_names_follow_the_source_and_the_code(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = kept_name("a", 1)
-    assert name == kept_name("a", 1)
-    assert len({name, kept_name("b", 1), kept_name("a", 2)}) == 3
+    name = cache_name("a", 1)
+    assert name == cache_name("a", 1)
+    assert len({name, cache_name("b", 1), cache_name("a", 2)}) == 3
     monkeypatch.setattr("sdar_gym.__version__", "another")
-    assert kept_name("a", 1) != name
-    assert kept_name("a", 1).split("-")[0] == name.split("-")[0]
-    keep("x-1.products", iter([b"ab", b"c"]))
-    content = kept("x-1.products")
+    assert cache_name("a", 1) != name
+    assert cache_name("a", 1).split("-")[0] == name.split("-")[0]
+    write_cached("x-1.products", iter([b"ab", b"c"]))
+    content = read_cached("x-1.products")
     assert content is not None
     assert bytes(content) == b"abc"
-    assert kept("x-2.products") is None
+    assert read_cached("x-2.products") is None

@@ -1,4 +1,4 @@
-"""The score of a purchase, by hand-computed cases; recordings are compared in test_webshop_golden.py."""
+"""The score of a purchase, by hand-computed cases; recordings are compared in test_webshop_real.py."""
 
 from __future__ import annotations
 

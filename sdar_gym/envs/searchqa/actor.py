@@ -22,7 +22,7 @@ def session() -> str:
     """The cluster that this process is connected to.
 
     Raises:
-        ValueError: Ray is not installed or not initialised.
+        ValueError: Ray is not installed or not initialized.
     """
     return str(_running_ray().get_runtime_context().gcs_address)
 
@@ -62,7 +62,7 @@ class ActorSearch:
         retries: Further attempts after one that failed.
 
     Raises:
-        ValueError: Ray is not installed or not initialised, or the corpus cannot be opened.
+        ValueError: Ray is not installed or not initialized, or the corpus cannot be opened.
     """
 
     def __init__(self, corpus: str | None, *, timeout: float = 30.0, retries: int = 6):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sdar_gym.envs.searchqa.env import SearchQAEnv
 from sdar_gym.envs.searchqa.generator import SOURCE
-from sdar_gym.envs.searchqa.reward import normalise
+from sdar_gym.envs.searchqa.reward import normalize
 from sdar_gym.envs.searchqa.text import write_call
 from sdar_gym.envs.searchqa.wordings import COMPARISON, ONE_HOP, PASSAGES, TWO_HOP, Ask, Compare
 from sdar_gym.envs.text_env import TextEnv
@@ -109,7 +109,7 @@ class OracleReader:
         """
         if not isinstance(env, SearchQAEnv):
             raise TypeError(f"Search-QA's expert plays SearchQAEnv, not {type(env).__name__}.")
-        self._golden = tuple(text for text in env.question.golden if normalise(text) not in ("yes", "no"))
+        self._golden = tuple(text for text in env.question.golden if normalize(text) not in ("yes", "no"))
         self._turns = env.max_steps
         self._titles = []
 
@@ -118,10 +118,10 @@ class OracleReader:
         if not info["turn"]:
             return write_call("search", observation)
         passages = found_passages(observation)
-        shown = f" {normalise(' '.join(passages))} "
+        shown = f" {normalize(' '.join(passages))} "
         for text in self._golden:
             # Between spaces: whole words only.
-            if normalise(text) and f" {normalise(text)} " in shown:
+            if normalize(text) and f" {normalize(text)} " in shown:
                 return write_call("answer", text)
         if info["turn"] == 1:
             self._titles = [passage.split("\n", 1)[0].strip('"') for passage in passages]

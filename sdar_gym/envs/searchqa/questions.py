@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.envs.searchqa.reward import normalise
+from sdar_gym.envs.searchqa.reward import normalize
 from sdar_gym.envs.searchqa.rows import FIELDS, NEEDED, read_question
 from sdar_gym.envs.searchqa.tasks import (
     ListedQuestions,
@@ -117,7 +117,7 @@ def _hold_out(by_split: defaultdict[str, list[RawQuestion]], share: float) -> No
         raise ValueError("There is a test split already, so `holdout` must be 0.")
     kept: list[RawQuestion] = []
     for raw in by_split["train"]:
-        number = int.from_bytes(hashlib.sha256(normalise(raw.text).encode("utf-8", "replace")).digest()[:8], "big")
+        number = int.from_bytes(hashlib.sha256(normalize(raw.text).encode("utf-8", "replace")).digest()[:8], "big")
         (by_split["test"] if number < share * 2**64 else kept).append(raw)
     by_split["train"] = kept
     if not all(any(raw.answerable for raw in by_split[split]) for split in ("train", "test")):

@@ -11,7 +11,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """An answer as it is compared: lower case, without ASCII punctuation, articles and extra space.
 
     Source: the evaluation script of SQuAD 1.1 (arXiv 1606.05250): in this order, so that `e.g.` becomes one word.
@@ -20,13 +20,13 @@ def normalise(text: str) -> str:
 
 
 def exact_match(answer: str, golden: Iterable[str]) -> bool:
-    """Whether an answer equals one of the golden ones after `normalise`.
+    """Whether an answer equals one of the golden ones after `normalize`.
 
     Where nothing is left of either (the letter grade A), they have to be equal before it, but for case and outer space.
     """
-    said = normalise(answer)
+    said = normalize(answer)
     return any(
-        said == normalise(text) and (said != "" or answer.strip().lower() == text.strip().lower()) for text in golden
+        said == normalize(text) and (said != "" or answer.strip().lower() == text.strip().lower()) for text in golden
     )
 
 
@@ -36,7 +36,7 @@ def f1(answer: str, golden: Iterable[str]) -> float:
     Source: SQuAD 1.1: harmonic mean of precision and recall over the words, counted with repetition. `yes`, `no` and
     `noanswer` score only as a whole (HotpotQA, arXiv 1809.09600).
     """
-    return max((_f1(normalise(answer), normalise(text)) for text in golden), default=0.0)
+    return max((_f1(normalize(answer), normalize(text)) for text in golden), default=0.0)
 
 
 def _f1(said: str, golden: str) -> float:

@@ -18,7 +18,7 @@ _ANSWERS = ("golden_answers", "reward_model", "answer", "Answer", "answers", "ob
 _ALIASES = ("answer_aliases", "aliases", "o_aliases")
 # PopQA writes lists as JSON within a text.
 _LISTS_AS_TEXT = ("possible_answers", "o_aliases")
-# Of an answer that is an object, as in TriviaQA. Its normalised forms add nothing: the scores normalise themselves.
+# Of an answer that is an object, as in TriviaQA. Its normalized forms add nothing: the scores normalize themselves.
 _OF_OBJECT = ("value", "Value", "aliases", "Aliases", "human_answers", "HumanAnswers")
 # What TriviaQA writes where it keeps the answer to itself.
 _WITHHELD = "<unk>"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sdar_gym.envs.searchqa.reward import normalise
+from sdar_gym.envs.searchqa.reward import normalize
 from sdar_gym.envs.text_env import TaskNotFoundError
 
 SPLITS = ("train", "dev", "test")
@@ -95,7 +95,7 @@ class RawQuestion:
 class ListedQuestions:
     """Questions that were read from files, all in memory.
 
-    A question that is asked in a later split too (train, dev, test), by its normalised text, is left out of the earlier
+    A question that is asked in a later split too (train, dev, test), by its normalized text, is left out of the earlier
     one; `dropped` counts them. One that is marked as without an answer is left out too; `unanswerable` counts those.
 
     Args:
@@ -119,7 +119,7 @@ class ListedQuestions:
                 if not raw.answerable:
                     self.unanswerable += 1
                     continue
-                group = normalise(raw.text) or raw.text
+                group = normalize(raw.text) or raw.text
                 if group in later:
                     self.dropped += 1
                     continue

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.text import ATTRIBUTES, BACK, BUY, NEXT, PREVIOUS, SUB_PAGES
 from sdar_gym.paths import DAMAGED, first_line
 from sdar_gym.text import well_formed
@@ -69,10 +69,10 @@ class Demonstration:
         """All actions in order."""
         return tuple(action for step in self.steps for action in step)
 
-    def playable(self, catalogue: Catalogue) -> bool:
+    def playable(self, catalog: Catalog) -> bool:
         """Whether a shop has the products that were looked at and the one that was asked for."""
         needed = {self.asin, *(visit.asin for visit in self.visits if visit.asin)}
-        return needed <= catalogue.products.keys()
+        return needed <= catalog.products.keys()
 
 
 def read_demonstrations(folder: Path) -> Iterator[Demonstration]:

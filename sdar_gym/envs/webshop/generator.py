@@ -1,4 +1,4 @@
-"""The embedded shop: a catalogue made from nothing but a version number, the same on every machine."""
+"""The embedded shop: a catalog made from nothing but a version number, the same on every machine."""
 
 from __future__ import annotations
 

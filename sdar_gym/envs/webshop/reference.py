@@ -6,7 +6,7 @@ import string
 from dataclasses import dataclass
 from random import Random
 
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.goals import Goal
 from sdar_gym.envs.webshop.reward import Score, score_purchase
 from sdar_gym.envs.webshop.session import Session, ShopError
@@ -46,7 +46,7 @@ class ReferenceShop:
     Source: princeton-nlp/WebShop, as carried by ZJU-REAL/SDAR (commit 8b85c23); checked against recordings.
 
     Args:
-        catalogue: Products.
+        catalog: Products.
         nouns: Finds the nouns of a title.
         seed: The environment's, which decides prices, price limits and the order of goals.
         kind: `synthetic` or `human` goals.
@@ -56,7 +56,7 @@ class ReferenceShop:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalog: Catalog,
         nouns: Nouns,
         *,
         seed: int = 0,
@@ -64,8 +64,8 @@ class ReferenceShop:
         show_attributes: bool = False,
         search_backend: str = "auto",
     ):
-        self.goals = catalogue.reference_goals(kind, seed)
-        self._shelf = catalogue.shelf(search_backend)
+        self.goals = catalog.reference_goals(kind, seed)
+        self._shelf = catalog.shelf(search_backend)
         self._nouns = nouns
         self._show_attributes = show_attributes
         self._rng = Random(seed)

@@ -14,8 +14,8 @@ from sdar_gym.envs.webshop.title_nouns import Nouns
 
 MATCH_ABOVE = 85
 # fmt: off
-# The reference's colour words, in its order: the first that occurs is the colour.
-COLOURS = (
+# The reference's color words, in its order: the first that occurs is the color.
+COLORS = (
     "alabaster", "apricot", "aqua", "ash", "asphalt", "azure", "banana", "beige", "black", "blue", "blush", "bordeaux",
     "bronze", "brown", "burgundy", "camel", "camo", "caramel", "champagne", "charcoal", "cheetah", "chestnut",
     "chocolate", "christmas", "coffee", "cognac", "copper", "coral", "cranberry", "cream", "crystal", "dark", "denim",
@@ -27,7 +27,7 @@ COLOURS = (
     "tan", "taupe", "teal", "tiger", "turquoise", "violet", "walnut", "wheat", "white", "wine", "yellow",
 )
 # fmt: on
-_COLOUR_WORD = {colour: re.compile(rf"(?<![^\W\d_]){colour}(?![^\W\d_])") for colour in COLOURS}
+_COLOR_WORD = {color: re.compile(rf"(?<![^\W\d_]){color}(?![^\W\d_])") for color in COLORS}
 _LATIN_1 = dict.fromkeys(range(128, 256))
 # Options whose values contain each other ("large", "x-large") and so only count when they are equal.
 EXACT_OPTIONS = frozenset({"size"})
@@ -161,7 +161,7 @@ def count_attributes(product: Product, wanted: Sequence[str], *, compat: bool = 
 def match_options(chosen: Mapping[str, str], wanted: Sequence[tuple[str, str]]) -> int:
     """How many wanted option values were chosen.
 
-    Values are compared with values, colours by their colour word on both sides, sizes only when equal. An option that
+    Values are compared with values, colors by their color word on both sides, sizes only when equal. An option that
     the goal names counts only if it was chosen under that name.
 
     Args:
@@ -177,39 +177,39 @@ def match_options(chosen: Mapping[str, str], wanted: Sequence[tuple[str, str]]) 
 def _same_value(name: str, value: str, wanted: str) -> bool:
     if value == wanted:
         return True
-    return name.lower() not in EXACT_OPTIONS and similar(colour_of(value), colour_of(wanted))
+    return name.lower() not in EXACT_OPTIONS and similar(color_of(value), color_of(wanted))
 
 
 def match_options_as_published(chosen: Mapping[str, str], wanted: Sequence[tuple[str, str]]) -> int:
     """How many options the published code counts: (name, value) pairs of the goal against the chosen values.
 
-    A pair is no text, so colour words are not looked for inside it (only a part that is nothing else counts), while the
-    chosen value is cut down to its colour word; "large" is in "x-large", and an option's name matches as if it were its
+    A pair is no text, so color words are not looked for inside it (only a part that is nothing else counts), while the
+    chosen value is cut down to its color word; "large" is in "x-large", and an option's name matches as if it were its
     value. Human goals, which are values alone, escape all but the second.
     """
-    values = [colour_within(value) for value in chosen.values()]
-    targets = [_pair_as_published(name, value) if name else colour_within(value) for name, value in wanted]
+    values = [color_within(value) for value in chosen.values()]
+    targets = [_pair_as_published(name, value) if name else color_within(value) for name, value in wanted]
     return sum(any(similar(value, target) for value in values) for target in targets)
 
 
 def _pair_as_published(name: str, value: str) -> str:
     # The pair goes through the fuzzy match as Python prints it; brackets and quotes fall away there.
-    return colour_of_pair(name, value) or str((name, value))
+    return color_of_pair(name, value) or str((name, value))
 
 
-def colour_of_pair(name: str, value: str) -> str | None:
-    """The colour that the published code sees in a (name, value) pair: only a part that is a colour word itself."""
-    return next((colour for colour in COLOURS if colour in (name, value)), None)
+def color_of_pair(name: str, value: str) -> str | None:
+    """The color that the published code sees in a (name, value) pair: only a part that is a color word itself."""
+    return next((color for color in COLORS if color in (name, value)), None)
 
 
-def colour_of(value: str) -> str:
-    """The first colour word in a value, as a whole word; the value itself if there is none."""
-    return next((colour for colour, word in _COLOUR_WORD.items() if word.search(value)), value)
+def color_of(value: str) -> str:
+    """The first color word in a value, as a whole word; the value itself if there is none."""
+    return next((color for color, word in _COLOR_WORD.items() if word.search(value)), value)
 
 
-def colour_within(value: str) -> str:
-    """The first colour word in a value, even inside another word ("dash" is "ash"); as the published code has it."""
-    return next((colour for colour in COLOURS if colour in value), value)
+def color_within(value: str) -> str:
+    """The first color word in a value, even inside another word ("dash" is "ash"); as the published code has it."""
+    return next((color for color in COLORS if color in value), value)
 
 
 def similar(first: str, second: str) -> bool:

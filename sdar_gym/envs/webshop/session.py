@@ -27,7 +27,7 @@ from sdar_gym.envs.webshop.text import (
 )
 
 if TYPE_CHECKING:
-    from sdar_gym.envs.webshop.catalogue import Shelf
+    from sdar_gym.envs.webshop.catalog import Shelf
 
 SEARCH_HITS = 50
 # The reference tells pages apart by the first of these names in the address, which holds the query too.

@@ -1,4 +1,4 @@
-"""Finds and reads the shop's data: WebShop's own files in any of their sizes, or the generated catalogue."""
+"""Finds and reads the shop's data: WebShop's own files in any of their sizes, or the generated catalog."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.catalog_cache import cache_name, read_cached, write_cached
-from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.compiled import CompiledProducts, compiled
 from sdar_gym.envs.webshop.fields import Fields, ProductFormatError
 from sdar_gym.envs.webshop.generator import DEFAULT_SIZE, GENERATOR_VERSION, generate_products
@@ -28,7 +28,7 @@ from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.text import shortened, well_formed
 from sdar_gym.validation import whole_number
 
-# The word that stands for the generated catalogue where a path to real products could stand.
+# The word that stands for the generated catalog where a path to real products could stand.
 GENERATED = "generated"
 # Number of products from which a compiled catalog is cached on disk; smaller ones are built in no time.
 _MIN_CACHED_SIZE = 2000
@@ -46,7 +46,7 @@ class WebShopDataError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of one catalogue."""
+    """The files of one catalog."""
 
     items: Path
     synthetic: Path | None
@@ -68,14 +68,14 @@ class Files:
         return notes
 
 
-_OPEN: dict[tuple[Any, ...], Catalogue] = {}
+_OPEN: dict[tuple[Any, ...], Catalog] = {}
 
 
 def located(data: str | os.PathLike[str] | None) -> str:
     """Where data are, for whoever opens them later or elsewhere: `"generated"` or an absolute path.
 
     Args:
-        data: As in `open_catalogue`.
+        data: As in `open_catalog`.
 
     Raises:
         PathError: It is no path.
@@ -86,15 +86,15 @@ def located(data: str | os.PathLike[str] | None) -> str:
     return GENERATED if isinstance(data, str) and data == GENERATED else str(local_path(name, data))
 
 
-def open_catalogue(
+def open_catalog(
     data: str | os.PathLike[str] | None = None, num_products: int | None = None, *, published: bool = False
-) -> Catalogue:
-    """The catalogue of a data folder or file; all who open the same in a process get the same object.
+) -> Catalog:
+    """The catalog of a data folder or file; all who open the same in a process get the same object.
 
     Args:
         data: `"generated"`, a folder with WebShop's files, or its items or documents file; default `$WEBSHOP_DATA`,
-            and without that the generated catalogue.
-        num_products: Only the first so many entries of the file; for the generated catalogue, its size.
+            and without that the generated catalog.
+        num_products: Only the first so many entries of the file; for the generated catalog, its size.
         published: Keep blank option values and attributes, as the published code does; else see `offered`.
 
     Raises:
@@ -111,26 +111,26 @@ def open_catalogue(
         key: tuple[Any, ...] = (GENERATED, size)
         if key not in _OPEN:
             name = cache_name(f"{GENERATED} {size}", GENERATOR_VERSION) if size >= _MIN_CACHED_SIZE else ""
-            _OPEN[key] = _catalogue(name, lambda: generate_products(size), {"human": "the generated shop has none"})
+            _OPEN[key] = _catalog(name, lambda: generate_products(size), {"human": "the generated shop has none"})
         return _OPEN[key]
     with _reading(Path(place)):
         files = find_files(Path(place))
         key = (files.stamp(), num_products, published)
     if key not in _OPEN:
         name = cache_name(f"{files.items} {num_products} {published}", key)
-        _OPEN[key] = _catalogue(name, lambda: read_products(files, num_products, published=published), files.missing())
+        _OPEN[key] = _catalog(name, lambda: read_products(files, num_products, published=published), files.missing())
     return _OPEN[key]
 
 
-def _catalogue(name: str, make: Callable[[], list[Product]], missing: Mapping[str, str]) -> Catalogue:
+def _catalog(name: str, make: Callable[[], list[Product]], missing: Mapping[str, str]) -> Catalog:
     content = read_cached(f"{name}.products") if name else None
     if content is not None:
-        return Catalogue(CompiledProducts(content), missing, name)
+        return Catalog(CompiledProducts(content), missing, name)
     products = make()
     if not name or len(products) < _MIN_CACHED_SIZE:
-        return Catalogue(products, missing)
+        return Catalog(products, missing)
     write_cached(f"{name}.products", compiled(products))
-    return Catalogue(products, missing, name)
+    return Catalog(products, missing, name)
 
 
 def find_files(path: Path) -> Files:
@@ -166,7 +166,7 @@ def read_products(files: Files, num_products: int | None = None, *, published: b
     Args:
         files: The files.
         num_products: Only the first so many entries.
-        published: See `open_catalogue`.
+        published: See `open_catalog`.
 
     Raises:
         WebShopDataError: A file cannot be read.

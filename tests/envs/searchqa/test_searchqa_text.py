@@ -8,7 +8,7 @@ import random
 import pytest
 
 from sdar_gym.envs.prompting import EpisodeView, PastTurn, prompt_template
-from sdar_gym.envs.searchqa.reward import exact_match, f1, mean_over_sources, normalise, score_by_source
+from sdar_gym.envs.searchqa.reward import exact_match, f1, mean_over_sources, normalize, score_by_source
 from sdar_gym.envs.searchqa.text import information, read_call, write_call
 from sdar_gym.skills.index.analysis import terms
 from sdar_gym.text import well_formed
@@ -76,7 +76,7 @@ def test_an_action_for_any_text_is_read_back_and_means_the_same() -> None:
             continue
         answer, search = read_call(write_call("answer", text)), read_call(write_call("search", text))
         assert (answer.kind, answer.valid, search.kind, search.valid) == ("answer", True, "search", True)
-        assert exact_match(answer.text, (well_formed(text),)) or not normalise(text)
+        assert exact_match(answer.text, (well_formed(text),)) or not normalize(text)
         assert terms(search.text) == terms(well_formed(text))
         if not any(tag in text for tag in PARTS[:4]):
             assert answer.text == search.text == well_formed(text).strip()
@@ -115,7 +115,7 @@ def test_passages_are_shown_as_numbered_text_in_json() -> None:
         ("“the” cat", "“ ” cat", True),
     ],
 )
-def test_exact_match_normalises_as_squad_does(said: str, golden: str, equal: bool) -> None:
+def test_exact_match_normalizes_as_squad_does(said: str, golden: str, equal: bool) -> None:
     assert exact_match(said, (golden,)) is equal
 
 
@@ -144,7 +144,7 @@ def test_f1_is_the_overlap_of_words(said: str, golden: tuple[str, ...], value: f
 
 
 def test_normalise_leaves_inner_articles_of_words() -> None:
-    assert normalise("A theatre in Athens, an hour away") == "theatre in athens hour away"
+    assert normalize("A theatre in Athens, an hour away") == "theatre in athens hour away"
 
 
 def test_the_mean_over_sources_counts_each_set_once_and_each_question_once() -> None:

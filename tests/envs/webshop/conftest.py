@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sdar_gym.envs.webshop import sources
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.products import HumanInstruction, Product
 
 
@@ -41,9 +41,9 @@ def make_product() -> Callable[..., Product]:
 
 
 @pytest.fixture
-def small_shop() -> Catalogue:
+def small_shop() -> Catalog:
     """Twelve pairs of sneakers, which all are found by the same words."""
-    return Catalogue([product(f"B00000000{letter}", title=f"Acme Sneakers {letter}") for letter in "ABCDEFGHIJKL"])
+    return Catalog([product(f"B00000000{letter}", title=f"Acme Sneakers {letter}") for letter in "ABCDEFGHIJKL"])
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def raw_files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def no_open_catalogues(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_open_catalogs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that has opened nothing yet."""
     monkeypatch.setattr(sources, "_OPEN", {})
     yield

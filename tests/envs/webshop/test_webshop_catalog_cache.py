@@ -11,19 +11,19 @@ from random import Random
 import pytest
 
 from sdar_gym.envs.webshop import sources
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.catalog_cache import cache_name, read_cached, write_cached
-from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.compiled import CompiledProducts, compiled
 from sdar_gym.envs.webshop.env import WebShopEnv
 from sdar_gym.envs.webshop.generator import generate_products
 from sdar_gym.envs.webshop.products import HumanInstruction, Product
-from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalogue
+from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalog
 
 SIZE = 300
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogues: None) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogs: None) -> Path:
     """An empty cache folder, where WebShop's part of it will be."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", SIZE)
@@ -43,11 +43,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield sizes
 
 
-def open_anew(size: int = SIZE) -> Catalogue:
+def open_anew(size: int = SIZE) -> Catalog:
     sources._OPEN.clear()
-    catalogue = open_catalogue("generated", size)
-    catalogue.shelf()
-    return catalogue
+    catalog = open_catalog("generated", size)
+    catalog.shelf()
+    return catalog
 
 
 def test_kept_products_and_hits_equal_those_that_were_made(cache: Path, made: list[int]) -> None:
@@ -59,7 +59,7 @@ def test_kept_products_and_hits_equal_those_that_were_made(cache: Path, made: li
     for shop in (first, second):
         assert list(map(repr, shop.products.values())) == list(map(repr, plain))
         assert list(shop.products) == [product.asin for product in plain]
-    uncached = Catalogue(plain)
+    uncached = Catalog(plain)
     words = [word for product in plain[::9] for word in product.search_text.split()]
     rng = Random(0)
     for number in range(100):
@@ -92,7 +92,7 @@ def test_an_episode_is_the_same_from_a_kept_shop(cache: Path) -> None:
 
 def test_small_shops_leave_nothing_on_disk(cache: Path, raw_files: Path) -> None:
     open_anew(SIZE - 1)
-    open_catalogue(raw_files)
+    open_catalog(raw_files)
     assert not cache.exists()
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_noticed_and_made_again(cache: Path, made: list[int], 
 
 
 def test_a_cache_that_cannot_be_written_is_fine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[int], no_open_catalogues: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[int], no_open_catalogs: None
 ) -> None:
     (tmp_path / "occupied").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "occupied"))
@@ -142,7 +142,7 @@ def test_real_products_are_kept_until_their_file_changes(
 
     def titles() -> list[str]:
         sources._OPEN.clear()
-        shop = open_catalogue(raw_files)
+        shop = open_catalog(raw_files)
         shop.shelf()
         return [product.title for product in shop.products.values()]
 
@@ -151,8 +151,8 @@ def test_real_products_are_kept_until_their_file_changes(
     with monkeypatch.context() as patch:
         patch.setattr(sources, "read_products", lambda *_, **__: pytest.fail("read again"))
         assert titles() == ["Blue Lamp", "Jar"]
-        assert list(map(repr, open_catalogue(raw_files).products.values())) == list(map(repr, plain))
-        assert open_catalogue(raw_files).task_ids("human", open_catalogue(raw_files).splits("human")[0])
+        assert list(map(repr, open_catalog(raw_files).products.values())) == list(map(repr, plain))
+        assert open_catalog(raw_files).task_ids("human", open_catalog(raw_files).splits("human")[0])
     items = raw_files / "items_shuffle_1000.json"
     items.write_text(items.read_text(encoding="utf-8").replace("Blue", "Green!"), encoding="utf-8")
     assert titles() == ["Green! Lamp", "Jar"]

@@ -13,7 +13,7 @@ from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.webshop.demonstrations import DemonstrationError, read_demonstration
 from sdar_gym.envs.webshop.env import WebShopEnv
 from sdar_gym.envs.webshop.products import Product
-from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalogue
+from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalog
 
 SAID = {"attributes": ["soft"], "instruction": "Find me soft blankets", "instruction_attributes": ["soft"]}
 WRITTEN = {"instruction": "a soft one.", "instruction_attributes": ["soft"], "instruction_options": ["red"]}
@@ -62,7 +62,7 @@ def shop(
 
 
 def second(folder: Path) -> Product:
-    return open_catalogue(folder).products["B000000002"]
+    return open_catalog(folder).products["B000000002"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_field_of_another_type_is_named(tmp_path: Path, changes: dict[str, Any
     with pytest.raises(
         WebShopDataError, match=rf"items_shuffle_1000\.json .* at entry 2: product 'B000000002': .*{field}"
     ):
-        open_catalogue(shop(tmp_path, changes))
+        open_catalog(shop(tmp_path, changes))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_field_of_another_type_is_named(tmp_path: Path, changes: dict[str, Any
 )
 def test_a_field_of_a_document_is_named(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
     with pytest.raises(WebShopDataError, match=rf"documents_2\.jsonl .* at line 2: product 'B000000002': {field}"):
-        open_catalogue(shop(tmp_path, changes, document=True))
+        open_catalog(shop(tmp_path, changes, document=True))
 
 
 @pytest.mark.parametrize("asin", [None, 123, 1.5, ["B0"], True, "", "  "])
@@ -127,7 +127,7 @@ def test_an_id_of_another_type_is_named(tmp_path: Path, asin: Any) -> None:
         folder = tmp_path / str(document)
         folder.mkdir()
         with pytest.raises(WebShopDataError, match=place):
-            open_catalogue(shop(folder, {"asin": asin}, document=document))
+            open_catalog(shop(folder, {"asin": asin}, document=document))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_an_id_of_another_type_is_named(tmp_path: Path, asin: Any) -> None:
 )
 def test_a_field_of_an_instruction_is_named(tmp_path: Path, said: Any, field: str) -> None:
     with pytest.raises(WebShopDataError, match=rf"items_ins_v2_1000\.json .*product 'B000000002': {field}"):
-        open_catalogue(shop(tmp_path, said=said))
+        open_catalog(shop(tmp_path, said=said))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_field_of_an_instruction_is_named(tmp_path: Path, said: Any, field: st
 )
 def test_a_field_of_a_persons_instruction_is_named(tmp_path: Path, written: Any, field: str) -> None:
     with pytest.raises(WebShopDataError, match=rf"items_human_ins\.json .*product 'B000000002': instructions{field}"):
-        open_catalogue(shop(tmp_path, written=written))
+        open_catalog(shop(tmp_path, written=written))
 
 
 def test_what_may_be_empty_is_empty_text(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_an_id_may_hold_what_stands_between_the_parts_of_a_task_id(tmp_path: Pat
     (tmp_path / "items_shuffle.json").write_text(json.dumps(items), encoding="utf-8")
     said = json.dumps({raw["asin"]: SAID for raw in items})
     (tmp_path / "items_ins_v2.json").write_text(said, encoding="utf-8")
-    env = WebShopEnv(tmp_path, split=open_catalogue(tmp_path).splits("synthetic")[0])
+    env = WebShopEnv(tmp_path, split=open_catalog(tmp_path).splits("synthetic")[0])
     for split in env.splits:
         for task_id in env.task_ids(split):
             _, info = env.reset(options={"task_id": task_id})
@@ -221,7 +221,7 @@ def test_a_missing_instruction_file_is_named(tmp_path: Path) -> None:
 def test_damaged_items_give_one_message(tmp_path: Path, content: bytes, said: str) -> None:
     (shop(tmp_path) / "items_shuffle_1000.json").write_bytes(content)
     with pytest.raises(WebShopDataError, match=rf"items_shuffle_1000\.json.*{said}") as caught:
-        open_catalogue(tmp_path)
+        open_catalog(tmp_path)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -243,7 +243,7 @@ def test_damaged_instructions_give_one_message(tmp_path: Path, content: bytes, s
         folder.mkdir()
         (shop(folder) / name).write_bytes(content)
         with pytest.raises(WebShopDataError, match=rf"{name.replace('.', '.')} cannot be read: .*{said}"):
-            open_catalogue(folder)
+            open_catalog(folder)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_damaged_documents_give_one_message(tmp_path: Path, line: str) -> None:
     path = shop(tmp_path, document=True) / "documents_2.jsonl"
     path.write_text(f"{path.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     with pytest.raises(WebShopDataError, match=r"documents_2\.jsonl cannot be read at line 4: "):
-        open_catalogue(tmp_path)
+        open_catalog(tmp_path)
 
 
 def test_files_with_a_byte_order_mark_and_other_line_ends(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_files_with_a_byte_order_mark_and_other_line_ends(tmp_path: Path) -> Non
         for path in marked.iterdir():
             text = path.read_text(encoding="utf-8") if document else json.dumps(json.loads(path.read_bytes()), indent=1)
             path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-        assert open_catalogue(marked).products == open_catalogue(plain).products
+        assert open_catalog(marked).products == open_catalog(plain).products
         assert len(second(marked).human) == 1
 
 

@@ -20,7 +20,7 @@ def products() -> list[Product]:
     return generate_products()
 
 
-def test_the_catalogue_is_what_its_version_says(products: list[Product]) -> None:
+def test_the_catalog_is_what_its_version_says(products: list[Product]) -> None:
     # Ids, texts and prices are part of every result: whoever changes them raises GENERATOR_VERSION, and this with it.
     content = sha256("\n".join(repr(product) for product in products).encode()).hexdigest()[:16]
     assert (GENERATOR_VERSION, content) == (1, "60afb7e523cb894c")

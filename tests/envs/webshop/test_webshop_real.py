@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.demonstrations import (
     Demonstration,
     DemonstrationError,
@@ -136,7 +136,7 @@ def test_sessions_of_people_in_a_shop_without_their_products(data_dir: Callable[
     folder = data_dir("webshop") / "human_trajs"
     if not folder.is_dir():
         pytest.skip(f"no sessions of people in {folder}")
-    shop: Catalogue = WebShopEnv(data_dir("webshop"))._catalogue
+    shop: Catalog = WebShopEnv(data_dir("webshop"))._catalog
     sessions = list(read_demonstrations(folder))
     assert sum(not recorded.playable(shop) for recorded in sessions) == len(sessions) == 25
 

@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.Mo
         return real(handle, data)
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(RecordError, match=r"No space left on device.*Free some room"):
+    with pytest.raises(RecordError, match=r"No space left on device.*Free disk space"):
         env.close()
     monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:9] if len(data) > 1 else data))
     env.reset(seed=0)

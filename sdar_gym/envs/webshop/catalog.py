@@ -73,7 +73,7 @@ class _Goals:
     ends: tuple[int, ...]
 
 
-class Catalogue:
+class Catalog:
     """Products, what can be asked about them, and one index per search backend.
 
     Args:

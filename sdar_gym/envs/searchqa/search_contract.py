@@ -46,8 +46,8 @@ class SearchSpec:
         search: `auto`, `bm25s`, `lucene`, `ray`, or the address of a server. Not in the `repr`: an address may hold a
             password.
         corpus: Absolute path of a corpus file or an index folder; None for the embedded passages.
-        timeout: Seconds for one request to a server or an actor.
-        retries: Further attempts after one that failed.
+        timeout: Timeout of one request to a server or actor, in seconds.
+        retries: Retries of a failed request.
 
     Raises:
         ValueError: An unknown search, an address that is none, or a number out of range.

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sdar_gym.envs.webshop.catalog import Catalog
-from sdar_gym.envs.webshop.goals import Goal, ReferenceGoals, drawn_goals, limit_candidates
+from sdar_gym.envs.webshop.goals import Goal, ReferenceGoals, limit_candidates, sampled_goals
 from sdar_gym.envs.webshop.reference import ReferenceShop
 from sdar_gym.envs.webshop.reward import Score, color_of_pair, color_within, score_purchase, token_set_ratio
 from sdar_gym.envs.webshop.session import SEARCH_HITS, split_action
@@ -111,7 +111,7 @@ def check_goal_orders(golden: Golden, count: Count) -> None:
             theirs = [row["product_prices"], row["price_upper"], row["order"], row["next_random"]]
         else:
             product = golden.catalog.products[row["asin"]]
-            goals = list(drawn_goals(product, "synthetic", row["price"], Random(0)))
+            goals = list(sampled_goals(product, "synthetic", row["price"], Random(0)))
             ours = [goals[0].price_limit, goals[0].instruction, len(goals)]
             theirs = [row["price_upper"], row["instruction_text"], row["n"]]
         count.check(f"{row['kind']} {row.get('seed', row.get('price'))}", ours, theirs)

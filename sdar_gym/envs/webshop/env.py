@@ -97,12 +97,11 @@ class WebShopEnv(TextEnv):
         range and price limits depend on the product alone; in the reference they depend on the seed of each worker
         (`reference_compat` uses those of seed 0). Every listed action is valid and every goal option can be chosen:
         option values with brackets, line breaks or capitals, values that equal a button, lower-case ids. Blank values
-        are not offered. A query may contain brackets; a product id as query finds the product. A product of more than a
-        million dollars satisfies a goal without a price limit.
-        Never restored: splits by position in a list that each worker shuffles with its seed, which leak test goals into
-        training; the reset in the middle of the last step, after which the listed actions belong to another episode.
-        `sdar_gym.envs.webshop.reference` has both for comparisons.
-        As in the reference, the data have no reviews or ratings.
+        are not offered. A query may contain brackets; a product id as query finds the product. A product of more
+        than a million dollars satisfies a goal without a price limit. Never restored: splits by position in a list that
+        each worker shuffles with its seed, which leak test goals into training; the reset in the middle of the last
+        step, after which the listed actions belong to another episode. `sdar_gym.envs.webshop.reference` has both for
+        comparisons. As in the reference, the data have no reviews or ratings.
 
     Version history:
         v0: first release.
@@ -278,7 +277,7 @@ class WebShopEnv(TextEnv):
         )
 
     def _open(self) -> None:
-        self._catalog = open_catalog(self._data, self._num_products, published=self._compat)
+        self._catalog = open_catalog(self._data, self._num_products, keep_blanks=self._compat)
         self._catalog.shelf(self._backend)
         self._nouns = noun_source(self._noun_source)
 

@@ -1,4 +1,4 @@
-"""What the generated shop sells: forty kinds of products in five departments, and the words they are described with."""
+"""Vocabulary of the generated catalog: forty product kinds in five departments, with their words and options."""
 
 # ruff: noqa: E501 (tables)
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Department:
-    """What the kinds of one department share.
+    """Vocabulary shared by the kinds of a department.
 
     Attributes:
-        brands: Invented makers.
-        attributes: What its products can be.
-        promises: Sentences for features and descriptions; `{noun}` and `{brand}` are filled in.
+        brands: Fictional brands.
+        attributes: Possible attributes of its products.
+        promises: Sentence templates for features and descriptions, with `{noun}` and `{brand}`.
     """
 
     brands: tuple[str, ...]
@@ -24,16 +24,16 @@ class Department:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of product.
+    """A kind of product.
 
     Attributes:
         department: Key of `DEPARTMENTS`.
-        query: Its fine type, as goals name it.
+        query: Fine-grained type, as named by goals.
         path: Category path below the department's.
-        noun: What titles call it.
-        looks: Words that set one family of products apart from another.
-        parts: What it comes with.
-        options: Names of its options, keys of `OPTION_VALUES`.
+        noun: Noun in titles.
+        looks: Words that distinguish product families.
+        parts: Accessories.
+        options: Keys of `OPTION_VALUES`.
         low, high: Price range in dollars.
     """
 
@@ -48,7 +48,7 @@ class Kind:
     high: float
 
 
-# Values, how the product page names the option, and how many of the values a product has at least and at most.
+# Option name on the page, values, and minimum and maximum number of values of a product.
 OPTION_VALUES: dict[str, tuple[str, tuple[str, ...], int, int]] = {
     "color": (
         "color",
@@ -219,7 +219,7 @@ KINDS: tuple[Kind, ...] = (
 )
 # fmt: on
 
-# What only some kinds can be, beside what their whole department can.
+# Attributes of a single kind, in addition to those of its department.
 # fmt: off
 SPECIAL: dict[str, tuple[str, ...]] = {
     "shampoo & conditioner": ("sulfate free", "tea tree", "coconut oil", "argan oil", "damaged hair", "dry hair", "hair growth"),

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sdar_gym.envs import TaskNotFoundError
-from sdar_gym.envs.webshop.demonstrations import DemonstrationError, read_demonstration
 from sdar_gym.envs.webshop.env import WebShopEnv
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalog
@@ -287,30 +286,3 @@ def test_halves_of_characters_are_replaced_where_they_are_read(tmp_path: Path) -
         "".join(texts).encode("utf-8")
     "".join((product.search_text, product.category, product.query, product.path, product.rating)).encode("utf-8")
     assert product.human[0].options == product.human[0].attributes == ("a\ufffdb",)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\xff",
-        b"[" * 100_000,
-        b"5",
-        b"[]",
-        b'{"page": 5}',
-        b'{"page": "x", "content": [1]}',
-        b'{"page": "index", "content": {"keywords": "[' + b"[" * 5000 + b'"}}',
-    ],
-)
-def test_a_damaged_session_gives_one_message(tmp_path: Path, content: bytes) -> None:
-    (path := tmp_path / "x.jsonl").write_bytes(content)
-    with pytest.raises(DemonstrationError, match=r"x\.jsonl is no readable WebShop session"):
-        read_demonstration(path)
-
-
-def test_a_session_of_another_system_is_read(tmp_path: Path) -> None:
-    goal = {"instruction_text": "a\ud83d lamp\u2028", "asin": "B0"}
-    rows = [{"page": "index", "url": "/", "goal": goal}, {"page": "done", "url": "/", "goal": goal, "reward": 1.0}]
-    text = "\r\n".join(json.dumps(row).replace("\\u2028", "\u2028") for row in rows)
-    (path := tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    session = read_demonstration(path)
-    assert (session.instruction, session.actions, session.score) == ("a\ufffd lamp\u2028", ("click[buy now]",), 1.0)

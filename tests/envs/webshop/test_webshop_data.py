@@ -15,7 +15,7 @@ import pytest
 
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.webshop.catalog import Catalog, split_of
-from sdar_gym.envs.webshop.goals import NO_LIMIT, limit_candidates, make_goal, own_limit, own_price
+from sdar_gym.envs.webshop.goals import NO_LIMIT, limit_candidates, make_goal, product_price, product_price_limit
 from sdar_gym.envs.webshop.products import Product, ProductFormatError, read_price
 from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalog
 from sdar_gym.envs.webshop.streaming import JsonStreamError, iter_array, iter_object
@@ -117,18 +117,18 @@ def test_price_limits(price: float, candidates: tuple[float, ...], make_product:
     assert limit_candidates(price) == candidates
     item = make_product(prices=(price,))
     if len(candidates) < 2:
-        assert own_limit(item) == NO_LIMIT
+        assert product_price_limit(item) == NO_LIMIT
         assert "price" not in make_goal(item, "synthetic", 0).instruction
     else:
-        drawn = {own_limit(make_product(f"B{number:09}", prices=(price,))) for number in range(60)}
+        drawn = {product_price_limit(make_product(f"B{number:09}", prices=(price,))) for number in range(60)}
         assert drawn == set(candidates[1:])  # the larger of two is never the smallest
 
 
 def test_a_price_in_a_range_depends_on_the_product_alone(make_product: Callable[..., Product]) -> None:
-    prices = [own_price(make_product(f"B{number:09}", prices=(10.0, 20.0))) for number in range(200)]
+    prices = [product_price(make_product(f"B{number:09}", prices=(10.0, 20.0))) for number in range(200)]
     assert all(10 <= price <= 20 for price in prices)
     assert len(set(prices)) == 200
-    assert prices[7] == own_price(make_product("B000000007", prices=(10.0, 20.0), title="Else"))
+    assert prices[7] == product_price(make_product("B000000007", prices=(10.0, 20.0), title="Else"))
 
 
 def test_splits_are_by_product_and_the_same_everywhere() -> None:

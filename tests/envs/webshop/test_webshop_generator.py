@@ -9,7 +9,7 @@ import pytest
 
 from sdar_gym.envs.webshop.generator import DEFAULT_SIZE, FAMILY_SIZE, GENERATOR_VERSION, generate_products
 from sdar_gym.envs.webshop.generator_vocabulary import KINDS, SPECIAL
-from sdar_gym.envs.webshop.goals import make_goal, own_price
+from sdar_gym.envs.webshop.goals import make_goal, product_price
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.reward import score_purchase
 from sdar_gym.envs.webshop.title_nouns import words_as_nouns
@@ -61,9 +61,9 @@ def test_the_right_purchase_scores_one_and_a_neighbour_mostly_less(products: lis
     for at, product in enumerate(products[: 5 * kinds]):
         goal = make_goal(product, "synthetic", product.goal_count - 1)
         chosen = dict(goal.options)
-        assert score_purchase(product, goal, own_price(product), chosen, words_as_nouns).total == 1.0
+        assert score_purchase(product, goal, product_price(product), chosen, words_as_nouns).total == 1.0
         neighbour = products[(at + kinds) % (5 * kinds)]
         mine = {name: value for name, value in chosen.items() if value in neighbour.options.get(name, ())}
-        worse += score_purchase(neighbour, goal, own_price(neighbour), mine, words_as_nouns).total < 1.0
+        worse += score_purchase(neighbour, goal, product_price(neighbour), mine, words_as_nouns).total < 1.0
         total += 1
     assert worse / total > 0.9

@@ -1,4 +1,4 @@
-"""Real games inside tar or zip archives, compiled once into a safe form under the user's cache folder."""
+"""Game sources over tar or zip archives of real games, which are compiled once into a cache of JSON lines."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from sdar_gym.envs.alfworld.pddl import parse_game
 from sdar_gym.envs.alfworld.world import Game, game_from_json
 from sdar_gym.envs.compiled_cache import cache_folder, write_atomically
 
-# Raise when `Game.to_json` or the reading of a `.tw-pddl` changes: older compiled archives are then rebuilt.
+# Raise when `Game.to_json` or the parsing of `.tw-pddl` changes: it invalidates cached archives.
 _COMPILED_VERSION = 4
 
 
 class ArchiveSource:
-    """Games inside an archive, compiled once into one safe JSON-lines file under the user's cache folder."""
+    """Games of an archive, compiled into a JSON-lines file in the cache."""
 
     def __init__(self, archive: Path):
         self._archive = archive
@@ -42,12 +42,12 @@ class ArchiveSource:
             self._lines[task_id.decode()] = game
 
     def __reduce__(self) -> tuple[Callable[[Path], ArchiveSource], tuple[Path]]:
-        # Other processes read the compiled file themselves; the train split is some seventy megabytes.
+        # Pickled by path: other processes read the compiled file, which has about 70 MB for the train split.
         return open_archive, (self._archive,)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have games in the archive."""
+        """Splits with games in the archive."""
         found = {task_id.split("/", 1)[0] for task_id in self._lines}
         return tuple(split for split in SPLITS if split in found)
 
@@ -60,17 +60,17 @@ class ArchiveSource:
         return ids
 
     def load(self, task_id: str) -> Game:
-        """Read one compiled game."""
+        """Load a game by task id."""
         if task_id not in self._lines:
             raise no_game(self._archive, task_id)
         return game_from_json(json.loads(self._lines[task_id]))
 
     def human_goals(self, task_id: str) -> tuple[str, ...]:
-        """The goals in the game's `traj_data.json`, if the archive has one."""
+        """Human goals from the game's `traj_data.json`, if the archive has one."""
         return tuple(json.loads(self._lines[task_id])["human_goals"]) if task_id in self._lines else ()
 
     def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """The files as they are; the archive is read once for all of them, which takes seconds."""
+        """The original files; the archive is read once for all of them, which takes seconds."""
         wanted = set(task_ids)
         for name, task_id, content, origin in read_members(self._archive):
             if name == GAME_FILE and task_id in wanted:
@@ -81,7 +81,7 @@ class ArchiveSource:
 
 
 class ArchiveFolderSource:
-    """A folder with one archive a split: `train.tar.xz`, `valid_seen.tar.xz`, …; each is opened when asked for."""
+    """Games of a folder with one archive per split (`train.tar.xz`, `valid_seen.tar.xz`, …), each opened on demand."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -101,7 +101,7 @@ class ArchiveFolderSource:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have an archive."""
+        """Splits with an archive."""
         return tuple(self._archives)
 
     def _source(self, split: str) -> GameSource:
@@ -115,21 +115,21 @@ class ArchiveFolderSource:
         return self._source(split).task_ids(split)
 
     def load(self, task_id: str) -> Game:
-        """Read one compiled game."""
+        """Load a game by task id."""
         return self._source(task_id.split("/", 1)[0]).load(task_id)
 
     def human_goals(self, task_id: str) -> tuple[str, ...]:
-        """The goals in the game's `traj_data.json`, if the archive has one."""
+        """Human goals from the game's `traj_data.json`, if the archive has one."""
         return self._source(task_id.split("/", 1)[0]).human_goals(task_id)
 
     def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """The files as they are."""
+        """The original files."""
         for split in sorted({task_id.split("/", 1)[0] for task_id in task_ids}):
             yield from self._source(split).files([id_ for id_ in task_ids if id_.startswith(f"{split}/")])
 
 
 def open_archive(path: Path) -> ArchiveSource:
-    """An archive, opened once by all environments of the process until it is replaced.
+    """Open an archive; cached per process until the file changes.
 
     Raises:
         GameFormatError: It is damaged.
@@ -140,7 +140,7 @@ def open_archive(path: Path) -> ArchiveSource:
 
 @lru_cache(maxsize=8)
 def _open_as(path: str, size: int, changed: int) -> ArchiveSource:
-    # Size and time are there to tell a replaced archive from the one that was opened before.
+    # Size and modification time are cache keys, to detect a changed archive.
     return ArchiveSource(Path(path))
 
 

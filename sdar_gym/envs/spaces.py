@@ -39,7 +39,7 @@ class FreeText(Space[str]):
     def sample(self, mask: Any | None = None, probability: Any | None = None) -> str:
         """Draw a random string of 0 to `sample_length` characters (masks are not supported)."""
         if mask is not None or probability is not None:
-            raise ValueError("FreeText.sample() takes no mask and no probability.")
+            raise ValueError("FreeText.sample() does not support mask and probability.")
         length = int(self.np_random.integers(0, self.sample_length + 1))
         return "".join(_SAMPLE_ALPHABET[i] for i in self.np_random.integers(0, len(_SAMPLE_ALPHABET), size=length))
 

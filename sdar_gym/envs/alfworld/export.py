@@ -89,13 +89,13 @@ def _check_names(game: Game) -> None:
     types += [name for pair in game.can_contain for name in pair]
     for name in ids + types:
         if not _NAME.fullmatch(name):
-            raise GameFormatError(f"{name!r} in {game.task_id} is no PDDL name: use letters, digits and '_'.")
+            raise GameFormatError(f"{name!r} in {game.task_id} is not a PDDL name: use letters, digits and '_'.")
     for id_ in ids:
         base, separator, _ = id_.lower().partition("_bar_")
         if not separator or base.endswith("basin"):
             raise GameFormatError(
-                f"The id {id_!r} in {game.task_id} has not ALFRED's form '<Type>_bar_<rest>', with the word of a basin "
-                "in the rest only."
+                f"The id {id_!r} in {game.task_id} does not have ALFRED's format '<Type>_bar_<rest>', with the word "
+                "'basin' in the rest only."
             )
     if len({id_.lower() for id_ in ids}) != len(ids):
         raise GameFormatError(f"Two things of {game.task_id} have the same id; PDDL ignores case.")

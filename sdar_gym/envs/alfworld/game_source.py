@@ -172,7 +172,7 @@ def json_object(content: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise GameFormatError("its JSON is nested too deeply") from error
     if not isinstance(fields, dict):
-        raise GameFormatError(f"it holds no JSON object but {shortened(fields, 40)}")
+        raise GameFormatError(f"it is not a JSON object but {shortened(fields, 40)}")
     return fields
 
 
@@ -190,7 +190,7 @@ def human_goals(trajectory: bytes, origin: str) -> tuple[str, ...]:
             raise GameFormatError("it has no list turk_annotations.anns of objects with a task_desc") from error
         invalid = [sentence for sentence in sentences if not isinstance(sentence, str)]
         if invalid:
-            raise GameFormatError(f"a task_desc in turk_annotations.anns is no text but {shortened(invalid[0], 40)}")
+            raise GameFormatError(f"a task_desc in turk_annotations.anns is not a text but {shortened(invalid[0], 40)}")
     except GameFormatError as error:
         raise GameFormatError(
             f"{shown(origin)} is not a readable ALFRED trajectory: {error}. Fetch it again, or take it out."

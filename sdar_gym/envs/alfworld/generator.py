@@ -137,7 +137,7 @@ def _check_id(task_id: str) -> None:
     # Exactly six ASCII digits: "17" would be a second id, with another game, beside "000017".
     if not known or not _NUMBER.fullmatch(parts[2]) or int(parts[2]) >= SPLIT_SIZES[parts[1]]:
         raise TaskNotFoundError(
-            f"{shortened(task_id)} is no generated task; ids are <size>/<split>/<number>, such as 'full/train/000017'."
+            f"{shortened(task_id)} is not a generated task; ids are <size>/<split>/<number>, e.g. 'full/train/000017'."
         )
 
 

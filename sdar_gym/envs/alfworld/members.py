@@ -99,7 +99,7 @@ def _tar_files(archive: Path, stream: IO[bytes], *, compressed: bool) -> Iterato
     try:
         tar = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115  closed below
     except tarfile.ReadError as error:
-        kind = "what is compressed in it is no tar archive" if compressed else "it is neither a tar nor a zip archive"
+        kind = "the compressed content is not a tar archive" if compressed else "it is neither a tar nor a zip archive"
         raise _unreadable(archive, kind) from error
     with tar:
         for member in tar:

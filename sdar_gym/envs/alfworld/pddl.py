@@ -67,7 +67,7 @@ def parse_game(content: str | bytes, task_id: str, origin: str) -> Game:
         problem, grammar = _text(fields, "pddl_problem"), _text(fields, "grammar")
         walkthrough = fields.get("walkthrough") or ()
         if not isinstance(walkthrough, list | tuple) or not all(isinstance(command, str) for command in walkthrough):
-            raise GameFormatError("its walkthrough is no list of texts")
+            raise GameFormatError("its walkthrough is not a list of texts")
         return _build(problem, _sentence(grammar), tuple(map(well_formed, walkthrough)), task_id)
     except GameFormatError as error:
         reason = str(error)
@@ -80,7 +80,7 @@ def parse_game(content: str | bytes, task_id: str, origin: str) -> Game:
 
 def _text(fields: dict[str, Any], name: str) -> str:
     if not isinstance(fields[name], str):
-        raise GameFormatError(f"its {name} is no text but {shortened(fields[name], 40)}")
+        raise GameFormatError(f"its {name} is not a text but {shortened(fields[name], 40)}")
     return well_formed(fields[name])
 
 
@@ -91,7 +91,7 @@ def _sentence(grammar: str) -> str:
     try:
         return well_formed(json.loads(f'"{found.group(1)}"'))
     except ValueError as error:
-        raise GameFormatError(f"its task sentence is no JSON text: {shortened(found.group(1))}") from error
+        raise GameFormatError(f"its task sentence is not a JSON string: {shortened(found.group(1))}") from error
 
 
 def _section(problem: str, start: str) -> int:

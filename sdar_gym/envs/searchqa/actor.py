@@ -114,7 +114,7 @@ class ActorSearch:
                 self._actor = None
                 if attempt == self._retries:
                     raise SearchFailedError(
-                        f"The search actor {self.name} gave no answer in {attempt + 1} attempt(s): {_last_line(error)}"
+                        f"The search actor {self.name} failed in {attempt + 1} attempt(s): {_last_line(error)}"
                     ) from error
             time.sleep(_PAUSE_S)
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -12,7 +12,7 @@ import httpx
 
 from sdar_gym.envs.searchqa.deadline import Deadline
 from sdar_gym.envs.searchqa.search_contract import SearchFailedError, check_address, shown_address
-from sdar_gym.envs.searchqa.text import MAX_ANSWER
+from sdar_gym.envs.searchqa.text import MAX_RESPONSE_BYTES
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.corpus import CorpusError, passage
 from sdar_gym.skills.index.passages import Passage
@@ -59,7 +59,7 @@ class SearchClient:
             address = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise ValueError(
-                f"{shown_address(url)} is no address of a search server ({first_line(error)}); write http://host:port."
+                f"{shown_address(url)} is not the address of a search server ({first_line(error)}); write http://host:port."
             ) from None
         self._address = address.copy_with(path=_PATH) if address.path in ("", "/") else address
         self.url = shown_address(str(self._address.copy_with(userinfo=b"")))
@@ -90,7 +90,7 @@ class SearchClient:
             except _Failure as failure:
                 if failure.final or attempt == self._retries:
                     raise SearchFailedError(
-                        f"The search server at {self.url} gave no answer in {attempt + 1} attempt(s): {failure}. "
+                        f"The search server at {self.url} failed in {attempt + 1} attempt(s): {failure}. "
                         "Is it running (sdar-gym serve-search INDEX), and is the address right?"
                     ) from failure
             time.sleep(pause)
@@ -114,7 +114,7 @@ class SearchClient:
         try:
             return _passages(json.loads(content))[:k]
         except (ValueError, RecursionError) as error:
-            raise _Failure(f"the answer is not what /retrieve answers: {first_line(error)}") from error
+            raise _Failure(f"the response does not follow the /retrieve contract: {first_line(error)}") from error
 
     def _post(self, body: dict[str, Any]) -> tuple[int, bytes]:
         try:
@@ -123,11 +123,11 @@ class SearchClient:
                 content = bytearray()
                 for part in response.iter_bytes():
                     content += part
-                    if len(content) > MAX_ANSWER:
-                        raise _Failure(f"the answer is larger than {MAX_ANSWER} bytes", final=True)
+                    if len(content) > MAX_RESPONSE_BYTES:
+                        raise _Failure(f"the response is larger than {MAX_RESPONSE_BYTES} bytes", final=True)
                 return response.status_code, bytes(content)
         except httpx.TimeoutException as error:
-            raise _Failure(f"{type(error).__name__}: no whole answer within {self._timeout:g} s") from error
+            raise _Failure(f"{type(error).__name__}: no complete response within {self._timeout:g} s") from error
         except httpx.HTTPError as error:
             raise _Failure(f"{type(error).__name__}: {first_line(error)}") from error
 

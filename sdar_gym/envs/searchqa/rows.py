@@ -41,7 +41,7 @@ def read_question(row: Any, where: str) -> RawQuestion:
         QuestionFormatError: There is no question or no answer, or a field has another type.
     """
     if not isinstance(row, dict):
-        raise QuestionFormatError(f"{where} is no question: expected an object, found {kind_of(row)}.")
+        raise QuestionFormatError(f"{where} is not a question: expected an object, found {kind_of(row)}.")
     text = _question(row, where)
     answerable = _answerable(row, where)
     golden = _golden(row, where)
@@ -107,7 +107,7 @@ def _answers(value: Any, field: str, where: str) -> Iterable[str]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise QuestionFormatError(f"{where}: `{field}` is no list in JSON: {kind_of(value)}.") from error
+            raise QuestionFormatError(f"{where}: `{field}` is not a JSON list: {kind_of(value)}.") from error
     return _texts(value, field, where)
 
 

@@ -102,5 +102,5 @@ def check_address(address: str) -> None:
         usable = False
     if not usable:
         raise ValueError(
-            f"{shortened(shown_address(address))} is no address of a search server; write http://host:port."
+            f"{shortened(shown_address(address))} is not the address of a search server; write http://host:port."
         )

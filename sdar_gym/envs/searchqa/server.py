@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sdar_gym.envs.searchqa.text import MAX_ANSWER, MAX_QUERY_CHARS
+from sdar_gym.envs.searchqa.text import MAX_QUERY_CHARS, MAX_RESPONSE_BYTES
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.passages import PassageIndex
 from sdar_gym.text import shortened, well_formed
@@ -35,7 +35,7 @@ class BadRequestError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchRequest:
     """Parsed request to `/retrieve`."""
 
     queries: tuple[str, ...]
@@ -49,8 +49,8 @@ def create_app(index: PassageIndex, topk: int = 3) -> FastAPI:
     `POST /retrieve` takes `{"queries": [...]}` or `{"query": "..."}` with `topk` and `return_scores`, and returns
     `{"result": [[…], …]}`, one list per query, of `{"document": {"id", "contents", "title", "text"}, "score"}`, or of
     bare documents without scores. `GET /health` returns the `info` of the index. An invalid body, or one that requests
-    more passages than `MAX_RESULTS` or bytes than `MAX_ANSWER`, gets a 422 with `error`; a request that may come from
-    a web page gets a 403.
+    more passages than `MAX_RESULTS` or bytes than `MAX_RESPONSE_BYTES`, gets a 422 with `error`; a request that may
+    come from a web page gets a 403.
 
     Args:
         index: Index to search, from several threads at once.
@@ -64,9 +64,9 @@ def create_app(index: PassageIndex, topk: int = 3) -> FastAPI:
     @app.post("/retrieve")
     async def retrieve(request: Request) -> Response:
         try:
-            asked = read_body(await _body(request), topk)
+            parsed = read_body(await _body(request), topk)
             # In a thread: searching and encoding the response would block the event loop.
-            content = await anyio.to_thread.run_sync(answer, index, asked, limiter=searching)
+            content = await anyio.to_thread.run_sync(search_response, index, parsed, limiter=searching)
         except BadRequestError as error:
             return JSONResponse({"error": str(error)}, status_code=422)
         except ClientDisconnect:
@@ -82,29 +82,30 @@ def create_app(index: PassageIndex, topk: int = 3) -> FastAPI:
     return app
 
 
-def answer(index: PassageIndex, asked: Search) -> bytes:
+def search_response(index: PassageIndex, request: SearchRequest) -> bytes:
     """Search, and encode the response.
 
     Raises:
-        BadRequestError: The response would be larger than `MAX_ANSWER`.
+        BadRequestError: The response would be larger than `MAX_RESPONSE_BYTES`.
     """
     size = 0
     lists = []
-    for query in asked.queries:
+    for query in request.queries:
         items = []
-        for passage in index.search(query, asked.topk):
-            item = _item(passage.id, passage.contents, passage.score, asked.return_scores)
+        for passage in index.search(query, request.topk):
+            item = _item(passage.id, passage.contents, passage.score, request.return_scores)
             items.append(json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode())
             size += len(items[-1])
-            if size > MAX_ANSWER:
+            if size > MAX_RESPONSE_BYTES:
                 raise BadRequestError(
-                    f"The answer would be larger than {MAX_ANSWER} bytes; send fewer queries, or a lower `topk`."
+                    f"The response would be larger than {MAX_RESPONSE_BYTES} bytes; "
+                    "send fewer queries, or a lower `topk`."
                 )
         lists.append(b"[" + b",".join(items) + b"]")
     return b'{"result":[' + b",".join(lists) + b"]}"
 
 
-def read_body(body: bytes, topk: int) -> Search:
+def read_body(body: bytes, topk: int) -> SearchRequest:
     """Parse a request body.
 
     Raises:
@@ -132,13 +133,13 @@ def read_body(body: bytes, topk: int) -> Search:
         raise BadRequestError(f"`topk` has to be a whole number from 1 to {MAX_TOPK}, got {shortened(wanted, 40)}.")
     if len(queries) * wanted > MAX_RESULTS:
         raise BadRequestError(
-            f"{len(queries)} queries with a `topk` of {wanted} are {len(queries) * wanted} passages in one answer; "
+            f"{len(queries)} queries with a `topk` of {wanted} are {len(queries) * wanted} passages in one response; "
             f"at most {MAX_RESULTS}."
         )
     scores = content.get("return_scores") or False
     if not isinstance(scores, bool):
         raise BadRequestError(f"`return_scores` has to be true or false, got {shortened(scores, 40)}.")
-    return Search(tuple(well_formed(query[:MAX_QUERY_CHARS]) for query in queries), wanted, scores)
+    return SearchRequest(tuple(well_formed(query[:MAX_QUERY_CHARS]) for query in queries), wanted, scores)
 
 
 async def _body(request: Request) -> bytes:

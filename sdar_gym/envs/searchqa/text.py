@@ -14,7 +14,7 @@ NOTHING_FOUND = "Nothing found."
 NOT_UNDERSTOOD = "Nothing happens. Write <search>your query</search> or <answer>your answer</answer>."
 OUT_OF_TURNS = "The turns are used up; this search was not made."
 # Maximum size of a search response in bytes.
-MAX_ANSWER = 32_000_000
+MAX_RESPONSE_BYTES = 32_000_000
 # Longer queries, which a model may write, are truncated before the search.
 MAX_QUERY_CHARS = 2000
 

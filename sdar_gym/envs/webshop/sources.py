@@ -154,7 +154,7 @@ def find_files(path: Path) -> Files:
         items = next((item for item in found if item.name == "items_shuffle_1000.json"), found[0])
         folder = path
     else:
-        raise WebShopDataError(f"There is nothing at {path}. {_DOWNLOAD}; data='generated' needs none of them.")
+        raise WebShopDataError(f"No such file or folder: {path}. {_DOWNLOAD}; data='generated' needs none of them.")
     size = items.stem.removeprefix("items_shuffle") if items.name.startswith("items_shuffle") else "_1000"
     same_size = folder / f"items_ins_v2{size}.json"
     others = sorted(folder.glob("items_ins_v2*.json"))

@@ -82,8 +82,8 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str], RecordConstructorArg
         missing = [key for key in (*_TASK_KEYS, "won", "score") if key not in info]
         if missing:
             raise ValueError(
-                f"RecordEpisodes needs info[{missing[0]!r}], and {type(self.unwrapped).__name__} gives none; add it to "
-                "the info of reset(), or make the environment a TextEnv."
+                f"RecordEpisodes needs info[{missing[0]!r}], and {type(self.unwrapped).__name__} does not provide it; "
+                "add it to the info of reset(), or make the environment a TextEnv."
             )
         self._write("unfinished")
         self._episode = {

@@ -151,11 +151,14 @@ def test_a_goal_s_number_has_one_form(number: str, write_game: Callable[..., Pat
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"turk_annotations": {"anns": [{"task_desc": 5}]}}', "a task_desc in turk_annotations.anns is no text but 5"),
+        (
+            '{"turk_annotations": {"anns": [{"task_desc": 5}]}}',
+            "a task_desc in turk_annotations.anns is not a text but 5",
+        ),
         ('{"turk_annotations": {"anns": [5]}}', "no list turk_annotations.anns"),
         ('{"turk_annotations": {"anns": null}}', "no list turk_annotations.anns"),
         ('{"turk_annotations": []}', "no list turk_annotations.anns"),
-        ("[1]", r"no JSON object but \[1\]"),
+        ("[1]", r"not a JSON object but \[1\]"),
         ("[" * 100_000, "nested too deeply"),
         ("\udcff", "is not UTF-8 from byte 0 on"),
         (" " * (16 << 20) + "{}", "has more than 16,777,216 bytes"),

@@ -49,7 +49,7 @@ def test_the_task_type_is_read_off_the_id_where_it_says_so(pddl_fields: dict[str
         (lambda text: text[:-40], "Unterminated string"),
         (lambda text: "", "Expecting value"),
         (lambda text: text.encode() + b"\xff", "it is not UTF-8 from byte"),
-        (lambda text: f"[{text}]", "it holds no JSON object"),
+        (lambda text: f"[{text}]", "it is not a JSON object"),
         (lambda text: "[" * 100_000, "its JSON is nested too deeply"),
         (lambda text: text.replace("pddl_problem", "problem"), "it has no field 'pddl_problem'"),
         (lambda text: text.replace('"grammar"', '"words"'), "it has no field 'grammar'"),
@@ -92,12 +92,12 @@ def test_an_incomplete_world_is_refused(pddl_fields: dict[str, Any], field: str,
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("pddl_problem", 7, "its pddl_problem is no text but 7"),
-        ("grammar", ["x"], r"its grammar is no text but \['x'\]"),
-        ("grammar", '"rhs": "Your task is to: \\q"', "its task sentence is no JSON text"),
-        ("walkthrough", "look", "its walkthrough is no list of texts"),
-        ("walkthrough", [1], "its walkthrough is no list of texts"),
-        ("walkthrough", 5, "its walkthrough is no list of texts"),
+        ("pddl_problem", 7, "its pddl_problem is not a text but 7"),
+        ("grammar", ["x"], r"its grammar is not a text but \['x'\]"),
+        ("grammar", '"rhs": "Your task is to: \\q"', "its task sentence is not a JSON string"),
+        ("walkthrough", "look", "its walkthrough is not a list of texts"),
+        ("walkthrough", [1], "its walkthrough is not a list of texts"),
+        ("walkthrough", 5, "its walkthrough is not a list of texts"),
     ],
 )
 def test_fields_of_another_type_are_named(pddl_fields: dict[str, Any], field: str, value: object, says: str) -> None:

@@ -199,7 +199,7 @@ def test_an_archive_without_games_says_what_it_holds(tmp_path: Path) -> None:
     assert "It is empty" in refused(make_zip(tmp_path / "i.zip", {}))
     with lzma.open(tmp_path / "j.xz", "wb") as file:
         file.write(b"only text " * 200)
-    assert "what is compressed in it is no tar archive" in refused(tmp_path / "j.xz", GameFormatError)
+    assert "the compressed content is not a tar archive" in refused(tmp_path / "j.xz", GameFormatError)
     (tmp_path / "k.rar").write_bytes(b"Rar!" * 500)
     assert "it is neither a tar nor a zip archive" in refused(tmp_path / "k.rar", GameFormatError)
 

@@ -165,13 +165,13 @@ def test_the_kitchen_survives_the_file_format(make_kitchen: Callable[..., Game])
 @pytest.mark.parametrize(
     ("row", "position", "value", "complaint"),
     [
-        ("receptacles", 0, "Cabinet 1", "'Cabinet 1' in train/kitchen/1 is no PDDL name"),
-        ("receptacles", 0, "Cabinet_1", "'Cabinet_1' in train/kitchen/1 has not ALFRED's form"),
-        ("receptacles", 0, "SinkBasin_bar_1", "'SinkBasin_bar_1' in .* has not ALFRED's form"),
+        ("receptacles", 0, "Cabinet 1", "'Cabinet 1' in train/kitchen/1 is not a PDDL name"),
+        ("receptacles", 0, "Cabinet_1", "'Cabinet_1' in train/kitchen/1 does not have ALFRED's format"),
+        ("receptacles", 0, "SinkBasin_bar_1", "'SinkBasin_bar_1' in .* does not have ALFRED's format"),
         ("receptacles", 0, "Apple_bar__PLUS_01_dot_00", "have the same id; PDDL ignores case"),
         ("receptacles", 0, "Mug_bar_1", "share a type, and so would share numbers"),
         ("receptacles", 1, "AppleType", "'AppleType' as the type of a receptacle and of an object"),
-        ("objects", 1, "Apple)Type", "is no PDDL name"),
+        ("objects", 1, "Apple)Type", "is not a PDDL name"),
     ],
 )
 def test_names_that_the_format_cannot_hold_are_refused(

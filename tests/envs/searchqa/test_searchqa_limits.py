@@ -51,10 +51,10 @@ def test_the_bytes_of_an_answer_are_limited(monkeypatch: pytest.MonkeyPatch) -> 
         return search(query, k)
 
     monkeypatch.setattr(index, "search", counted)
-    monkeypatch.setattr(server_module, "MAX_ANSWER", 100_000)
-    asked = server_module.read_body(json.dumps({"queries": ["word"] * 200, "topk": 50}).encode(), 3)
+    monkeypatch.setattr(server_module, "MAX_RESPONSE_BYTES", 100_000)
+    request = server_module.read_body(json.dumps({"queries": ["word"] * 200, "topk": 50}).encode(), 3)
     with pytest.raises(server_module.BadRequestError, match="larger than 100000 bytes; send fewer queries"):
-        server_module.answer(index, asked)
+        server_module.search_response(index, request)
     # It ends when it is known, not when all is searched.
     assert searches == 1
 
@@ -280,7 +280,7 @@ def test_a_server_that_drips_is_waited_for_as_long_as_was_said(pieces: tuple[byt
     server = Raw(*pieces)
     client = SearchClient(server.url, timeout=0.4, retries=0)
     begun = time.monotonic()
-    with pytest.raises(SearchFailedError, match=r"ReadTimeout: no whole answer within 0\.4 s"):
+    with pytest.raises(SearchFailedError, match=r"ReadTimeout: no complete response within 0\.4 s"):
         client.search("who", 3)
     # All of it would take ten seconds.
     assert time.monotonic() - begun < 5
@@ -291,17 +291,17 @@ def test_a_server_that_drips_is_waited_for_as_long_as_was_said(pieces: tuple[byt
 def test_a_stream_without_a_pause_is_not_read_for_ever() -> None:
     server = Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n", *[b" " * 10] * 20_000, pause=0.0005)
     client = SearchClient(server.url, timeout=0.4, retries=0)
-    with pytest.raises(SearchFailedError, match=r"no whole answer within 0\.4 s"):
+    with pytest.raises(SearchFailedError, match=r"no complete response within 0\.4 s"):
         client.search("who", 3)
     client.close()
     server.close()
 
 
 def test_an_answer_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdar_gym.envs.searchqa.client.MAX_ANSWER", 50_000)
+    monkeypatch.setattr("sdar_gym.envs.searchqa.client.MAX_RESPONSE_BYTES", 50_000)
     server = Raw(b"HTTP/1.1 200 OK\r\n\r\n", *[b" " * 10_000] * 100, pause=0)
     client = SearchClient(server.url, retries=3)
-    with pytest.raises(SearchFailedError, match=r"in 1 attempt\(s\): the answer is larger than 50000 bytes"):
+    with pytest.raises(SearchFailedError, match=r"in 1 attempt\(s\): the response is larger than 50000 bytes"):
         client.search("who", 3)
     client.close()
     server.close()

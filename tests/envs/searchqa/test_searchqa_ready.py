@@ -116,10 +116,10 @@ def test_a_server_is_asked_once_and_one_that_is_not_there_is_said(misbehaving: C
         port = taken.getsockname()[1]
     env = make(search=f"http://user:secret@127.0.0.1:{port}", search_retries=0)
     env.reset(seed=0)  # It reads the question only.
-    with pytest.raises(ValueError, match=rf"127\.0\.0\.1:{port}/retrieve gave no answer.*serve-search") as caught:
+    with pytest.raises(ValueError, match=rf"127\.0\.0\.1:{port}/retrieve failed in .*serve-search") as caught:
         env.check_ready()
     assert "secret" not in str(caught.value)
-    for order, message in (("status 404", "status 404"), ("say {}", "not what /retrieve answers")):
+    for order, message in (("status 404", "status 404"), ("say {}", "does not follow the /retrieve contract")):
         env = make(search=misbehaving(order).url, search_retries=0)
         with pytest.raises(ValueError, match=message):
             env.check_ready()
@@ -223,9 +223,9 @@ def test_a_holdout_of_questions_that_have_a_test_split_is_refused() -> None:
         *("http://user:secret@host:x", "http://ho\x1b[2Jst", "http://user:secret@ho\nst"),
     ],
 )
-def test_an_address_that_is_none_is_refused_without_its_password(address: str) -> None:
+def test_an_invalid_address_is_refused_without_its_password(address: str) -> None:
     for refuse in (lambda: check_address(address), lambda: make(search=address)):
-        with pytest.raises(ValueError, match="no address of a search server; write http://host:port") as caught:
+        with pytest.raises(ValueError, match="not the address of a search server; write http://host:port") as caught:
             refuse()
         assert "sec" not in str(caught.value).replace("search", "") and "\x1b" not in str(caught.value)
 

@@ -136,7 +136,7 @@ def test_a_failure_that_passes_is_tried_again(misbehaving: Start, quick: list[fl
         ("status 500", "status 500: .*as ordered"),
         ("hang-up", "disconnected"),
         ("break", "peer closed|incomplete"),
-        ("say rubbish", "not what /retrieve answers"),
+        ("say rubbish", "does not follow the /retrieve contract"),
         ('say {"result": [[{"document": {"id": "1"}}]]}', "result 1 has neither `contents`"),
         ('say {"result": [[3]]}', "result 1 is no passage"),
         ('say {"result": []}', "0 lists for one query"),
@@ -227,6 +227,6 @@ def test_a_failed_search_costs_no_turn_and_can_be_made_again(misbehaving: Start,
 
 
 @pytest.mark.parametrize("url", ["http://", "http:///retrieve"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="no address"):
+def test_an_invalid_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="not the address"):
         SearchClient(url)

@@ -62,7 +62,7 @@ def test_a_path_means_what_it_meant_when_the_environment_was_made(
         *(({"title_nouns": value}, "Unknown title_nouns") for value in (None, 5, ["words"])),
         *(({"data": value}, "data must be a path") for value in (5, True, ["a"], "", b"shop", "a\0b", "x" * 5000)),
         ({"data": "s3://bucket/shop"}, "data must be a local or mounted folder"),
-        ({"data": "x" * 300}, "nothing at|cannot be read"),
+        ({"data": "x" * 300}, "No such file|cannot be read"),
     ],
 )
 def test_an_argument_of_another_type_is_named(arguments: dict[str, Any], message: str) -> None:

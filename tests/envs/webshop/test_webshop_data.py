@@ -72,7 +72,7 @@ def test_the_environment_variable_names_data(raw_files: Path, monkeypatch: pytes
 
 
 def test_missing_and_broken_data_say_what_to_do(raw_files: Path, tmp_path: Path) -> None:
-    with pytest.raises(WebShopDataError, match=r"nothing at .*nowhere.*data='generated'"):
+    with pytest.raises(WebShopDataError, match=r"No such file or folder: .*nowhere.*data='generated'"):
         open_catalog(tmp_path / "nowhere")
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(WebShopDataError, match=r"holds no products.*items_shuffle"):

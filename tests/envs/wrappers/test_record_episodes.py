@@ -201,5 +201,5 @@ def test_an_environment_that_says_too_little_is_refused(tmp_path: Path) -> None:
         ) -> tuple[str, dict[str, Any]]:
             return "hello", {"task_id": "a", "task_type": "b", "split": "train"}
 
-    with pytest.raises(ValueError, match=r"RecordEpisodes needs info\['goal'\], and Silent gives none"):
+    with pytest.raises(ValueError, match=r"RecordEpisodes needs info\['goal'\], and Silent does not provide it"):
         RecordEpisodes(Silent(), tmp_path / "e.jsonl").reset()

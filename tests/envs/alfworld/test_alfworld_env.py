@@ -1,4 +1,4 @@
-"""`sdar/ALFWorld-v0` as Gymnasium sees it: made, seeded, copied, put into vectors, and misused."""
+"""`sdar/ALFWorld-v0` through Gymnasium: making, seeding, pickling, vectors and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading one `.tw-pddl` file: what is understood, what is refused, and what is never run."""
+"""Parser of `.tw-pddl` files: valid files, errors, and code that is never executed."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_is_missing_in_a_world_is_named(pddl_fields: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("kind", ["receptacle", "object", "location", "a" * 300])
 def test_a_name_without_end_is_refused(pddl_fields: dict[str, Any], kind: str) -> None:
-    # A pattern that begins anew at each letter would take hours for this one.
+    # A quadratic pattern would take hours.
     problem = pddl_fields["pddl_problem"].replace(
         "(:objects", f"(:objects {'a' * 1_000_000} {'b' * 900_000}_bar_1 - {kind} "
     )
@@ -139,7 +139,7 @@ def test_a_name_without_end_is_refused(pddl_fields: dict[str, Any], kind: str) -
     ],
 )
 def test_hostile_problems_are_read_in_linear_time(pddl_fields: dict[str, Any], start: str, piece: str) -> None:
-    # Two megabytes, the most that a game may have: anything quadratic would run into the time limit.
+    # Two megabytes, the size limit: a quadratic algorithm would exceed the time limit.
     section = start.partition(" ")[0]
     problem = pddl_fields["pddl_problem"].replace(section, f"{start} {piece * (2_000_000 // len(piece))} ")
     try:

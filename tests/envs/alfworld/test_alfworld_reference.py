@@ -1,4 +1,4 @@
-"""Side by side with ALFWorld's own stack: the same text, the same commands, the same end, to the letter."""
+"""Parity with ALFWorld's original engine: identical texts, admissible commands and `won`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ GARBAGE = (
     "go to fridge 01", "go to fridge 99", "put mug 1 in/on shelf 1", "use microwave 1", "take", "{1/0}", "#task#",
     "\ud7ff",
 )  # fmt: skip
-# Every oddity of the kitchen in turn: neighbours, things in two places, closed doors, order of changes, the way back
-# from a won state.
+# All oddities of the kitchen: adjacent receptacles, objects in two places, closed doors, order of changes, and leaving
+# a won state.
 KITCHEN_TOUR = """\
 look|go to countertop 1|look|examine shelf 1|take apple 1 from countertop 2|look|move apple 1 to shelf 1|look
 take fork 1 from countertop 2|move fork 1 to countertop 1|take apple 1 from shelf 1|move apple 1 to countertop 1|look

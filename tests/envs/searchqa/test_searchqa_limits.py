@@ -1,4 +1,4 @@
-"""What a server and a client take from each other, and for how long; and whom the server answers at all."""
+"""Limits of search server and client: sizes, timeouts, and protection against cross-site requests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_bytes_of_an_answer_are_limited(monkeypatch: pytest.MonkeyPatch) -> 
     request = server_module.read_body(json.dumps({"queries": ["word"] * 200, "topk": 50}).encode(), 3)
     with pytest.raises(server_module.BadRequestError, match="larger than 100000 bytes; send fewer queries"):
         server_module.search_response(index, request)
-    # It ends when it is known, not when all is searched.
+    # It stops as soon as the limit is exceeded.
     assert searches == 1
 
 
@@ -138,7 +138,7 @@ def test_a_server_that_is_not_on_loopback_goes_by_any_name() -> None:
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[int]:
-    """The port of a server with the command's connections, but of a patience of 0.4 s."""
+    """Port of a server with `TimedProtocol` and a limit of 0.4 s."""
     from sdar_gym.envs.searchqa.connections import TimedProtocol
 
     class Impatient(TimedProtocol):
@@ -168,7 +168,7 @@ WHOLE = request(b'{"query": "word7"}')
 
 
 def ends(connection: socket.socket) -> bool:
-    """Whether the other side ends the connection; what it sends before is read."""
+    """Whether the server closes the connection; reads the data before."""
     connection.settimeout(20)
     try:
         while connection.recv(65_536):
@@ -185,7 +185,7 @@ def ends(connection: socket.socket) -> bool:
     [b"", b"POST", WHOLE[:40], WHOLE[:-5], WHOLE + b"GET /hea", WHOLE + WHOLE[:-1]],
     ids=lambda said: str(len(said)),
 )
-def test_connections_that_wait_with_half_a_request_are_ended(impatient: int, said: bytes) -> None:
+def test_incomplete_requests_time_out(impatient: int, said: bytes) -> None:
     with socket.create_connection(("127.0.0.1", impatient)) as connection:
         connection.sendall(said)
         assert ends(connection)
@@ -204,13 +204,13 @@ def test_a_request_that_drips_is_not_waited_for(impatient: int, drips: str) -> N
         assert time.monotonic() - begun > 0.3
 
 
-def test_an_answer_that_nobody_reads_is_given_up(impatient: int) -> None:
+def test_an_unread_response_times_out(impatient: int) -> None:
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", impatient))
         connection.sendall(request(json.dumps({"queries": ["common"] * 5, "topk": 250}).encode()))
         until = time.monotonic() + 20
-        # The end is seen when the next byte is sent.
+        # The closed connection is detected by the next write.
         while time.monotonic() < until:
             time.sleep(0.2)
             try:
@@ -228,7 +228,7 @@ def test_a_connection_that_is_used_stays(impatient: int) -> None:
             answer = client.post("/retrieve", json={"query": "word7"})
             assert answer.json()["result"][0][0]["id"] == "7"
             ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
-        # Between requests it may wait for as long as uvicorn lets it.
+        # Between requests, uvicorn's keep-alive limit applies.
         assert len(ports) == 1
 
 
@@ -241,7 +241,7 @@ def test_a_client_that_leaves_in_the_middle_is_no_error(impatient: int, capfd: p
 
 
 class Raw:
-    """A server of one connection that says what it is told, piece by piece."""
+    """A server for one connection that sends the given pieces."""
 
     def __init__(self, *pieces: bytes, pause: float = 0.05):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -276,13 +276,13 @@ class Raw:
     ],
     ids=["name", "headers", "body"],
 )
-def test_a_server_that_drips_is_waited_for_as_long_as_was_said(pieces: tuple[bytes, ...]) -> None:
+def test_a_slow_response_times_out(pieces: tuple[bytes, ...]) -> None:
     server = Raw(*pieces)
     client = SearchClient(server.url, timeout=0.4, retries=0)
     begun = time.monotonic()
     with pytest.raises(SearchFailedError, match=r"ReadTimeout: no complete response within 0\.4 s"):
         client.search("who", 3)
-    # All of it would take ten seconds.
+    # The whole response would take ten seconds.
     assert time.monotonic() - begun < 5
     client.close()
     server.close()

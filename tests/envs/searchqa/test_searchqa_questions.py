@@ -1,4 +1,4 @@
-"""Questions as they are published: FlashRAG, Search-R1, HotpotQA, NQ-open; splits and sources by names."""
+"""Question files of FlashRAG, Search-R1, HotpotQA and NQ-open; splits and sources from names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The named actor: one for the cluster, asked by environments in other processes, and started again when it dies."""
+"""The Ray search actor: one per cluster, used from other processes, and restarted when it dies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarni
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """A Ray of this module's own."""
+    """A Ray instance for this module."""
     ray = pytest.importorskip("ray")
-    ray.shutdown()  # One that tests of another file left for the next ones.
+    ray.shutdown()  # An instance left by another test module.
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
@@ -37,7 +37,7 @@ def corpus(tmp_path: Path) -> str:
 def test_environments_of_other_processes_ask_the_same_actor(ray: Any) -> None:
     @ray.remote
     def play(seed: int) -> tuple[str, str]:
-        # The id names the package: a worker has not imported it yet.
+        # The id contains the package, which the worker has not imported.
         env = gymnasium.make("sdar_gym:sdar/SearchQA-v0", search="ray").unwrapped
         env.reset(seed=seed)
         observation = env.step("<search>river</search>")[0]

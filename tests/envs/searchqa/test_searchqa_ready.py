@@ -1,4 +1,4 @@
-"""What is found before an episode: corpora and servers that are none, paths that move, arguments of another type."""
+"""Errors before an episode: bad corpora and servers, relative paths, invalid arguments."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_damaged_folder_is_refused_when_the_environment_is_made(questions: Pat
     build_folder(place, tmp_path / "index", "bm25s")
     make(questions=questions, corpus=tmp_path / "index").check_ready()
     (tmp_path / "index" / "bm25s" / "scores.bin").write_bytes(b"")
-    os.utime(tmp_path / "index" / "index.json", ns=(1, 1))  # As another folder, which this process has not opened.
+    os.utime(tmp_path / "index" / "index.json", ns=(1, 1))  # A new cache key, as of a folder that is not open yet.
     env = make(questions=questions, corpus=tmp_path / "index")
     for check in (env.check_ready, lambda: env.reset(seed=0)):
         with pytest.raises(ValueError, match="build the index again"):
@@ -108,14 +108,14 @@ def test_a_search_index_is_there_from_the_first_observation_on(questions: Path) 
     assert "a city" in env.step("<search>city</search>")[0]
 
 
-def test_a_server_is_asked_once_and_one_that_is_not_there_is_said(misbehaving: Callable[..., Any]) -> None:
+def test_check_ready_sends_one_query_and_raises_without_a_server(misbehaving: Callable[..., Any]) -> None:
     server = misbehaving("good")
     make(search=server.url, search_timeout=5).check_ready()
     assert len(server.bodies) == 1
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     env = make(search=f"http://user:secret@127.0.0.1:{port}", search_retries=0)
-    env.reset(seed=0)  # It reads the question only.
+    env.reset(seed=0)  # Does not search yet.
     with pytest.raises(ValueError, match=rf"127\.0\.0\.1:{port}/retrieve failed in .*serve-search") as caught:
         env.check_ready()
     assert "secret" not in str(caught.value)

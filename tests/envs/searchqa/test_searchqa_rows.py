@@ -1,4 +1,4 @@
-"""One row, one question: every form that the sets are published in, and what is refused because it has none of them."""
+"""Question rows: all published formats of the data sets, and errors for any other format."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_questions_without_an_answer_are_left_out_and_counted(tmp_path: Path, ca
         {"question": "one?", "answer": "1", "answerable": True},
         {"question": "two?", "answer": "2", "answerable": False},
         {"question": "three?", "answer": "3"},
-        # Nothing has to stand where nothing answers it.
+        # An unanswerable question needs no answer.
         {"question": "four?", "answer": "", "answerable": False},
     ]
     path = tmp_path / "musique_full_train.jsonl"
@@ -154,7 +154,7 @@ def test_questions_without_an_answer_are_left_out_and_counted(tmp_path: Path, ca
 def test_what_is_left_out_does_not_fill_a_split() -> None:
     unanswerable = RawQuestion("q", ("a",), "musique", answerable=False)
     source = ListedQuestions({"train": [RawQuestion("q", ("a",), "musique")], "test": [unanswerable]})
-    # Nor does it push its twin out of an earlier split.
+    # It does not remove the same question from an earlier split.
     assert source.splits == ("train",) and source.dropped == 0 and source.unanswerable == 1
 
 

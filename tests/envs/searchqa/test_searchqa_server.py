@@ -1,4 +1,4 @@
-"""Searching over HTTP: our server, its contract, and a client that meets servers at their worst."""
+"""Search over HTTP: the server, its contract, and the client against misbehaving servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Start = Callable[..., Any]
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The client's pauses are noted, not made; servers of other tests go on sleeping."""
+    """Record the pauses of the client without sleeping; other modules still sleep."""
     pauses: list[float] = []
     monkeypatch.setattr(client_module, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
     return pauses
@@ -201,7 +201,7 @@ def test_a_server_that_is_not_there_is_named(quick: list[float]) -> None:
         {"result": [{"document": {"id": 4, "contents": '"T"\ntext'}, "score": 2}]},  # one list for one query
     ],
 )
-def test_the_forms_that_servers_answer_in_are_read(misbehaving: Start, said: Any) -> None:
+def test_all_response_formats_are_parsed(misbehaving: Start, said: Any) -> None:
     client = SearchClient(misbehaving(f"say {json.dumps(said)}").url + "/")
     (found,) = client.search("who", 3)
     assert (found.id, found.contents) == ("4", '"T"\ntext')

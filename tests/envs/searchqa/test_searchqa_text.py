@@ -1,4 +1,4 @@
-"""How actions are read, what the world says, how answers are scored, and what a model is shown."""
+"""Parsing of actions, observations, answer scores and prompts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from sdar_gym.text import well_formed
         ("</search>", "", False),
         ("<search></search>", "<search></search>", False),
         ("<search>a</search> and more text", "<search>a</search>", True),
-        # Both kinds: the search is made, and the form is wrong, whichever comes first.
+        # Both kinds: the search counts, but the action is invalid, in any order.
         ("<answer>x</answer><search>a</search>", "<search>a</search>", False),
         ("<search>a</search><answer>x</answer>", "<search>a</search>", False),
-        # Several of a kind: the first.
+        # Several of one kind: the first counts.
         ("<search>a</search><search>b</search>", "<search>a</search>", False),
         ("<answer>x</answer><answer>y</answer>", "<answer>x</answer>", False),
         ("<search><search>a</search></search>", "<search><search>a</search>", False),
-        # An answer counts only before the first closed search.
+        # An answer counts only before the first `</search>`.
         ("</search><answer>x</answer>", "", False),
         ("<answer>x</answer></search>", "<answer>x</answer>", True),
         ("<SEARCH>a</SEARCH>", "", False),
@@ -86,7 +86,7 @@ def test_an_action_for_any_text_is_read_back_and_means_the_same() -> None:
 
 
 def test_actions_for_nested_tags_take_linear_time() -> None:
-    # Tags that appear when others are taken out would need a round each.
+    # Removing tags must not create new ones.
     nested = "<" * 300_000 + "search" + ">" * 300_000
     assert read_call(write_call("search", nested)).text == "search"
     assert read_call(write_call("answer", "<search>" * 100_000)).text == "search" * 100_000
@@ -178,7 +178,7 @@ def test_the_prompt_shows_each_search_with_what_it_found() -> None:
     assert text.count("Who?") == 1
     assert "Step 1" not in prompt(VIEW, 1)
     assert "<information>B</information>" in prompt(VIEW, 1)
-    # What was just found is shown even when no past turn is told.
+    # The last result is shown even without past turns.
     assert "<information>B</information>" in prompt(VIEW, 0)
     assert "<search>b</search> <information>" not in prompt(VIEW, 0)
 

@@ -60,9 +60,9 @@ def read_sessions(folder: Path) -> Iterator[HumanSession]:
     Source: the logs of WebShop's site, a page a line: page, url, goal, content.
     """
     for path in sorted(folder.glob("*.jsonl")):
-        # By line feeds alone: texts may contain other characters that end a line elsewhere.
+        # Not splitlines(): texts may contain other line separators.
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-        # A page that was loaded again is not a step.
+        # Without reloaded pages.
         visits = tuple(visit for visit, _ in groupby(_visit(row) for row in rows))
         steps = tuple(_step(before, after) for before, after in pairwise(visits))
         yield HumanSession(path.stem, rows[0]["goal"]["instruction_text"], visits, steps)

@@ -1,4 +1,4 @@
-"""Arguments of another type, and paths that mean the same later and elsewhere."""
+"""Invalid arguments, and paths that are independent of working directory and process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large shops are kept compiled on disk: the same products and hits as without, whatever happens to the files."""
+"""The disk cache of catalogs: same products and hits as without it, damaged files, concurrent processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE = 300
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogs: None) -> Path:
-    """An empty cache folder, where WebShop's part of it will be."""
+    """WebShop's folder in an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", SIZE)
     return tmp_path / "cache" / "sdar_gym" / "webshop"
@@ -32,7 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogs: Non
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """How often the generated shop was made."""
+    """Sizes of all catalogs generated during the test."""
     sizes: list[int] = []
 
     def generate(size: int) -> list[Product]:
@@ -50,7 +50,7 @@ def open_anew(size: int = SIZE) -> Catalog:
     return catalog
 
 
-def test_kept_products_and_hits_equal_those_that_were_made(cache: Path, made: list[int]) -> None:
+def test_cached_products_and_hits_equal_generated_ones(cache: Path, made: list[int]) -> None:
     first, second = open_anew(), open_anew()
     assert made == [SIZE]
     assert sorted(path.suffix for path in cache.iterdir()) == [".bm25", ".products"]
@@ -73,7 +73,7 @@ def test_kept_products_and_hits_equal_those_that_were_made(cache: Path, made: li
     assert second.reference_goals("synthetic", 0).order == uncached.reference_goals("synthetic", 0).order
 
 
-def test_an_episode_is_the_same_from_a_kept_shop(cache: Path) -> None:
+def test_an_episode_is_the_same_from_a_cached_catalog(cache: Path) -> None:
     def episode() -> list[object]:
         sources._OPEN.clear()
         env = WebShopEnv("generated", num_products=SIZE)
@@ -90,14 +90,14 @@ def test_an_episode_is_the_same_from_a_kept_shop(cache: Path) -> None:
     assert episode() == episode()
 
 
-def test_small_shops_leave_nothing_on_disk(cache: Path, raw_files: Path) -> None:
+def test_small_catalogs_are_not_cached(cache: Path, raw_files: Path) -> None:
     open_anew(SIZE - 1)
     open_catalog(raw_files)
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("suffix", [".products", ".bm25"])
-def test_a_damaged_file_is_noticed_and_made_again(cache: Path, made: list[int], suffix: str) -> None:
+def test_a_damaged_file_is_detected_and_replaced(cache: Path, made: list[int], suffix: str) -> None:
     repr_of_all = repr(list(open_anew().products.values()))
     path = next(path for path in cache.iterdir() if path.suffix == suffix)
     if path.is_dir():
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_noticed_and_made_again(cache: Path, made: list[int], 
     assert len(made) == 1 + (len(damages) if suffix == ".products" else 0)
 
 
-def test_a_cache_that_cannot_be_written_is_fine(
+def test_an_unwritable_cache_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[int], no_open_catalogs: None
 ) -> None:
     (tmp_path / "occupied").write_text("a file where a folder should be")
@@ -135,7 +135,7 @@ def test_a_cache_that_cannot_be_written_is_fine(
     assert len(open_anew().products) == SIZE
 
 
-def test_real_products_are_kept_until_their_file_changes(
+def test_real_products_are_cached_until_their_file_changes(
     cache: Path, raw_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", 2)
@@ -156,14 +156,14 @@ def test_real_products_are_kept_until_their_file_changes(
     items = raw_files / "items_shuffle_1000.json"
     items.write_text(items.read_text(encoding="utf-8").replace("Blue", "Green!"), encoding="utf-8")
     assert titles() == ["Green! Lamp", "Jar"]
-    # What was kept of the older file is gone.
+    # The entries of the older file were removed.
     assert len(list(cache.iterdir())) == 2
     items.write_text("[", encoding="utf-8")
     with pytest.raises(WebShopDataError):
         titles()
 
 
-def test_several_processes_may_make_the_same_shop(cache: Path) -> None:
+def test_several_processes_may_compile_the_same_catalog(cache: Path) -> None:
     code = (
         "from sdar_gym.envs.webshop.env import WebShopEnv; env = WebShopEnv('generated', num_products=2100); "
         "env.reset(seed=1); print(env.step('search[red shoes]')[0])"

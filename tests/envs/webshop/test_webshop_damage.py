@@ -1,4 +1,4 @@
-"""Files that are damaged, of another form or from another system: one message each, or read as they are meant."""
+"""Damaged data files, other formats and other platforms: one clear error each, or parsed correctly."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shop(
     *,
     document: bool = False,
 ) -> Path:
-    """A shop of one good product and one that is changed."""
+    """A folder with a valid product and a modified one."""
     if document:
         rows = [DOCUMENT, {**DOCUMENT, "asin": "B000000002", **(changes or {})}]
         lines = "".join(json.dumps({"id": row["asin"], "product": row}) + "\n" for row in rows)

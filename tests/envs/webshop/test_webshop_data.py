@@ -1,4 +1,4 @@
-"""Files of any size, the goals made from them, and the splits."""
+"""Data files, the goals made from them, and splits."""
 
 from __future__ import annotations
 

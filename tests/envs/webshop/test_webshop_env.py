@@ -152,20 +152,20 @@ def test_the_turn_limit_truncates() -> None:
     assert env.step("b")[2:4] == (False, True)
 
 
-def test_bugs_of_the_reference_are_mended_and_can_be_brought_back() -> None:
+def test_bugs_of_the_reference_are_fixed_and_can_be_restored() -> None:
     mended, compat = (WebShopEnv("generated", reference_compat=flag) for flag in (False, True))
     info = {env: env.reset(options={"task_id": TASK})[1] for env in (mended, compat)}
     assert "click[search]" not in info[mended]["admissible_actions"]
     assert "click[search]" in info[compat]["admissible_actions"]
     assert compat.step("click[search]")[4]["action_valid"]
     for query in ("<a> x", "<c>"):
-        # The reference ends the program here.
+        # The reference crashes here.
         assert compat.step(f"search[{query}]")[4]["action_valid"] is False
         assert mended.step(f"search[{query}]")[4]["action_valid"] is True
-    # A department as a command finds all its products, as a word those that name it.
+    # As a command, a department finds all its products; as a word, the products that contain it.
     assert "(Total results: 200)" in compat.step("search[<c> grocery]")[0]
     assert "(Total results: 200)" not in mended.step("search[<c> grocery]")[0]
-    # A query that names a page is taken for that page: going back goes a page too far.
+    # In the reference a query with the name of a page changes the page type, and so the effect of "< Prev".
     for env, page in ((compat, "Page 0 "), (mended, "Page 1 ")):
         env.reset(options={"task_id": TASK})
         env.step(f"search[search_results {PRODUCT.title}]")

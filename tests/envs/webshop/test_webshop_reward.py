@@ -1,4 +1,4 @@
-"""The score of a purchase, by hand-computed cases; recordings are compared in test_webshop_real.py."""
+"""The purchase score on hand-computed cases; test_webshop_real.py compares recordings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_perfect_purchase_and_its_terms(make_product: Make) -> None:
         "category_match": True,
         "title_score": 1.0,
     }
-    # Two attributes, two options and the price are five fifths; each miss costs one.
+    # Two attributes, two options and the price count one fifth each.
     assert score_purchase(shoes, goal, 30.0, {"color": "red"}, words_as_nouns).total == pytest.approx(0.8)
     assert score_purchase(shoes, goal, 30.01, {}, words_as_nouns).total == pytest.approx(0.4)
 
@@ -86,13 +86,13 @@ def test_options_as_values_under_their_names() -> None:
 
 def test_options_as_published_miss_colors_and_match_names() -> None:
     goal = (("color", "light blue"), ("size", "x-large"))
-    # The bought color is cut down to "blue", the goal's stays "color light blue": words in common are enough here,
+    # The chosen color is reduced to "blue", the goal stays "color light blue": a common word suffices here,
     assert match_options_as_published({"color": "light blue"}, goal) == 1
-    # but not where the color word is part of another word.
+    # but not if the color word is part of another word.
     assert match_options_as_published({"color": "sunflowers"}, (("color", "sunflowers"),)) == 0
     assert match_options_as_published({"size": "large"}, goal) == 1
     assert match_options_as_published({"color": "size"}, goal) == 1
-    # Values without names, as in human goals, are cut down on both sides.
+    # Values without names, as in human goals, are reduced on both sides.
     assert match_options_as_published({"color": "sunflowers"}, (("", "sunflowers"),)) == 1
 
 

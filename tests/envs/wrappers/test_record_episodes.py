@@ -1,4 +1,4 @@
-"""`RecordEpisodes`: what it writes, in the names of the run folder, and what happens when it cannot."""
+"""`RecordEpisodes`: the written lines, several processes, and errors."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_copy_numbers_its_episodes_apart(tmp_path: Path) -> None:
         copy.step("look")
         copy.close()
     assert len({line["episode_id"] for line in lines(path)}) == 3
-    assert len(lines(path)) == 4  # The running episode was copied too, and both end it.
+    assert len(lines(path)) == 4  # The running episode was copied, and both copies finish it.
 
 
 def test_it_works_in_a_vector_and_from_a_spec(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.Mo
     env.step("look")
     env.close()
     text = (tmp_path / "e.jsonl").read_text()
-    assert json.loads(text.splitlines()[-1])["ended"] == "unfinished"  # The half line spoils itself only.
+    assert json.loads(text.splitlines()[-1])["ended"] == "unfinished"  # The partial line does not corrupt others.
 
 
 @pytest.mark.parametrize(

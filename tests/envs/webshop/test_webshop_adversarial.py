@@ -1,4 +1,4 @@
-"""Shops with data that nobody expects: whatever is listed is understood, and whatever is asked for can be reached."""
+"""Adversarial product data: every listed action is valid, and every goal is reachable."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def item(asin: str, options: dict[str, list[str]], **changes: Any) -> dict[str, 
 
 
 def document(raw: dict[str, Any]) -> dict[str, Any]:
-    """The same product as WebShop's search engine keeps it, with option values as they are."""
+    """The product in the documents format, with unchanged option values."""
     options = {name: [entry["value"] for entry in values] for name, values in raw["customization_options"].items()}
     read = {"Title": raw["name"], "Price": "$19.99", "pricing": [19.99], "options": options, "Attributes": ["soft"]}
     return {"id": raw["asin"], "product": {**raw, **read}}

@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz.py [ENV…] [--actions 100000] [--seed 0] [--memory-mb 50] [--json OUT]
 
-A first, shorter round loads what environments share (games, catalogues, indices); then the stream is played twice on
+A first, shorter round loads what environments share (games, catalogs, indices); then the stream is played twice on
 fresh environments, the memory of the process is read before and after, and both have to show the same text. Exits with
 1 if an environment fails.
 """

@@ -25,12 +25,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sdar_gym.envs.webshop.catalogue import Catalogue
-from sdar_gym.envs.webshop.goals import Goal, ReferenceGoals, drawn_goals, limit_candidates
+from sdar_gym.envs.webshop.catalog import Catalog
+from sdar_gym.envs.webshop.goals import Goal, ReferenceGoals, limit_candidates, sampled_goals
 from sdar_gym.envs.webshop.reference import ReferenceShop
-from sdar_gym.envs.webshop.reward import Score, colour_of_pair, colour_within, score_purchase, token_set_ratio
+from sdar_gym.envs.webshop.reward import Score, color_of_pair, color_within, score_purchase, token_set_ratio
 from sdar_gym.envs.webshop.session import SEARCH_HITS, split_action
-from sdar_gym.envs.webshop.sources import open_catalogue
+from sdar_gym.envs.webshop.sources import open_catalog
 from sdar_gym.envs.webshop.title_nouns import Nouns
 from sdar_gym.skills.index.analysis import terms
 
@@ -62,10 +62,10 @@ class Golden:
 
     def __init__(self, data: Path, backend: str = "auto"):
         self.folder = data / "golden"
-        self.catalogue: Catalogue = open_catalogue(data)
+        self.catalog: Catalog = open_catalog(data)
         self.backend = backend
         lists = {row["asin"]: tuple(row["nouns"]) for row in self.rows("title_nouns")}
-        by_title = {self.catalogue.products[asin].title: nouns for asin, nouns in lists.items()}
+        by_title = {self.catalog.products[asin].title: nouns for asin, nouns in lists.items()}
         self.nouns: Nouns = by_title.__getitem__
 
     def rows(self, name: str) -> Iterator[Row]:
@@ -76,12 +76,12 @@ class Golden:
 
 
 def check_goals(golden: Golden, count: Count) -> None:
-    made = golden.catalogue.reference_goals("synthetic", 0)
+    made = golden.catalog.reference_goals("synthetic", 0)
     weights = made.weights()
     place = {goal: at for at, goal in enumerate(made.order)}
     for at, row in enumerate(golden.rows("goals")):
         goal = made.goals[at]
-        product = golden.catalogue.products[goal.asin]
+        product = golden.catalog.products[goal.asin]
         ours = {
             "goal": at,
             "asin": goal.asin,
@@ -102,7 +102,7 @@ def check_goals(golden: Golden, count: Count) -> None:
 
 
 def check_goal_orders(golden: Golden, count: Count) -> None:
-    products = tuple(golden.catalogue.products.values())
+    products = tuple(golden.catalog.products.values())
     for row in golden.rows("goal_orders"):
         if row["kind"] == "seed":
             made = ReferenceGoals(products, row["seed"])
@@ -110,8 +110,8 @@ def check_goal_orders(golden: Golden, count: Count) -> None:
             ours = [ranged, made.limits, made.order, made.rng.random()]
             theirs = [row["product_prices"], row["price_upper"], row["order"], row["next_random"]]
         else:
-            product = golden.catalogue.products[row["asin"]]
-            goals = list(drawn_goals(product, "synthetic", row["price"], Random(0)))
+            product = golden.catalog.products[row["asin"]]
+            goals = list(sampled_goals(product, "synthetic", row["price"], Random(0)))
             ours = [goals[0].price_limit, goals[0].instruction, len(goals)]
             theirs = [row["price_upper"], row["instruction_text"], row["n"]]
         count.check(f"{row['kind']} {row.get('seed', row.get('price'))}", ours, theirs)
@@ -119,7 +119,7 @@ def check_goal_orders(golden: Golden, count: Count) -> None:
 
 def check_traces(golden: Golden, count: Count) -> None:
     shops = {
-        show: ReferenceShop(golden.catalogue, golden.nouns, show_attributes=show, search_backend=golden.backend)
+        show: ReferenceShop(golden.catalog, golden.nouns, show_attributes=show, search_backend=golden.backend)
         for show in (False, True)
     }
     for row in golden.rows("traces"):
@@ -155,12 +155,12 @@ def check_traces(golden: Golden, count: Count) -> None:
 
 
 def check_rewards(golden: Golden, count: Count) -> None:
-    goals = golden.catalogue.reference_goals("synthetic", 0).goals
+    goals = golden.catalog.reference_goals("synthetic", 0).goals
     for row in golden.rows("rewards"):
         goal = goals[row["goal"]]
         if row["goal_options_form"] == "list":
             goal = _as_human(goal)
-        product = golden.catalogue.products[row["asin"]]
+        product = golden.catalog.products[row["asin"]]
         score = score_purchase(product, goal, row["price"], row["options"], golden.nouns, compat=True)
         ours = _terms(score, goal, row)
         ours |= {"total": score.total, "n_att": score.attributes_matched, "n_option": score.options_matched}
@@ -170,7 +170,7 @@ def check_rewards(golden: Golden, count: Count) -> None:
 
 
 def check_search(golden: Golden, count: Count) -> None:
-    index = golden.catalogue.shelf(golden.backend).index
+    index = golden.catalog.shelf(golden.backend).index
     for row in golden.rows("search"):
         hits = index.search(" ".join(row["keywords"]), SEARCH_HITS)
         if not count.check(f"{row['query']!r}", [hit.id for hit in hits], [asin for asin, _ in row["hits"]]):
@@ -181,7 +181,7 @@ def check_search(golden: Golden, count: Count) -> None:
 
 def check_analysis(golden: Golden, count: Count) -> None:
     for row in golden.rows("analysis"):
-        text = row["text"] if "text" in row else golden.catalogue.products[row["id"]].search_text
+        text = row["text"] if "text" in row else golden.catalog.products[row["id"]].search_text
         count.check(f"{row.get('id', row.get('text'))!r:.40}", terms(text), row["tokens"])
 
 
@@ -191,10 +191,10 @@ def check_units(golden: Golden, count: Count) -> None:
         if unit == "parse_action":
             count.check(f"parse_action {given!r}", list(split_action(given)), theirs)
         elif unit == "normalize_color" and isinstance(given, str):
-            count.check(f"normalize_color {given!r}", colour_within(given), theirs)
+            count.check(f"normalize_color {given!r}", color_within(given), theirs)
         elif unit == "normalize_color":
-            colour = colour_of_pair(*given)
-            count.check(f"normalize_color {given!r}", given if colour is None else colour, theirs)
+            color = color_of_pair(*given)
+            count.check(f"normalize_color {given!r}", given if color is None else color, theirs)
         elif unit == "token_set_ratio":
             first, second = (str(tuple(part)) if isinstance(part, list) else part for part in given)
             ours = token_set_ratio(first, second)
@@ -204,7 +204,7 @@ def check_units(golden: Golden, count: Count) -> None:
             else:
                 count.skipped["the two recorded versions of thefuzz decide differently; ours is the newer"] += 1
         elif unit == "product":
-            product = golden.catalogue.products[given]
+            product = golden.catalog.products[given]
             ours_product = {
                 "Price": product.price_tag,
                 "pricing": list(product.prices),

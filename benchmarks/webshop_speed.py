@@ -140,7 +140,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "commit": _commit(ROOT),
         "against": None if arguments.against is None else _commit(arguments.against),
-        "products": len(env._catalogue.products),
+        "products": len(env._catalog.products),
         "steps_per_cpu_s": {
             "expert, every search new": round(steps_per_second(env, Expert(), n, 1, 10**6)),
             "expert, groups of 8": round(steps_per_second(env, Expert(), n, 8, 2 * 10**6)),

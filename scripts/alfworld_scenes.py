@@ -1,9 +1,9 @@
-"""Computes the scene statistics that the ALFWorld generator samples from, out of the real train games.
+"""Computes the scene statistics of the ALFWorld generator from the real train games.
 
     python scripts/alfworld_scenes.py GAMES > sdar_gym/envs/alfworld/scenes.json
 
-GAMES is a folder or archive with ALFWorld's `json_2.1.1/train`. Only counts leave the games: which receptacles a floor
-plan has, how often objects occur and where, what each receptacle type accepts, which goals were asked.
+GAMES is a folder or archive with ALFWorld's `json_2.1.1/train`. The statistics are counts: receptacles of floor plans,
+frequencies and places of objects, accepted objects of receptacle types, goals.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main(path: str) -> None:
             for task, rooms in sorted(goals.items())
         },
     }
-    # One line a leaf group keeps the file reviewable without being long.
+    # One line per leaf group keeps the file short and reviewable.
     print(json.dumps(result, separators=(",", ":"), sort_keys=False).replace('"},"', '"},\n"').replace("]},", "]},\n"))
 
 

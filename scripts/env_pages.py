@@ -1,8 +1,8 @@
-"""Writes the page of each built-in environment from its class docstring.
+"""Generates the documentation page of each built-in environment from its class docstring.
 
     python scripts/env_pages.py [--check]
 
-A page is never edited by hand: what it says stands in the class, and a test compares the two.
+Pages are never edited by hand; a test checks that they are up to date.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _ITEM = re.compile(r"(?P<name>[a-z_][a-z0-9_]*(?:, [a-z_][a-z0-9_]*)*|v\d+): (?P
 
 
 class PageError(ValueError):
-    """A class docstring that lacks a heading, has one too many, or has them in another order."""
+    """A class docstring has missing, unknown, empty or misordered headings."""
 
 
 def sections(name: str, docstring: str) -> tuple[str, dict[str, str]]:
-    """The introduction of a docstring, and the text under each heading.
+    """Split a docstring into its introduction and the text of each heading.
 
     Args:
-        name: Of the class, for errors.
-        docstring: As `inspect.getdoc` gives it.
+        name: Name of the class, for messages.
+        docstring: Docstring as returned by `inspect.getdoc`.
 
     Raises:
         PageError: The headings are not `HEADINGS`, in that order, each with some text.
     """
     parts: list[tuple[str, list[str]]] = [("", [])]
     for line in docstring.splitlines():
-        # Anything that looks like a heading is one, so that a mistyped one is noticed.
+        # Every line that looks like a heading counts as one, so that misspelled headings raise.
         heading = re.fullmatch(r"([A-Z][A-Za-z ]+):", line)
         if heading:
             parts.append((heading[1], []))
@@ -67,10 +67,10 @@ def sections(name: str, docstring: str) -> tuple[str, dict[str, str]]:
 
 
 def page(entry: EnvEntry) -> str:
-    """The page of an environment.
+    """Markdown page of an environment.
 
     Raises:
-        PageError: Its docstring has not the form of a page.
+        PageError: Its docstring does not have the required headings.
     """
     kind = env_class(entry)
     intro, texts = sections(kind.__name__, inspect.getdoc(kind) or "")
@@ -87,23 +87,23 @@ def page(entry: EnvEntry) -> str:
 
 
 def env_class(entry: EnvEntry) -> type[TextEnv]:
-    """The class of an entry."""
+    """Class of an entry."""
     module, _, name = entry.entry_point.partition(":")
     return getattr(import_module(module), name)
 
 
 def builtin() -> list[EnvEntry]:
-    """The environments that ship with the gym."""
+    """Registry entries of the built-in environments."""
     return [entry for entry in entries() if entry.entry_point.startswith("sdar_gym.")]
 
 
 def path_of(entry: EnvEntry) -> Path:
-    """A page is called after the folder of its environment."""
+    """Path of a page, named after the folder of its environment."""
     return FOLDER / f"{entry.entry_point.split('.')[2]}.md"
 
 
 def _listed(text: str) -> str:
-    # `name: what it is` begins an item; what is indented below belongs to it.
+    # `name: text` starts a list item, which indented lines continue.
     lines: list[str] = []
     for line in text.splitlines():
         item = _ITEM.fullmatch(line)
@@ -114,7 +114,7 @@ def _listed(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the pages, or say which are out of date."""
+    """Write the pages, or check that they are up to date."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
     options = parser.parse_args(arguments)

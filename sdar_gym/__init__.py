@@ -4,9 +4,10 @@ Importing this package registers the environments; it needs gymnasium and numpy 
 Ray and Java load where they are used.
 """
 
-from sdar_gym import envs as _envs
+from sdar_gym.envs import load_plugins as _load_plugins
+from sdar_gym.envs.builtin import register_builtin as _register_builtin
 
 __version__ = "0.1.0"
 
-_envs.register_builtin()
-_envs.load_plugins()
+_register_builtin()
+_load_plugins()

@@ -1,4 +1,4 @@
-"""Policies without a model: the random one, and the contract of the experts that environments bring."""
+"""Scripted policies: the random policy, and the protocol of the experts of environments."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from sdar_gym.envs.text_env import TextEnv
 
 
 class ScriptedPolicy(Protocol):
-    """Plays one episode after another."""
+    """Policy without a model, played one episode after another."""
 
     def begin(self, env: TextEnv, observation: str, info: dict[str, Any]) -> None:
-        """Look at a freshly reset environment. An expert may read its hidden state; it must not step it."""
+        """Start an episode after a reset. An expert may read the hidden state, but must not step the environment."""
         ...
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """The next action, given what the last one led to."""
+        """Next action for an observation and its `info`."""
         ...
 
 
 class RandomPolicy:
-    """Draws from the admissible actions; where there are none listed, any text.
+    """Draws uniformly from the admissible actions; samples the action space if none are listed.
 
     Args:
-        seed: Of the draws; an episode's depend on its task id too, not on the episodes before it.
+        seed: Seed. Draws depend on it and on the task id, not on earlier episodes.
     """
 
     def __init__(self, seed: int = 0):
@@ -34,13 +34,13 @@ class RandomPolicy:
         self._env: TextEnv | None = None
 
     def begin(self, env: TextEnv, observation: str, info: dict[str, Any]) -> None:
-        """Seed the draws of this episode."""
+        """Seed the generator for this episode."""
         self._env = env
         self._rng = Random(f"{self._seed} {info['task_id']}")
         env.action_space.seed(self._rng.getrandbits(31))
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """One action."""
+        """A random action."""
         actions = info["admissible_actions"]
         if actions:
             return actions[int(self._rng.random() * len(actions))]
@@ -50,10 +50,10 @@ class RandomPolicy:
 
 
 def expert_of(env_id: str) -> ScriptedPolicy | None:
-    """The expert of an environment, or None if it brings none.
+    """The expert of an environment, or None if it has none.
 
     Raises:
-        ValueError: No such environment, or its expert cannot be imported.
+        ValueError: The environment is not registered, or its expert cannot be imported.
     """
     path = entry_of(env_id).expert
     return None if path is None else load_object(path, f"The expert of {env_id},")()

@@ -1,4 +1,4 @@
-"""The registry: environment ids, the prompts and skills that belong to them, and third parties' plug-ins."""
+"""Environment registry: ids with their prompts, skills and experts, and plug-ins from entry points."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ import time
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import gymnasium
 
-from sdar_gym.text import shortened, terminal_safe
+from sdar_gym.text import closest, shortened, terminal_safe
 
 PLUGIN_GROUP = "sdar_gym.envs"
-# Seconds after which a plug-in is said to be slow: all others together take a tenth of it.
+# Seconds of loading after which a warning names a plug-in; importing the rest of the gym takes a tenth of it.
 _SLOW_S = 2.0
 _OBJECT_PATH = re.compile(r"[^:\s]+:[^\W\d]\w*")
 
 
 @dataclass(frozen=True, slots=True)
 class EnvEntry:
-    """What the gym knows of one environment beside its class.
+    """Registry entry of an environment.
 
     Attributes:
         id: The Gymnasium id.
         entry_point: `module:Class` of the environment.
         prompt: `module:ATTRIBUTE` of a mapping from template name to `PromptTemplate`.
-        skills: Name of a built-in skill library or a folder of one; None if there is none.
-        expert: `module:Class` of a scripted policy that solves its tasks; None if there is none.
+        skills: Name of a built-in skill library, or its folder; None without skills.
+        expert: `module:Class` of a scripted policy that solves the tasks; None without one.
     """
 
     id: str
@@ -43,7 +42,7 @@ class EnvEntry:
 
 
 class PluginWarning(UserWarning):
-    """A plug-in that could not be loaded; the rest of the gym works without it."""
+    """A plug-in failed to load or is slow; all other environments remain available."""
 
 
 _ENTRIES: dict[str, EnvEntry] = {}
@@ -62,14 +61,14 @@ def register(
 
     Args:
         id: Gymnasium id, such as `mylab/Maze-v0`.
-        entry_point: `module:Class` of a `TextEnv`. A string, so that nothing is imported before it is used and so that
-            other processes can find the class too.
-        prompt: `module:ATTRIBUTE` of its prompt templates by name; default the generic ones.
-        skills: A built-in skill library or a folder.
+        entry_point: `module:Class` of a `TextEnv`. A string, so that it is imported only when it is used and can be
+            resolved in other processes.
+        prompt: `module:ATTRIBUTE` of a mapping from names to prompt templates; default the generic ones.
+        skills: Name or folder of a skill library.
         expert: `module:Class` of a `sdar_gym.envs.policies.ScriptedPolicy` without constructor arguments.
 
     Raises:
-        ValueError: The id is taken by another class or no text, or a path has not the form `module:NAME`.
+        ValueError: The id is taken or not a string, or a path does not have the form `module:NAME`.
     """
     if not isinstance(id, str):
         raise ValueError(f"The id of an environment must be a text such as 'mylab/Maze-v0', got {shortened(id)}.")
@@ -86,7 +85,7 @@ def register(
         return
     if known is not None:
         raise ValueError(f"{id!r} is registered already, for {known.entry_point}; choose another id or version.")
-    # Gymnasium itself would only warn, and take the id away from whoever has it.
+    # Gymnasium would only warn, and replace the existing registration.
     foreign = gymnasium.registry.get(id)
     if foreign is not None and foreign.entry_point != entry_point:
         raise ValueError(f"{id!r} is registered already, for {foreign.entry_point}; choose another id or version.")
@@ -96,37 +95,37 @@ def register(
 
 
 def entries() -> tuple[EnvEntry, ...]:
-    """All registered environments, by id."""
+    """All registered environments, sorted by id."""
     return tuple(_ENTRIES[key] for key in sorted(_ENTRIES))
 
 
 def entry_of(env_id: str) -> EnvEntry:
-    """The entry of an id.
+    """Registry entry of an environment id.
 
     Raises:
-        ValueError: No such environment.
+        ValueError: The id is not registered.
     """
     if not isinstance(env_id, str) or env_id not in _ENTRIES:
-        close = get_close_matches(str(env_id)[:200], _ENTRIES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        close = closest(env_id, _ENTRIES)
+        hint = f" Did you mean {close!r}?" if close else ""
         raise ValueError(f"No environment {shortened(env_id)}; registered: {', '.join(sorted(_ENTRIES))}.{hint}")
     return _ENTRIES[env_id]
 
 
 def is_object_path(path: Any) -> bool:
-    """Whether it is a text of the form `module:NAME`."""
+    """Whether a value is a string of the form `module:NAME`."""
     return isinstance(path, str) and _OBJECT_PATH.fullmatch(path) is not None
 
 
 def load_object(path: str, what: str) -> Any:
-    """What `module:NAME` names.
+    """Import the object that `module:NAME` refers to.
 
     Args:
-        path: The module and the name in it.
-        what: What it is to be, for messages: "The prompt template".
+        path: `module:NAME`.
+        what: What is loaded, for messages, such as "The prompt template".
 
     Raises:
-        ValueError: The path has another form, the module is missing or cannot be imported, or has no such name.
+        ValueError: The path has another form, the module cannot be imported, or it has no such name.
     """
     what = f"{what} {shortened(path)}"
     if not is_object_path(path):
@@ -135,7 +134,7 @@ def load_object(path: str, what: str) -> Any:
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
-        # The module itself or a package around it; anything else is missing inside of it.
+        # The module itself or one of its parent packages is missing; otherwise an import inside it failed.
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             raise ValueError(
                 f"{what}: there is no module {error.name!r}. Install it, or put the folder it is in on PYTHONPATH."
@@ -144,21 +143,21 @@ def load_object(path: str, what: str) -> Any:
     except (Exception, SystemExit) as error:
         raise ValueError(f"{what}: importing {module!r} failed: {shortened(error)}.") from error
     if not hasattr(found, name):
-        close = get_close_matches(name, dir(found), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        close = closest(name, dir(found))
+        hint = f" Did you mean {close!r}?" if close else ""
         raise ValueError(f"{what}: the module {module!r} has no {name!r}.{hint}")
     return getattr(found, name)
 
 
 def load_plugins() -> None:
-    """Call every function that installed packages offer in the entry-point group `sdar_gym.envs`.
+    """Load plug-ins: call every function in the entry-point group `sdar_gym.envs` of installed packages.
 
-    This runs on every import, foreign code included: what it prints goes to stderr, since programs read what we print
-    to stdout, and whatever it raises is a warning.
+    Runs on every import of the gym. Output of plug-ins goes to stderr, since programs parse our stdout, and their
+    exceptions become warnings.
     """
     try:
         points = entry_points(group=PLUGIN_GROUP)
-    except Exception as error:  # The files of any installed package can be damaged.
+    except Exception as error:  # The metadata of any installed package can be damaged.
         _warn(f"No plug-in was loaded: the installed packages' entry points cannot be read: {shortened(error)}.")
         return
     for point in points:
@@ -174,7 +173,7 @@ def _load_plugin(point: EntryPoint) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        # One broken plug-in must not take all environments away, nor one that exits.
+        # A plug-in that fails, or calls sys.exit(), must not disable the other environments.
         _warn(f"{name} failed to load: {shortened(error, 300)}.")
     took = time.monotonic() - started
     if took > _SLOW_S:

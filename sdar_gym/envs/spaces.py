@@ -1,4 +1,4 @@
-"""The one space text environments need: any Unicode text, the empty string and newlines included."""
+"""`FreeText`, the space of all Unicode strings, for observations and actions of text environments."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from gymnasium import Space
 
 from sdar_gym.validation import whole_number
 
-# Printable ASCII, line breaks, and a few letters beyond ASCII: samples must exercise an environment's parser.
+# Printable ASCII, line breaks and a few non-ASCII letters, so that samples exercise the parser of an environment.
 _SAMPLE_ALPHABET = tuple(
     " !\"#$%&'()*+,-./0123456789:;<=>?@[]_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n\téß中"
 )
 
 
 class FreeText(Space[str]):
-    """All Unicode strings.
+    """Space of all Unicode strings, including the empty string and newlines.
 
-    Gymnasium's own `Text` space fixes a character set and a maximum length, so it refuses newlines, the empty string
-    or the answer of a language model. This one accepts every `str`.
+    Gymnasium's `Text` space has a fixed character set and maximum length, and so rejects newlines, the empty string or
+    the response of a language model.
 
     Args:
-        sample_length: Longest string that `sample()` draws, in characters.
-        seed: Seed or generator of the sampler.
+        sample_length: Maximum length of a string drawn by `sample()`, in characters.
+        seed: Seed or generator for `sample()`.
     """
 
     def __init__(self, sample_length: int = 32, seed: int | np.random.Generator | None = None):
@@ -33,13 +33,13 @@ class FreeText(Space[str]):
 
     @property
     def is_np_flattenable(self) -> bool:
-        """Text has no array form."""
+        """False: strings have no array form."""
         return False
 
     def sample(self, mask: Any | None = None, probability: Any | None = None) -> str:
         """Draw a random string of 0 to `sample_length` characters (masks are not supported)."""
         if mask is not None or probability is not None:
-            raise ValueError("FreeText.sample() takes no mask and no probability.")
+            raise ValueError("FreeText.sample() does not support mask and probability.")
         length = int(self.np_random.integers(0, self.sample_length + 1))
         return "".join(_SAMPLE_ALPHABET[i] for i in self.np_random.integers(0, len(_SAMPLE_ALPHABET), size=length))
 
@@ -48,11 +48,11 @@ class FreeText(Space[str]):
         return isinstance(x, str)
 
     def to_jsonable(self, sample_n: Sequence[str]) -> list[str]:
-        """Strings are JSON already."""
+        """The samples; strings are JSON."""
         return list(sample_n)
 
     def from_jsonable(self, sample_n: list[Any]) -> list[str]:
-        """Strings are JSON already."""
+        """The samples; strings are JSON."""
         return [str(sample) for sample in sample_n]
 
     def __eq__(self, other: object) -> bool:

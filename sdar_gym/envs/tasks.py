@@ -1,4 +1,4 @@
-"""Task panels: frozen, named lists of evaluation tasks with a hash, chosen once and never drawn again."""
+"""Task panels: fixed evaluation sets, each a named list of task ids with a hash."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from sdar_gym.validation import whole_number
 
 
 class PanelError(ValueError):
-    """A panel that cannot be read, or whose tasks are not what they were when it was frozen."""
+    """A panel that cannot be read or written, or that does not match its hash."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPanel:
-    """A fixed list of tasks to evaluate on.
+    """A fixed evaluation set: a named list of tasks.
 
     Attributes:
-        name: Shown beside every result.
-        env_id: The environment the ids belong to.
-        task_ids: The tasks, in order.
+        name: Name, shown with every result.
+        env_id: Environment of the tasks.
+        task_ids: Task ids, in evaluation order.
 
     Raises:
-        PanelError: There are no tasks, one is named twice, or something is no text.
+        PanelError: There are no tasks, an id occurs twice, or a value is not a string.
     """
 
     name: str
@@ -50,12 +50,12 @@ class TaskPanel:
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of environment and ids: two results compare only if this is equal."""
+        """First 12 hex digits of the SHA-256 of environment and ids; only results with equal hashes are comparable."""
         text = "\n".join((self.env_id, *self.task_ids))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def save(self, path: Path) -> None:
-        """Write the panel as JSON, all of it or nothing.
+        """Write the panel as JSON, atomically.
 
         Raises:
             PanelError: The file cannot be written.
@@ -101,17 +101,17 @@ def load_panel(path: Path) -> TaskPanel:
 def freeze_panel(
     name: str, env_id: str, task_ids: Iterable[str], size: int, task_type_of: Mapping[str, str] | None = None
 ) -> TaskPanel:
-    """Choose a panel from a split, the same one every time and everywhere.
+    """Choose a panel from a split deterministically, stratified by task type.
 
-    Tasks are ranked by the hash of their id, so the choice depends neither on a seed nor on the order of a directory;
-    task types take turns, so a small panel still has them all.
+    Tasks are ranked by the hash of their id, so the choice depends neither on a seed nor on the order of a directory.
+    Task types alternate, so that a small panel contains all of them.
 
     Args:
-        name: The panel's name.
-        env_id: The environment.
-        task_ids: All tasks of the split.
-        size: How many to keep; fewer if the split has fewer.
-        task_type_of: Task type by id; without it tasks are ranked alone.
+        name: Name of the panel.
+        env_id: Environment of the tasks.
+        task_ids: All task ids of the split.
+        size: Number of tasks to choose; all of them if the split has fewer.
+        task_type_of: Task type by id; without it there is one stratum.
 
     Raises:
         PanelError: `size` is not positive, or there are no tasks.

@@ -1,4 +1,4 @@
-"""The contract every environment of the gym keeps: one episode of text turns over one named task."""
+"""`TextEnv`, the base class of all text environments: one episode of text turns per task."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sdar_gym.validation import whole_number
 
 
 class TaskNotFoundError(ValueError):
-    """A task id or a split that this environment does not have."""
+    """Unknown task id or split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the world answers to one action.
+    """Result of one action.
 
     Attributes:
-        observation: The text the world shows.
+        observation: The text shown to the agent.
         reward: Reward of this turn.
-        terminated: Whether the episode ended by itself (time limits are the base class's business).
-        action_valid: Whether the world understood the action. A nonsense action is a turn like any other.
-        admissible_actions: Actions that would do something now, in the benchmark's order; may be empty if open-ended.
-            Each is understood as it is written: who copies it gets `action_valid=True`.
+        terminated: Whether the episode ended by itself (the base class handles the turn limit).
+        action_valid: Whether the environment understood the action. An invalid action counts as a turn.
+        admissible_actions: Actions that have an effect now, in the benchmark's order; may be empty if actions are
+            open-ended. Sent back unchanged, each is valid.
         score: Progress, 0 to 1.
-        won: Whether the goal is reached now.
-        extra: What this environment adds to `info`, under names that `info` does not have yet.
+        won: Whether the goal is reached.
+        extra: Further `info` entries of this environment; must not reuse the names of the base class.
     """
 
     observation: str
@@ -46,7 +46,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task: its id is all that is needed to play the same episode again."""
+    """A task; its id alone reproduces the episode."""
 
     task_id: str
     task_type: str
@@ -55,15 +55,15 @@ class Task:
 
 
 class TextEnv(gymnasium.Env[str, str]):
-    """Base of all text environments: observations are what the world shows, actions are the text of one action.
+    """Base class of all text environments: observations and actions are strings.
 
-    Subclasses implement `splits`, `task_ids`, `task_type`, `_load_task`, `_begin`, `_act`; this class owns seeding,
+    Subclasses implement `splits`, `task_ids`, `task_type`, `_load_task`, `_begin`, `_act`; this class handles seeding,
     the turn limit and `info`.
 
     `reset(seed=…, options={"task_id": …} | {"split": …})`: the same seed, or the same task id, gives the same episode
-    byte for byte. Texts can be encoded as UTF-8: what comes from files is cleaned by `sdar_gym.text.well_formed` where
-    it is read. `info` holds `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`,
-    and what `Turn.extra` adds.
+    byte for byte. All texts can be encoded as UTF-8: file contents go through `sdar_gym.text.well_formed` when they
+    are read. `info` holds `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`,
+    and the entries of `Turn.extra`.
 
     Args:
         max_steps: Turns before `truncated`.
@@ -87,11 +87,11 @@ class TextEnv(gymnasium.Env[str, str]):
     @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
-        """The splits that have tasks, `train` first if there is one."""
+        """Splits with tasks, `train` first if present."""
 
     @abstractmethod
     def task_ids(self, split: str | None = None) -> tuple[str, ...]:
-        """The ids of all tasks of a split (default: the environment's), in a fixed order.
+        """Ids of all tasks of a split (default: the environment's), in a fixed order.
 
         Raises:
             TaskNotFoundError: There is no such split, or it has no tasks.
@@ -99,40 +99,40 @@ class TextEnv(gymnasium.Env[str, str]):
 
     @abstractmethod
     def task_type(self, task_id: str) -> str:
-        """The task type of an id, without loading the task."""
+        """Task type of an id, without loading the task."""
 
     def task_group(self, task_id: str) -> str:
-        """What tasks of different splits must not share: the floor plan, the product, the question behind an id.
+        """Leakage group of a task (floor plan, product or question): splits must not share groups.
 
-        Splits are disjoint in this, not only in their ids, else what is measured is memory. The default is the id
-        itself, for environments whose tasks have nothing in common but their rules. Where a benchmark has a split that
-        shares something on purpose, the name says what it does not share.
+        Splits are disjoint by group and not only by id; otherwise evaluation would measure memorization. The default
+        is the id itself, for tasks that share nothing but the rules. If a benchmark has a split that overlaps with
+        another on purpose, its group names what does not overlap.
 
         Args:
-            task_id: The id of a task of any split.
+            task_id: Task id of any split.
         """
         return task_id
 
     def check_ready(self) -> None:
-        """Open what only a step would open, such as a corpus or a search server.
+        """Preflight check: open resources that otherwise a step would open first, such as a corpus or search server.
 
-        A check before a run calls it, so that what is missing is found then and not in the middle. Nothing is left to
-        open for environments that open everything when they are made, which is the default.
+        Called before a run, so that missing resources are found before training starts. The default does nothing, for
+        environments that open everything in their constructor.
 
         Raises:
-            ValueError: Something is missing or does not answer; says what.
+            ValueError: A resource is missing or does not respond; the message names it.
         """
 
     @abstractmethod
     def _load_task(self, task_id: str) -> Task:
-        """The task of an id.
+        """Load a task by id.
 
         Raises:
             TaskNotFoundError: There is no such task.
         """
 
     def _random_task_id(self, split: str | None) -> str:
-        """Draws a task from `self.np_random`; override where a list of all ids is too long to make.
+        """Draw a task id with `self.np_random`; override if a split has too many ids to list.
 
         Raises:
             TaskNotFoundError: There is no such split.
@@ -142,26 +142,27 @@ class TextEnv(gymnasium.Env[str, str]):
 
     @abstractmethod
     def _begin(self, task: Task) -> Turn:
-        """Start the episode; the turn's reward is ignored."""
+        """Start the episode; the reward of the returned turn is ignored."""
 
     @abstractmethod
     def _act(self, action: str) -> Turn:
-        """Carry out one action. Must not raise, however odd the text."""
+        """Carry out one action. Must not raise for any text."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start an episode.
 
-        Options are for this one reset, as everywhere in Gymnasium. Whoever resets without them afterwards, as a vector
-        does by itself when an episode is over, gets a task of the split that the environment was made with: to stay in
-        a split, say `split=` when making it. `docs/environments/tools.md` tells how vectors play given tasks.
+        Options apply to this reset only, as everywhere in Gymnasium. A later reset without options (vector environments
+        do this automatically at the end of an episode) draws from the split that the environment was made with; to
+        stay in another split, pass `split=` to the constructor. See `docs/environments/tools.md` for playing given
+        tasks in vector environments.
 
         Args:
-            seed: Seeds the choice of tasks.
+            seed: Seed of the task choice.
             options: `{"task_id": str}` for one task, or `{"split": str}` for a random one of that split.
 
         Raises:
             TaskNotFoundError: The task id or split does not exist, or the task is not of that split.
-            ValueError: An option that this environment does not know, options that are no dict, or a senseless seed.
+            ValueError: An unknown option, options that are not a dict, or an invalid seed.
         """
         task_id, split = _checked_options(options)
         super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
@@ -182,14 +183,14 @@ class TextEnv(gymnasium.Env[str, str]):
         """Play one turn.
 
         Raises:
-            TypeError: The action is not text.
+            TypeError: The action is not a string.
             gymnasium.error.ResetNeeded: There is no running episode.
         """
         if self._task is None or self._ended:
             raise gymnasium.error.ResetNeeded("The episode is over (or never began): call reset() before step().")
         if not isinstance(action, str):
             raise TypeError(f"An action is a str, got {type(action).__name__}.")
-        # What an environment repeats of an action, as an answer or a query, has to be text that can be encoded.
+        # Environments repeat parts of an action (an answer, a query), which must be encodable.
         turn = self._act(well_formed(action))
         self._turn += 1
         truncated = not turn.terminated and self._turn >= self.max_steps
@@ -198,12 +199,12 @@ class TextEnv(gymnasium.Env[str, str]):
         return turn.observation, turn.reward, turn.terminated, truncated, self._info(turn)
 
     def render(self) -> str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The last text the world showed, if `render_mode="ansi"`, with what acts on a terminal made visible."""
+        """The last observation if `render_mode="ansi"`, with terminal control characters escaped."""
         return terminal_safe(self._last_text) if self.render_mode == "ansi" else None
 
     def _info(self, turn: Turn) -> dict[str, Any]:
         task = self._task
-        assert task is not None  # set by reset(), which every path goes through
+        assert task is not None  # set by reset()
         return {
             "task_id": task.task_id,
             "task_type": task.task_type,
@@ -219,7 +220,7 @@ class TextEnv(gymnasium.Env[str, str]):
 
 
 def _checked_options(options: Any) -> tuple[str | None, str | None]:
-    """Task id and split of the options of a reset."""
+    """Validate reset options; return task id and split."""
     if options is None:
         return None, None
     if not isinstance(options, Mapping):

@@ -200,7 +200,7 @@ def refused(outcome: Outcome, *parts: str) -> None:
         ((*PLAY[:2], "scene"), "'scene' is not of the form key=value"),
         ((*PLAY[:2], "games=generated", "scene=tiny"), "Unknown scene size 'tiny'"),
         ((*PLAY[:2], "games=generated", "scenes=small"), "The arguments do not fit sdar/ALFWorld-v0"),
-        ((*PLAY[:2], "games=generated", "--task", "small/train/nine"), "'small/train/nine' is no generated task"),
+        ((*PLAY[:2], "games=generated", "--task", "small/train/nine"), "'small/train/nine' is not a generated task"),
         ((*PLAY[:2], "games=/no/such/games"), "/no/such/games"),
     ],
 )

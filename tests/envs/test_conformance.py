@@ -1,4 +1,4 @@
-"""Every registered environment keeps the contract: a new one is tested by being registered."""
+"""`check_text_env` on every registered environment, so that new environments are tested automatically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXAMPLES = Path(sdar_gym.__file__).parents[1] / "examples"
 
 @pytest.fixture(autouse=True)
 def _embedded_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded default of each environment, whatever this machine has."""
+    """The embedded default of each environment, independent of environment variables."""
     for name in ("ALFWORLD_DATA", "WEBSHOP_DATA", "SEARCHQA_DATA", "SDAR_GYM_DATA"):
         monkeypatch.delenv(name, raising=False)
 
@@ -31,7 +31,7 @@ def _embedded_data(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("env_id", IDS)
 def test_gymnasium_finds_nothing_wrong(env_id: str) -> None:
     with warnings.catch_warnings():
-        # Text has no shape, and an environment without graphics no frames to check.
+        # Strings have no shape, and there are no frames to check without graphics.
         warnings.filterwarnings("ignore", message=r".*(render|spec|Not able to test).*")
         check_env(gymnasium.make(env_id).unwrapped)
 
@@ -60,7 +60,7 @@ def test_a_thousand_hostile_actions_twice_give_the_same_text(env_id: str) -> Non
 @pytest.mark.parametrize("env_id", IDS)
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_vectors_are_made_the_gymnasium_way(env_id: str, mode: str) -> None:
-    # Text of any length does not fit into shared memory of a fixed size, so asynchronous vectors go without.
+    # Strings have no fixed size, so asynchronous vectors cannot use shared memory.
     kwargs = {"shared_memory": False} if mode == "async" else {}
     envs = gymnasium.make_vec(env_id, num_envs=2, vectorization_mode=mode, vector_kwargs=kwargs)
     try:

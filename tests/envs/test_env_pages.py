@@ -1,4 +1,4 @@
-"""The pages of the environments: every class has all headings in their order, and the committed pages say the same."""
+"""Environment pages: class docstrings have all headings in order, and the committed pages are up to date."""
 
 from __future__ import annotations
 

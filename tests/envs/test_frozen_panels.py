@@ -1,4 +1,4 @@
-"""Panels of the embedded tasks: pinned, so that a change is noticed, and disjoint from training by what matters."""
+"""Task panels of the embedded data: pinned hashes, and no leakage group shared with the training split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sdar_gym.evaluation.scripted_policies import split_panel
 IDS = [entry.id for entry in entries()]
 SIZE = 128
 PINS = Path(__file__).with_name("frozen_panels.json")
-# To freeze anew, after a change of tasks that is meant (say so in the CHANGELOG: results no longer compare):
+# To freeze again after an intended change of tasks (note it in the CHANGELOG, since old results are not comparable):
 #   python tests/envs/test_frozen_panels.py
 
 

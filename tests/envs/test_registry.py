@@ -1,4 +1,4 @@
-"""The registry and the plug-ins of others: found, refused, and kept from spoiling an import."""
+"""The registry and plug-ins: loading, errors, and imports that survive broken plug-ins."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def talks():
 
 @pytest.fixture
 def maze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Another project's module, as if it were installed."""
+    """A module of another project, as if installed."""
     (tmp_path / "my_maze.py").write_text(MAZE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "my_maze", raising=False)
@@ -102,7 +102,7 @@ def maze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install(folder: Path, points: str) -> None:
-    """What pip leaves of a distribution that offers entry points."""
+    """Metadata of an installed distribution with entry points."""
     info = folder / "my_maze-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-maze\nVersion: 1.0\n")

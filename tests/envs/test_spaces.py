@@ -60,7 +60,7 @@ def test_copies_draw_the_same_and_compare_equal() -> None:
 def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(ValueError, match="sample_length must be a whole number of at least 1"):
         FreeText(0)
-    with pytest.raises(ValueError, match="no mask"):
+    with pytest.raises(ValueError, match="not support mask"):
         FreeText().sample(mask=np.ones(3))
-    with pytest.raises(ValueError, match="no probability"):
+    with pytest.raises(ValueError, match="and probability"):
         FreeText().sample(probability=np.ones(3))

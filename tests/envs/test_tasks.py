@@ -14,7 +14,7 @@ from sdar_gym.envs import TaskPanel, freeze_panel, load_panel
 from sdar_gym.envs.tasks import PanelError
 
 IDS = [f"train/{number:03d}" for number in range(90)]
-# Very uneven: 60 of one type, 24 of another, 6 of a third.
+# Unbalanced types: 60, 24 and 6 tasks.
 TYPES = {task_id: ("heat" if n < 60 else "cool" if n < 84 else "look") for n, task_id in enumerate(IDS)}
 
 
@@ -32,7 +32,7 @@ def test_the_choice_depends_on_the_ids_alone() -> None:
         mixed = random.Random(seed).sample(IDS, len(IDS))
         assert freeze_panel("p", "env", mixed, 13, TYPES) == panel
     assert freeze_panel("p", "env", (task_id for task_id in IDS), 13, TYPES) == panel
-    # Written down once: a change here makes old results incomparable.
+    # Pinned: a change makes old results incomparable.
     assert panel.hash == "4c6a8cefa00d"
 
 
@@ -159,12 +159,12 @@ def test_paths_that_are_none_are_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "3", float("nan")])
-def test_a_size_that_is_none_is_refused(size: object) -> None:
+def test_an_invalid_size_raises(size: object) -> None:
     with pytest.raises(PanelError, match="at least one task, got size"):
         freeze_panel("p", "env", IDS, size)  # pyright: ignore[reportArgumentType]
 
 
-def test_senseless_panels_are_refused() -> None:
+def test_invalid_panels_raise() -> None:
     with pytest.raises(PanelError, match="at least one task, got size 0"):
         freeze_panel("p", "env", IDS, 0)
     with pytest.raises(PanelError, match="'p' has no tasks"):

@@ -1,4 +1,4 @@
-"""The contract of `TextEnv`, on the smallest environment that can keep it."""
+"""`TextEnv`: reset, step, options and errors, on a minimal environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sdar_gym.envs import Task, TaskNotFoundError, TextEnv, Turn
 
 
 class Counter(TextEnv):
-    """Say the next number; the task says how far."""
+    """Counting: say the next number, up to the one in the task."""
 
     TASKS = ("count/2", "count/3", "count/4")
 
@@ -98,7 +98,7 @@ def test_winning_terminates_and_the_limit_truncates() -> None:
     env = Counter(max_steps=2)
     env.reset(options={"task_id": "count/2"})
     env.step("1")
-    assert env.step("2")[1:4] == (1.0, True, False)  # Won with the last turn: not truncated too.
+    assert env.step("2")[1:4] == (1.0, True, False)  # Won in the last turn: not truncated.
     env.reset(options={"task_id": "count/3"})
     env.step("1")
     assert env.step("2")[1:4] == (0.0, False, True)
@@ -121,7 +121,7 @@ def test_an_action_is_text() -> None:
     env.reset(seed=0)
     with pytest.raises(TypeError, match="An action is a str, got int"):
         env.step(1)  # pyright: ignore[reportArgumentType]
-    assert env.step("1")[4]["turn"] == 1  # The refused one was no turn.
+    assert env.step("1")[4]["turn"] == 1  # The rejected action is not a turn.
 
 
 def test_the_same_seed_gives_the_same_episodes() -> None:
@@ -179,7 +179,7 @@ def test_options_that_agree_are_taken(options: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, "7", 1.0, True, [1]])
-def test_a_senseless_seed_is_refused(seed: Any) -> None:
+def test_an_invalid_seed_raises(seed: Any) -> None:
     with pytest.raises(ValueError, match=r"seed must be a whole number of at least 0, got"):
         Counter().reset(seed=seed)
 
@@ -226,7 +226,7 @@ def test_rendering_shows_what_acts_on_a_terminal() -> None:
             return Turn("\x1b[2Jat\t0\n\u202e", 0.0, False, True, (), 0.0, False)
 
     env = Clears(render_mode="ansi")
-    assert env.reset(seed=0)[0] == "\x1b[2Jat\t0\n\u202e"  # The observation is the world's own.
+    assert env.reset(seed=0)[0] == "\x1b[2Jat\t0\n\u202e"  # The observation itself is unchanged.
     assert env.render() == "\\x1b[2Jat\t0\n\\u202e"
 
 
@@ -241,7 +241,7 @@ def test_rendering_shows_the_last_text() -> None:
     assert silent.render() is None
 
 
-def test_senseless_arguments_are_refused() -> None:
+def test_invalid_arguments_raise() -> None:
     with pytest.raises(ValueError, match="max_steps must be a whole number of at least 1, got 0"):
         Counter(max_steps=0)
     with pytest.raises(ValueError, match="render_mode 'human' is not supported"):

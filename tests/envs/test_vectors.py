@@ -1,4 +1,4 @@
-"""Vectors that begin new episodes by themselves: which tasks they play, and how they play given ones."""
+"""Vector environments with autoreset: their tasks, and how to play given tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 import sdar_gym.envs  # noqa: F401  registers the environments
 
-# The last split of each, from its embedded data: not the one that it draws from unless told.
+# The last split of each, which is not its default split.
 SPLITS = {"sdar/ALFWorld-v0": "valid_unseen", "sdar/WebShop-v0": "test", "sdar/SearchQA-v0": "test"}
 
 
@@ -28,7 +28,7 @@ def vector(env_id: str, kind: str, mode: AutoresetMode, **arguments: Any) -> gym
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize(("env_id", "kind"), [*((env_id, "sync") for env_id in SPLITS), ("sdar/ALFWorld-v0", "async")])
-def test_the_split_that_a_vector_was_made_with_is_kept(env_id: str, kind: str, mode: AutoresetMode) -> None:
+def test_a_vector_stays_in_the_split_it_was_made_with(env_id: str, kind: str, mode: AutoresetMode) -> None:
     envs = vector(env_id, kind, mode, split=SPLITS[env_id])
     try:
         _, info = envs.reset(seed=0)
@@ -40,7 +40,7 @@ def test_the_split_that_a_vector_was_made_with_is_kept(env_id: str, kind: str, m
     finally:
         envs.close()
     assert splits == {SPLITS[env_id]}
-    assert len(tasks) > 2  # New episodes did begin.
+    assert len(tasks) > 2  # Autoreset started new episodes.
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -1,1 +1,1 @@
-"""ALFWorld: household tasks in text, real games or generated ones, on a native engine."""
+"""ALFWorld: text-based household tasks, with real or generated games, on a native engine."""

@@ -1,11 +1,9 @@
-"""Real games inside tar or zip archives, compiled once into a safe form under the user's cache folder."""
+"""Game sources over tar or zip archives of real games, which are compiled once into a cache of JSON lines."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -27,13 +25,14 @@ from sdar_gym.envs.alfworld.game_source import (
 from sdar_gym.envs.alfworld.members import ARCHIVE_SUFFIXES, read_members
 from sdar_gym.envs.alfworld.pddl import parse_game
 from sdar_gym.envs.alfworld.world import Game, game_from_json
+from sdar_gym.envs.compiled_cache import cache_folder, write_atomically
 
-# Raise when `Game.to_json` or the reading of a `.tw-pddl` changes: older compiled archives are then rebuilt.
+# Raise when `Game.to_json` or the parsing of `.tw-pddl` changes: it invalidates cached archives.
 _COMPILED_VERSION = 4
 
 
 class ArchiveSource:
-    """Games inside an archive, compiled once into one safe JSON-lines file under the user's cache folder."""
+    """Games of an archive, compiled into a JSON-lines file in the cache."""
 
     def __init__(self, archive: Path):
         self._archive = archive
@@ -43,12 +42,12 @@ class ArchiveSource:
             self._lines[task_id.decode()] = game
 
     def __reduce__(self) -> tuple[Callable[[Path], ArchiveSource], tuple[Path]]:
-        # Other processes read the compiled file themselves; the train split is some seventy megabytes.
+        # Pickled by path: other processes read the compiled file, which has about 70 MB for the train split.
         return open_archive, (self._archive,)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have games in the archive."""
+        """Splits with games in the archive."""
         found = {task_id.split("/", 1)[0] for task_id in self._lines}
         return tuple(split for split in SPLITS if split in found)
 
@@ -61,17 +60,17 @@ class ArchiveSource:
         return ids
 
     def load(self, task_id: str) -> Game:
-        """Read one compiled game."""
+        """Load a game by task id."""
         if task_id not in self._lines:
             raise no_game(self._archive, task_id)
         return game_from_json(json.loads(self._lines[task_id]))
 
     def human_goals(self, task_id: str) -> tuple[str, ...]:
-        """The goals in the game's `traj_data.json`, if the archive has one."""
+        """Human goals from the game's `traj_data.json`, if the archive has one."""
         return tuple(json.loads(self._lines[task_id])["human_goals"]) if task_id in self._lines else ()
 
     def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """The files as they are; the archive is read once for all of them, which takes seconds."""
+        """The original files; the archive is read once for all of them, which takes seconds."""
         wanted = set(task_ids)
         for name, task_id, content, origin in read_members(self._archive):
             if name == GAME_FILE and task_id in wanted:
@@ -82,7 +81,7 @@ class ArchiveSource:
 
 
 class ArchiveFolderSource:
-    """A folder with one archive a split: `train.tar.xz`, `valid_seen.tar.xz`, …; each is opened when asked for."""
+    """Games of a folder with one archive per split (`train.tar.xz`, `valid_seen.tar.xz`, …), each opened on demand."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -102,7 +101,7 @@ class ArchiveFolderSource:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have an archive."""
+        """Splits with an archive."""
         return tuple(self._archives)
 
     def _source(self, split: str) -> GameSource:
@@ -116,21 +115,21 @@ class ArchiveFolderSource:
         return self._source(split).task_ids(split)
 
     def load(self, task_id: str) -> Game:
-        """Read one compiled game."""
+        """Load a game by task id."""
         return self._source(task_id.split("/", 1)[0]).load(task_id)
 
     def human_goals(self, task_id: str) -> tuple[str, ...]:
-        """The goals in the game's `traj_data.json`, if the archive has one."""
+        """Human goals from the game's `traj_data.json`, if the archive has one."""
         return self._source(task_id.split("/", 1)[0]).human_goals(task_id)
 
     def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """The files as they are."""
+        """The original files."""
         for split in sorted({task_id.split("/", 1)[0] for task_id in task_ids}):
             yield from self._source(split).files([id_ for id_ in task_ids if id_.startswith(f"{split}/")])
 
 
 def open_archive(path: Path) -> ArchiveSource:
-    """An archive, opened once by all environments of the process until it is replaced.
+    """Open an archive; cached per process until the file changes.
 
     Raises:
         GameFormatError: It is damaged.
@@ -141,7 +140,7 @@ def open_archive(path: Path) -> ArchiveSource:
 
 @lru_cache(maxsize=8)
 def _open_as(path: str, size: int, changed: int) -> ArchiveSource:
-    # Size and time are there to tell a replaced archive from the one that was opened before.
+    # Size and modification time are cache keys, to detect a changed archive.
     return ArchiveSource(Path(path))
 
 
@@ -151,47 +150,26 @@ def _identity(archive: Path) -> tuple[str, int, int]:
 
 
 def _compiled(archive: Path) -> bytes:
-    """The compiled games, from the cache if they are there as they were written."""
+    """The compiled games: from the cache if it has them undamaged, else from the archive."""
     identity = "|".join(map(str, (*_identity(archive), _COMPILED_VERSION)))
-    file = _cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.games"
-    kept = _kept(file)
-    if kept is not None:
-        return kept
+    name = f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.games"
+    cached = _read_cached(name)
+    if cached is not None:
+        return cached
     content = _compile(archive)
-    with suppress(OSError):  # A read-only or full home costs the next process a few seconds, nothing else.
-        _keep(file, content)
+    with suppress(OSError):  # With a read-only or full home the next process compiles it again, in seconds.
+        write_atomically(cache_folder("alfworld") / name, (_digest(content), b"\n", content))
     return content
 
 
-def _cache_folder() -> Path:
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(named):  # Others have no meaning, says the standard that the variable comes from.
-        named = os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(named) / "sdar_gym" / "alfworld"
-
-
-def _kept(file: Path) -> bytes | None:
-    """What `_keep` wrote; None if nothing is there, or not all of it."""
+def _read_cached(name: str) -> bytes | None:
+    """A cached file without its digest; None if it is missing or damaged."""
     try:
-        digest, _, content = file.read_bytes().partition(b"\n")
+        digest, _, content = (cache_folder("alfworld") / name).read_bytes().partition(b"\n")
     except OSError:
         return None
-    # A disk that was full, or a copy that broke off, must not make a split smaller than it is.
+    # A truncated file would make a split smaller than it is.
     return content if digest == _digest(content) else None
-
-
-def _keep(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside and renamed: another process never reads half a file.
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as partial_file:
-        try:
-            partial_file.write(_digest(content) + b"\n")
-            partial_file.write(content)
-            partial_file.close()
-            os.replace(partial_file.name, file)
-        except BaseException:
-            os.unlink(partial_file.name)
-            raise
 
 
 def _digest(content: bytes) -> bytes:

@@ -1,8 +1,7 @@
-"""Plays ALFWorld as a person would, from the notes alone: looks for the thing, changes it, brings it to its place.
+"""Scripted demonstrator: plays ALFWorld from the notes of observations alone, for warm-start demonstrations.
 
-Two things make its play useful for teaching a small model to read skills. With a skill text it does what the text says,
-even where the world answers "Nothing happens."; without one it does not know which appliance does what and guesses,
-right with a given probability.
+It teaches a small model to use skills: with a skill text it follows the text, even if the environment answers "Nothing
+happens."; without one it does not know which appliance to use, and guesses correctly with a given probability.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ _CHANGE_TEXT = (
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """What a task type hides.
+    """Procedure of a task type, which the task sentence does not mention.
 
     Attributes:
-        verb: What is done to the thing; "" if nothing.
-        device: What it is done with.
-        place: The kind of place it is brought to; "" for the one that the task names.
+        verb: Action on the object; "" for none.
+        device: Receptacle or lamp of the action.
+        place: Receptacle type of the destination; "" for the one in the task.
     """
 
     verb: str = ""
@@ -51,12 +50,12 @@ class Procedure:
 
 
 def true_procedure(task_type: str) -> Procedure:
-    """What really works."""
+    """The correct procedure of a task type."""
     return Procedure(*_TRUE_PROCEDURES.get(task_type, ("", "")))
 
 
 def random_procedure(rng: Random, game: Game) -> Procedure:
-    """A made-up one, with a device or a place that stands in this room."""
+    """A random procedure, with a device or place that exists in this room."""
     if game.task_type == "look_at_obj_in_light":
         return Procedure(_LAMP_VERBS[int(rng.random() * len(_LAMP_VERBS))], "desklamp")
     if game.task_type not in _TRUE_PROCEDURES:
@@ -68,7 +67,7 @@ def random_procedure(rng: Random, game: Game) -> Procedure:
 
 
 def _other_places(game: Game) -> list[str]:
-    """Kinds of places that take the thing, but are not where it belongs, and where none lies yet."""
+    """Receptacle types that accept the object, except for the target and those which contain such an object."""
     goal, occupied = game.goal, {i for o in game.objects if o.type == game.goal.object_type for i in o.inside}
     full = {game.receptacles[index].type for index in occupied} | {goal.receptacle_type}
     kinds = {r.type for r in game.receptacles if (r.type, goal.object_type) in game.can_contain} - full
@@ -76,20 +75,20 @@ def _other_places(game: Game) -> list[str]:
 
 
 def skill_text(task_type: str, procedure: Procedure) -> str:
-    """The core skill of a task type with this procedure in it, in the words of the built-in skill library."""
+    """Skill text of a task type with this procedure, in the words of the built-in skill library."""
     template = _SKILL_TEXTS.get(task_type, _CHANGE_TEXT)
     return template.format(verb=procedure.verb, device=procedure.device, place=procedure.place or "target")
 
 
 class Demonstrator:
-    """Plays one game.
+    """Policy for one game.
 
     Args:
         game: The game; only its goal is read.
-        procedure: What it believes has to be done to the thing.
+        procedure: The procedure to follow.
 
     Attributes:
-        exploring: Whether the last command only looked for something: the next unseen place, or into a closed one.
+        exploring: Whether the last command only explored: went to an unseen place, or opened a closed one.
     """
 
     def __init__(self, game: Game, procedure: Procedure):
@@ -103,14 +102,14 @@ class Demonstrator:
         self.exploring = False
 
     def act(self, notes: Notes) -> str | None:
-        """The next command, or None when it believes that it has done everything."""
+        """Next command, or None when the procedure is complete."""
         self.exploring = False
         if self._finished:
             return None
         if notes.failed_now and notes.done[-1][0].startswith("go to "):
             refused = notes.done[-1][0].removeprefix("go to ")
             if refused != notes.at:
-                return f"examine {refused}"  # It is right beside: one cannot go there, and need not.
+                return f"examine {refused}"  # It is at the same location, where `go to` is not admissible.
         held = notes.holding if _kind(notes.holding) == self._wanted else ""
         if not held:
             return self._fetch(notes)
@@ -131,7 +130,7 @@ class Demonstrator:
         return f"open {target}" if target in notes.closed else f"move {held} to {target}"
 
     def _fetch(self, notes: Notes) -> str | None:
-        if notes.holding:  # Something else in the hand has to go first.
+        if notes.holding:  # Put down any other object first.
             if notes.at and notes.at not in notes.closed:
                 return f"move {notes.holding} to {notes.at}"
             return self._explore(notes)
@@ -166,7 +165,7 @@ class Demonstrator:
                 if _kind(thing) == self._procedure.device:
                     if notes.at != place:
                         return f"go to {place}"
-                    # Looking at or opening the lamp leaves no trace in the notes.
+                    # The notes do not record examining or opening the lamp.
                     self._finished = self._procedure.verb != "use"
                     return f"{self._procedure.verb} {thing}"
         return self._explore(notes)
@@ -184,7 +183,7 @@ class Demonstrator:
         return None
 
     def _delivered_to(self, notes: Notes) -> str | None:
-        """Where the first of two things was put: the second goes to the same place."""
+        """Place of the first of two objects; the second goes to the same place."""
         return next((place for place, things in self._deliveries(notes).items() if things), None)
 
     def _delivered(self, notes: Notes) -> list[str]:
@@ -203,7 +202,7 @@ def _kind(name: str) -> str:
 
 
 def slip(rng: Random, command: str, notes: Notes, admissible: Sequence[str]) -> str:
-    """A command that goes wrong, to recover from: half the time any admissible one, else this one with wrong names."""
+    """A wrong command, for demonstrations of recovery: a random admissible one, or this one with other names."""
     if rng.random() < 0.5:
         return shuffled(rng, admissible)[0]
     names = [*notes.unseen, *notes.closed, *notes.seen, *(thing for things in notes.seen.values() for thing in things)]

@@ -1,8 +1,8 @@
-"""The native world engine: the mutable state of one episode and what each command does to it.
+"""Native ALFWorld engine: the mutable state of an episode and the effect of each command.
 
-It follows the fixed ALFRED domain as alfworld 0.4.2 / textworld 1.7.0 play it, oddities included, because published
-numbers were made with them: heating works with the microwave open or closed, a lamp is only ever turned on, slicing
-reaches into closed receptacles at the same place, and a thing listed in two receptacles stays in the other when taken.
+It implements the ALFRED domain as alfworld 0.4.2 / textworld 1.7.0 execute it, including its oddities, since published
+results depend on them: heating works with the microwave open or closed, a lamp can only be turned on, slicing reaches
+into closed receptacles at the same place, and an object in two receptacles stays in the other one when taken.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _KNIVES = frozenset({"KnifeType", "ButterKnifeType"})
 
 
 class Engine:
-    """One running game.
+    """State of a running game.
 
-    `admissible()` gives the sorted commands that would do something; `act(command)` carries one out and returns the
-    text; a command that is not admissible, to the letter, changes nothing and answers "Nothing happens.".
+    `admissible()` returns the sorted admissible commands; `act(command)` executes one and returns the feedback text. A
+    command that does not exactly match an admissible one has no effect and returns "Nothing happens.".
 
     Args:
-        game: The world; shared, never changed.
+        game: The game; shared and immutable.
     """
 
     def __init__(self, game: Game):
@@ -38,8 +38,8 @@ class Engine:
         self.locations: list[set[int]] = []
         self.states: list[set[str]] = []
         self.toggled: set[int] = set()
-        # (object, receptacle) pairs taken apart and not put back: `look` mentions them while the thing lies beside.
-        self._parted: set[tuple[int, int]] = set()
+        # (object, receptacle) pairs of taken objects: `look` lists the object if it is at this place again.
+        self._taken_from: set[tuple[int, int]] = set()
         for index, thing in enumerate(game.objects):
             for receptacle in thing.inside:
                 self.inside[receptacle].add(index)
@@ -53,7 +53,7 @@ class Engine:
         self._sorted: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
-        # The commands are bound to this very engine; a copy finds its own when asked.
+        # The commands are bound to this instance; a copy computes them again.
         return {**self.__dict__, "_commands": None}
 
     def intro(self) -> str:
@@ -61,33 +61,33 @@ class Engine:
         return text.intro([r.name for r in self.game.receptacles], self.game.task)
 
     def admissible(self) -> tuple[str, ...]:
-        """All commands that are admissible now, in plain string order."""
+        """All admissible commands, sorted as strings."""
         if self._commands is None:
             self._commands = self._find_commands()
             self._sorted = tuple(sorted(self._commands))
         return self._sorted
 
     def act(self, command: str) -> tuple[str, bool]:
-        """Carry out one command.
+        """Execute a command.
 
         Args:
-            command: Any text; surrounding white space is dropped, everything else has to match exactly.
+            command: Any text; must match an admissible command exactly, except for surrounding white space.
 
         Returns:
-            The world's answer, and whether the command was admissible.
+            The feedback text, and whether the command was admissible.
         """
         self.admissible()
         assert self._commands is not None
         run = self._commands.get(command.strip())
         if run is None:
             return text.NOTHING_HAPPENS, False
-        answer = run()
+        feedback = run()
         self._commands = None
-        return answer, True
+        return feedback, True
 
     @property
     def won(self) -> bool:
-        """Whether the goal holds in the present state (it can cease to hold again)."""
+        """Whether the goal holds in the current state (it may become false again)."""
         goal, game = self.game.goal, self.game
         if goal.kind == "light":
             return self._won_light(goal)
@@ -175,7 +175,7 @@ class Engine:
         here = self._here.get(self.place, ())
         beside = [
             self.game.objects[thing].name
-            for thing, receptacle in sorted(self._parted)
+            for thing, receptacle in sorted(self._taken_from)
             if receptacle in here and self.place in self.locations[thing]
         ]
         return text.look([self.game.receptacles[index].name for index in here], beside)
@@ -200,7 +200,7 @@ class Engine:
 
     def _take(self, thing: int, index: int) -> str:
         self.inside[index].discard(thing)
-        self._parted.add((thing, index))
+        self._taken_from.add((thing, index))
         self.locations[thing].discard(self.place)
         self.held = thing
         return f"You pick up the {self.game.objects[thing].name} from the {self.game.receptacles[index].name}."
@@ -209,7 +209,7 @@ class Engine:
         thing = self.held
         assert thing is not None
         self.inside[index].add(thing)
-        self._parted.discard((thing, index))
+        self._taken_from.discard((thing, index))
         self.locations[thing].add(self.place)
         self.held = None
         return f"You move the {self.game.objects[thing].name} to the {self.game.receptacles[index].name}."

@@ -1,4 +1,4 @@
-"""`sdar/ALFWorld-v0`: household tasks in the ALFRED text world, on a native engine."""
+"""`sdar/ALFWorld-v0`: household tasks in the text version of ALFRED, on a native engine."""
 
 from __future__ import annotations
 
@@ -26,60 +26,60 @@ from sdar_gym.validation import finite_number, text_list
 if TYPE_CHECKING:
     from sdar_gym.envs.alfworld.reference import ReferenceEngine
 
-# The word that stands for the generator where a path to real games could stand.
+# Value of `games` that selects generated games instead of a path to real ones.
 GENERATED = "generated"
 _VARIABLE = "ALFWORLD_DATA"
 GOALS = ("templated", "human")
 BACKENDS = ("native", "textworld")
-# One way to write a number, so that an episode has one id.
+# Canonical numbers only, so that an episode has one id.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
 class ALFWorldEnv(TextEnv):
-    """ALFWorld: household tasks in a text room.
+    """ALFWorld: text-based household tasks.
 
     Task:
-        Find things in a room, change them (heat, cool, clean), and put them somewhere; or look at one under a lamp.
-        Six task types. The task sentence ends the first observation.
+        Find objects in a room, change them (heat, cool, clean) and put them in or on a receptacle; or examine one under
+        a lamp. Six task types. The first observation ends with the task sentence.
 
     Observation:
-        The text the world shows, the same as ALFWorld 0.4.2 gives on TextWorld.
+        The text feedback, identical to ALFWorld 0.4.2 on TextWorld.
 
     Action:
-        One command, such as `go to fridge 1` or `take apple 1 from fridge 1`. It has to match an admissible command to
-        the letter; anything else answers "Nothing happens." and counts as a turn.
+        One command, such as `go to fridge 1` or `take apple 1 from fridge 1`. It must match an admissible command
+        exactly; any other text gives "Nothing happens." and counts as a turn.
 
     Reward:
-        `success_reward` when the goal is reached, else 0. Default 1, as ALFWorld's own.
+        `success_reward` when the goal is reached, else 0. Default 1, as in ALFWorld.
 
     Episode end:
         Terminated when won; truncated after `max_steps` turns (50 as in the published runs).
 
     Info:
         `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`, and
-        `goal_condition_rate`: the share of ALFRED's goal conditions that hold now, 1 exactly when won (on the
-        `textworld` backend, which does not show its state, 0 or 1).
+        `goal_condition_rate`: the fraction of ALFRED's goal conditions that hold, 1 exactly when won (0 or 1 on the
+        `textworld` backend, which does not expose its state).
 
     Splits:
         `train`, `valid_seen`, `valid_unseen`: the official folders of real games. Generated games have the same three:
-        `valid_unseen` plays in floor plans that no train game has.
+        `valid_unseen` uses floor plans that do not occur in `train`.
 
     Arguments:
         games: `"generated"`, or a folder or archive (zip or tar) of real games; by default `$ALFWORLD_DATA` if it is
             set, else generated games.
         split: The split that `reset()` draws from.
-        task_types: Only these task types, or this one; default all six.
+        task_types: One task type or several; default all six.
         scene: Size of generated rooms, `full` or `small`.
         max_steps: Turn limit.
-        success_reward: Reward of winning.
-        goals: `templated` for the task sentence of the game, `human` for one that a person wrote (from the
-            `traj_data.json` beside a real game). Which one follows from the task id; `<task id>#2` asks for the third.
-        backend: `native`, or `textworld` for ALFWorld's own engine (extra `alfworld`): a thousandfold slower, and it
-            runs code that is in the game file. For checks.
+        success_reward: Reward for winning.
+        goals: `templated` for the task sentence of the game, `human` for a sentence by an annotator (from the
+            `traj_data.json` beside a real game). The task id determines which one; `<task id>#2` selects the third.
+        backend: `native`, or `textworld` for ALFWorld's original engine (extra `alfworld`), for parity checks only: it
+            is a thousand times slower and executes code from the game file.
 
     Differences from the reference:
         Only the engine: no planner, no expert plans in `info`. The grammar inside a game file is never evaluated.
-        Human goals are taken as they were written, white space apart.
+        Human goals are used verbatim, except for white space.
 
     Version history:
         v0: first release.
@@ -125,14 +125,14 @@ class ALFWorldEnv(TextEnv):
         self._choices: dict[str, tuple[str, ...]] = {}
         self._game: Game | None = None
         self._engine: Engine | ReferenceEngine | None = None
-        self.task_ids(split)  # An empty split is refused here rather than at the first reset.
+        self.task_ids(split)  # Raises for an empty split now instead of at the first reset.
 
     @property
     def game(self) -> Game:
-        """The game of the running episode.
+        """Game of the running episode.
 
         Raises:
-            ValueError: There is none.
+            ValueError: No episode is running.
         """
         if self._game is None:
             raise ValueError("No game is running: call reset() first.")
@@ -140,24 +140,24 @@ class ALFWorldEnv(TextEnv):
 
     @property
     def spec(self) -> EnvSpec | None:
-        """What `gymnasium.make` makes the same environment from, wherever and whenever it is called."""
+        """Spec from which `gymnasium.make` makes the same environment, in any directory or process."""
         return self._made_with
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        # A relative path, or the variable, may mean other games where or when the environment is made again.
+        # A relative path or the environment variable may refer to other games when the environment is made again.
         self._made_with = None if spec is None else replace(spec, kwargs={**spec.kwargs, "games": self._games})
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those that `games` has."""
+        """Splits that `games` has."""
         return self._source.splits
 
     def task_ids(self, split: str | None = None) -> tuple[str, ...]:
-        """The ids of all tasks of a split (default: the environment's) that have one of its task types.
+        """Ids of all tasks of a split (default: the environment's) with one of the selected task types.
 
         Raises:
-            TaskNotFoundError: The split has none.
+            TaskNotFoundError: The split has no such tasks.
         """
         split = self._split if split is None else split
         check_split(split)
@@ -171,7 +171,7 @@ class ALFWorldEnv(TextEnv):
         return self._choices[split]
 
     def task_type(self, task_id: str) -> str:
-        """The task type of an id, read off the id where that is possible.
+        """Task type of an id, taken from the id where possible.
 
         Raises:
             TaskNotFoundError: There is no such task.
@@ -184,9 +184,9 @@ class ALFWorldEnv(TextEnv):
         return load_cached(self._source, task_id).task_type
 
     def task_group(self, task_id: str) -> str:
-        """The floor plan of a real game; of valid_seen, which plays in train's floor plans by design, the game."""
+        """Floor plan of a real game; for `valid_seen`, which shares floor plans with `train` by design, the game."""
         parts = task_id.partition("#")[0].split("/")
-        # What is no id of a real game is its own group; that there is no such task, reset() says.
+        # Ids that do not exist are their own group; reset() raises for them.
         if isinstance(self._source, GeneratedSource) or parts[0] == "valid_seen" or len(parts) != 3:
             return "/".join(parts)
         return f"floor plan {parts[1].rsplit('-', 1)[-1]}"
@@ -206,7 +206,7 @@ class ALFWorldEnv(TextEnv):
                 f"{game_id!r} has no goals written by people: no traj_data.json with annotations is beside the game. "
                 "Use goals='templated', or get ALFRED's json_2.1.0 data."
             )
-        # Without a number the id itself chooses, so that an id is one episode whatever was played before.
+        # Without a number, a hash of the id selects the sentence, so that each id is one episode.
         numbered = _NUMBER.fullmatch(number) is not None
         chosen = int(number) if numbered else zlib.crc32(game_id.encode()) % len(sentences)
         if (hash_sign and not numbered) or chosen >= len(sentences):
@@ -228,7 +228,7 @@ class ALFWorldEnv(TextEnv):
         return self._turn_after(self._engine.intro(), True)
 
     def _act(self, action: str) -> Turn:
-        assert self._engine is not None  # step() has made sure of a running episode
+        assert self._engine is not None  # checked by step()
         return self._turn_after(*self._engine.act(action))
 
     def _turn_after(self, observation: str, action_valid: bool) -> Turn:
@@ -248,11 +248,11 @@ class ALFWorldEnv(TextEnv):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # The ids of a generated split take a megabyte, and are found again when asked for.
+        # The ids of a generated split take a megabyte and are computed again on demand.
         return {**self.__dict__, "_choices": {}}
 
     def close(self) -> None:
-        """Drop the running episode; closing twice is fine."""
+        """Drop the running episode; may be called twice."""
         if self._engine is not None and not isinstance(self._engine, Engine):
             self._engine.close()
         self._engine = self._game = None
@@ -260,10 +260,10 @@ class ALFWorldEnv(TextEnv):
 
 
 def game_source(games: str | os.PathLike[str] | None, scene: str) -> GameSource:
-    """The games that an `ALFWorldEnv` with these arguments plays.
+    """Game source of an `ALFWorldEnv` with these arguments.
 
     Raises:
-        ValueError: The folder holds no games, or the scene size is unknown.
+        ValueError: The folder contains no games, or the scene size is unknown.
     """
     generated, place = GeneratedSource(scene), _located(games)
     if place == GENERATED:
@@ -273,12 +273,12 @@ def game_source(games: str | os.PathLike[str] | None, scene: str) -> GameSource:
     except MissingGamesError as error:
         if games is not None:
             raise
-        # Whoever set the variable long ago should not have to guess where this path comes from.
+        # Name the variable, which the user may have set long ago.
         raise MissingGamesError(f"{_VARIABLE} is set, but: {error}") from error
 
 
 def _located(games: str | os.PathLike[str] | None) -> str:
-    """The games that are meant, as something that means the same everywhere and later on."""
+    """`"generated"` or the absolute path of the games."""
     if games is not None:
         return GENERATED if games == GENERATED else str(local_path("games", games))
     named = os.environ.get(_VARIABLE)

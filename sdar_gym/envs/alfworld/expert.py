@@ -1,4 +1,4 @@
-"""ALFWorld's expert as a scripted policy: the constructive walkthrough, command by command."""
+"""ALFWorld expert: a scripted policy that executes the constructive walkthrough of a game."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sdar_gym.envs.text_env import TextEnv
 
 
 class Expert:
-    """The walkthrough of each game as a scripted policy; see `sdar_gym.envs.policies`."""
+    """Scripted policy that executes the walkthrough; see `sdar_gym.envs.policies`."""
 
     def __init__(self) -> None:
         self._plan: list[str] = []
@@ -27,5 +27,5 @@ class Expert:
         self._plan = list(reversed(walkthrough(env.game)))
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """The next command of the plan; `look` when it is done."""
+        """Next command of the plan; `look` at its end."""
         return self._plan.pop() if self._plan else "look"

@@ -1,7 +1,7 @@
-"""Writes any game, generated ones too, as a `.tw-pddl` file, so that ALFWorld's own stack can play it.
+"""Export of real and generated games to `.tw-pddl`, for ALFWorld's original engine.
 
-The PDDL problem is written from the `Game`. The domain and the grammar are those of the installed `alfworld` package,
-with the task sentence put in and sinks allowed for cleaning, as the domain inside the public games has it.
+The PDDL problem is written from the `Game`. Domain and grammar are those of the installed `alfworld` package, with the
+task sentence inserted and sinks allowed for cleaning, as in the domain of the public games.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from pathlib import Path
 from sdar_gym.envs.alfworld.world import Game, GameFormatError, Goal, display_names
 from sdar_gym.extras import require
 
-# The domain's actions name these constants; the planner's translator wants them declared even in a room without them.
+# Constants in the actions of the domain, which the translator requires to be declared in every problem.
 _RECEPTACLE_CONSTANTS = frozenset({"SinkBasinType", "MicrowaveType", "FridgeType"})
 _OBJECT_CONSTANTS = frozenset({"KnifeType", "ButterKnifeType"})
-# Real games declare it as the type of an object, the room's sink, although the domain asks it of receptacles.
+# Real games declare it as an object type, although the domain uses it for receptacles.
 _SINK = "SinkType"
-# The public games' domain and the package's differ in this one line.
+# The only line that differs between the domains of the public games and of the package.
 _SINK_LINE = f"(receptacleType ?r {_SINK})"
 _TASK_PLACEHOLDER = "UNKNOWN GOAL."
-# PDDL names, without what the translator or the naming of things would read as something else.
+# PDDL names that neither the translator nor the display names misinterpret.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# In a grammar these begin rules, lists and expressions, and expressions are run as Python: no sentence may hold them.
+# Syntax characters of the grammar, whose expressions run as Python: not allowed in a task sentence.
 _GRAMMAR_CHARACTERS = frozenset(';|"<>[]#{}\\')
 
 
 def to_tw_pddl(game: Game) -> str:
-    """Write a game as the text of a `.tw-pddl` file.
+    """Convert a game to the text of a `.tw-pddl` file.
 
-    `parse_game` reads the same game back: fingerprint and walkthrough are equal.
+    `parse_game` restores a game with equal fingerprint and walkthrough.
 
     Args:
         game: Any game.
 
     Raises:
         MissingExtraError: The `alfworld` package, whose domain and grammar are needed, is not installed.
-        GameFormatError: The game has names or a task sentence that PDDL or the grammar cannot hold.
+        GameFormatError: A name or the task sentence is not valid in PDDL or the grammar.
     """
     require("alfworld", "Writing a .tw-pddl file")
     _check_names(game)
@@ -55,7 +55,7 @@ def to_tw_pddl(game: Game) -> str:
 
 
 def _data_file(name: str) -> str:
-    # Found without importing the package: importing it sets ALFWORLD_DATA and makes a folder in the user's home.
+    # Without an import of the package, which sets ALFWORLD_DATA and creates a folder in the user's home.
     spec = find_spec("alfworld")
     assert spec is not None and spec.submodule_search_locations  # require() has seen it
     return (Path(spec.submodule_search_locations[0]) / "data" / name).read_text(encoding="utf-8")
@@ -89,13 +89,13 @@ def _check_names(game: Game) -> None:
     types += [name for pair in game.can_contain for name in pair]
     for name in ids + types:
         if not _NAME.fullmatch(name):
-            raise GameFormatError(f"{name!r} in {game.task_id} is no PDDL name: use letters, digits and '_'.")
+            raise GameFormatError(f"{name!r} in {game.task_id} is not a PDDL name: use letters, digits and '_'.")
     for id_ in ids:
         base, separator, _ = id_.lower().partition("_bar_")
         if not separator or base.endswith("basin"):
             raise GameFormatError(
-                f"The id {id_!r} in {game.task_id} has not ALFRED's form '<Type>_bar_<rest>', with the word of a basin "
-                "in the rest only."
+                f"The id {id_!r} in {game.task_id} does not have ALFRED's format '<Type>_bar_<rest>', with the word "
+                "'basin' in the rest only."
             )
     if len({id_.lower() for id_ in ids}) != len(ids):
         raise GameFormatError(f"Two things of {game.task_id} have the same id; PDDL ignores case.")

@@ -1,4 +1,4 @@
-"""How ALFWorld's real games lie on disk and in archives, and what every source of games promises."""
+"""`GameSource`, the protocol of game sources, and checks for the files of real games in folders and archives."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from sdar_gym.text import shortened, terminal_safe, well_formed
 SPLITS = ("train", "valid_seen", "valid_unseen")
 GAME_FILE = "game.tw-pddl"
 TRAJECTORY_FILE = "traj_data.json"
-# Most bytes of one file. The largest real game has 138 kB; a small archive can hold a file that fills all memory.
+# Maximum bytes of a file, against decompression bombs. The largest real game has 138 kB.
 LARGEST = {GAME_FILE: 2 << 20, TRAJECTORY_FILE: 16 << 20}
-# What file systems allow in one name.
+# Maximum bytes of a file name in common file systems.
 _LONGEST_NAME = 255
 _UNSOLVABLE = re.compile(rb'"solvable"\s*:\s*false\b')
 
 
 class MissingGamesError(ValueError):
-    """The folder or archive of games named by the user is not there or holds none."""
+    """The folder or archive of games is missing or contains none."""
 
 
 class GameSource(Protocol):
-    """A set of games, by split."""
+    """Protocol of game sources."""
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have games."""
+        """Splits with games."""
         ...
 
     def task_ids(self, split: str) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class GameSource(Protocol):
         ...
 
     def load(self, task_id: str) -> Game:
-        """One game.
+        """Load a game by task id.
 
         Raises:
             TaskNotFoundError: There is no such game.
@@ -53,25 +53,25 @@ class GameSource(Protocol):
         ...
 
     def human_goals(self, task_id: str) -> tuple[str, ...]:
-        """What people wrote as the goal of this game; empty if nothing is known."""
+        """Human-written goals of a game; empty without annotations."""
         ...
 
     def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """Task id and text of `.tw-pddl` files, in no particular order: for ALFWorld's own engine, which runs them.
+        """Task id and text of `.tw-pddl` files, in any order, for ALFWorld's original engine.
 
         Raises:
-            TaskNotFoundError: One of them is not there.
+            TaskNotFoundError: One of the games does not exist.
         """
         ...
 
 
 def shown(place: object) -> str:
-    """A path or the name of a file as messages quote it: one line, and nothing that acts on a terminal."""
+    """A path for messages: one line, with terminal control characters escaped."""
     return terminal_safe(str(place)).replace("\n", "\\n")
 
 
 def check_split(split: str) -> None:
-    """Refuse a split that ALFWorld does not have.
+    """Check the name of a split.
 
     Raises:
         TaskNotFoundError: There is no such split.
@@ -81,24 +81,24 @@ def check_split(split: str) -> None:
 
 
 def no_split(place: Path, split: str, splits: tuple[str, ...]) -> TaskNotFoundError:
-    """The error for a split that a place with games does not have."""
+    """Error for a split without games."""
     others = f"it has games of {', '.join(splits)}" if splits else f"they would be {split}/<task>/<trial>/{GAME_FILE}"
     return TaskNotFoundError(f"{shown(place)} holds no games of split {shortened(split)}; {others}.")
 
 
 def no_game(place: Path, task_id: str) -> TaskNotFoundError:
-    """The error for a game that a place with games does not have."""
+    """Error for an unknown task id."""
     return TaskNotFoundError(f"No game {shortened(task_id)} in {shown(place)}.")
 
 
 def is_task_path(task_id: str) -> bool:
-    """Whether an id is `<split>/<task>/<trial>` and leads nowhere else as a path."""
+    """Whether an id has the format `<split>/<task>/<trial>` without path traversal."""
     parts = task_id.split("/")
     return len(parts) == 3 and parts[0] in SPLITS and all(part not in ("", ".", "..") for part in parts)
 
 
 def is_plain_task_id(task_id: str) -> bool:
-    """Whether a game may have this id: a task path of printable characters, none of its names too long for a disk."""
+    """Whether an id is valid: a task path of printable characters, with names that file systems allow."""
     return (
         is_task_path(task_id)
         and task_id.isprintable()
@@ -107,10 +107,10 @@ def is_plain_task_id(task_id: str) -> bool:
 
 
 def check_name(task_id: str, origin: str) -> None:
-    """Refuse the name of a game that could not be shown, encoded or listed.
+    """Check that a task id can be displayed, encoded and used as a path.
 
     Raises:
-        GameFormatError: It is no plain task id.
+        GameFormatError: It is not a valid task id.
     """
     if not is_plain_task_id(task_id):
         raise GameFormatError(
@@ -120,21 +120,21 @@ def check_name(task_id: str, origin: str) -> None:
 
 
 def is_played(task_id: str) -> bool:
-    """Whether ALFWorld plays a game that is there."""
-    # As in ALFWorld: tasks with sliced things or movable receptacles belong to no split, though folders may hold them.
+    """Whether ALFWorld uses a game."""
+    # As in ALFWorld: tasks with sliced objects or movable receptacles are excluded from all splits.
     return "Sliced" not in task_id and "movable" not in task_id
 
 
 def is_solvable(content: bytes) -> bool:
-    """Whether a game file is not marked as one that has no solution; ALFWorld leaves those out."""
+    """Whether a game file is not marked as unsolvable; ALFWorld skips those."""
     return _UNSOLVABLE.search(content) is None
 
 
 def read_bounded(stream: IO[bytes], name: str, origin: str) -> bytes:
-    """The content of a game or trajectory file, if it is no larger than such files can be.
+    """Read a game or trajectory file up to a size limit.
 
     Raises:
-        GameFormatError: It is larger.
+        GameFormatError: The file is larger.
     """
     limit = LARGEST[name]
     content = stream.read(limit + 1)
@@ -146,7 +146,7 @@ def read_bounded(stream: IO[bytes], name: str, origin: str) -> bytes:
 
 
 def decoded(content: bytes, origin: str) -> str:
-    """The text of a game file.
+    """Decode the text of a game file.
 
     Raises:
         GameFormatError: It is not UTF-8.
@@ -158,10 +158,10 @@ def decoded(content: bytes, origin: str) -> str:
 
 
 def json_object(content: str | bytes) -> dict[str, Any]:
-    """A file's JSON object.
+    """Parse the JSON object of a file.
 
     Raises:
-        GameFormatError: It is none; says why in half a sentence, for who knows the file.
+        GameFormatError: It is not a JSON object; the message is a clause to which the caller adds the file.
     """
     try:
         fields = json.loads(content)
@@ -172,12 +172,12 @@ def json_object(content: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise GameFormatError("its JSON is nested too deeply") from error
     if not isinstance(fields, dict):
-        raise GameFormatError(f"it holds no JSON object but {shortened(fields, 40)}")
+        raise GameFormatError(f"it is not a JSON object but {shortened(fields, 40)}")
     return fields
 
 
 def human_goals(trajectory: bytes, origin: str) -> tuple[str, ...]:
-    """What people wrote as the goal, from a `traj_data.json`; white space is folded, empty goals are left out.
+    """Parse human-written goals from a `traj_data.json`; white space is normalized, empty goals are skipped.
 
     Raises:
         GameFormatError: The file is damaged.
@@ -188,9 +188,9 @@ def human_goals(trajectory: bytes, origin: str) -> tuple[str, ...]:
             sentences = [annotation["task_desc"] for annotation in fields["turk_annotations"]["anns"]]
         except (KeyError, TypeError) as error:
             raise GameFormatError("it has no list turk_annotations.anns of objects with a task_desc") from error
-        strange = [sentence for sentence in sentences if not isinstance(sentence, str)]
-        if strange:
-            raise GameFormatError(f"a task_desc in turk_annotations.anns is no text but {shortened(strange[0], 40)}")
+        invalid = [sentence for sentence in sentences if not isinstance(sentence, str)]
+        if invalid:
+            raise GameFormatError(f"a task_desc in turk_annotations.anns is not a text but {shortened(invalid[0], 40)}")
     except GameFormatError as error:
         raise GameFormatError(
             f"{shown(origin)} is not a readable ALFRED trajectory: {error}. Fetch it again, or take it out."

@@ -1,7 +1,7 @@
-"""Generates ALFWorld games without any download: a room, a goal it can satisfy, and the walkthrough that does it.
+"""Generator of ALFWorld games: a room, a satisfiable goal, and a walkthrough, without any download.
 
-A task id says everything (`<size>/<split>/<number>`), so a generated game needs no file: the same id gives the same
-game in every process and Python version.
+The task id (`<size>/<split>/<number>`) determines the game: the same id gives the same game in every process and Python
+version.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from sdar_gym.envs.alfworld.world import TASK_TYPES, Game, Goal, game_from_json
 from sdar_gym.envs.text_env import TaskNotFoundError
 from sdar_gym.text import shortened
 
-# Raise whenever a change makes ids give other games: panels are frozen against it.
+# Raise whenever a change alters the games of existing ids; frozen panels depend on it.
 GENERATOR_VERSION = 1
 SPLIT_SIZES = {"train": 60_000, "valid_seen": 1_200, "valid_unseen": 1_200}
-# Real task sentences use each wording about equally often.
+# Each wording is about equally frequent in the real games.
 _SENTENCES = {
     "pick_and_place_simple": ("put a {o} in {t}.", "put some {o} on {t}."),
     "look_at_obj_in_light": ("look at {o} under the {t}.", "examine the {o} with the {t}."),
@@ -50,7 +50,7 @@ _BASINS = {"SinkBasin": "Sink", "BathtubBasin": "Bathtub"}
 
 
 class GeneratedSource:
-    """The generator as a source of games.
+    """Game source of generated games.
 
     Args:
         size: `full` (real floor plans) or `small`.
@@ -63,24 +63,24 @@ class GeneratedSource:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """All three."""
+        """All three splits."""
         return SPLITS
 
     def task_ids(self, split: str) -> tuple[str, ...]:
-        """All task ids of a split; the six task types take turns."""
+        """All task ids of a split; the six task types alternate."""
         check_split(split)
         return _task_ids(self._size, split)
 
     def load(self, task_id: str) -> Game:
-        """Generate the game of this id."""
+        """Generate the game of a task id."""
         return generate_game(task_id)
 
     def human_goals(self, task_id: str) -> tuple[str, ...]:
-        """Nobody has written about generated games."""
+        """Empty: generated games have no human goals."""
         return ()
 
     def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """The games written as files.
+        """The games as `.tw-pddl` files.
 
         Raises:
             MissingExtraError: The `alfworld` package, whose domain and grammar are needed, is not installed.
@@ -99,12 +99,12 @@ class GeneratedSource:
 
 @lru_cache(maxsize=8)
 def _task_ids(size: str, split: str) -> tuple[str, ...]:
-    """Shared by all environments of the process: sixty thousand strings are not worth making for each."""
+    """The ids of a split, shared by all environments of the process."""
     return tuple(f"{size}/{split}/{number:06d}" for number in range(SPLIT_SIZES[split]))
 
 
 def task_type_of(task_id: str) -> str:
-    """The task type of a generated id, without generating the game.
+    """Task type of a task id, without generating the game.
 
     Raises:
         TaskNotFoundError: There is no such id.
@@ -114,13 +114,13 @@ def task_type_of(task_id: str) -> str:
 
 
 def generate_game(task_id: str) -> Game:
-    """Generate one game.
+    """Generate a game.
 
     Args:
         task_id: `<size>/<split>/<number>`.
 
     Raises:
-        TaskNotFoundError: The id is not of that form or out of range.
+        TaskNotFoundError: The id does not have that format or is out of range.
     """
     task_type = task_type_of(task_id)
     parts = task_id.split("/")
@@ -134,10 +134,10 @@ def generate_game(task_id: str) -> Game:
 def _check_id(task_id: str) -> None:
     parts = task_id.split("/")
     known = len(parts) == 3 and parts[0] in SCENE_SIZES and parts[1] in SPLITS
-    # Six ASCII digits, not any number: "17" would be a second id, and another game, beside "000017".
+    # Exactly six ASCII digits: "17" would be a second id, with another game, beside "000017".
     if not known or not _NUMBER.fullmatch(parts[2]) or int(parts[2]) >= SPLIT_SIZES[parts[1]]:
         raise TaskNotFoundError(
-            f"{shortened(task_id)} is no generated task; ids are <size>/<split>/<number>, such as 'full/train/000017'."
+            f"{shortened(task_id)} is not a generated task; ids are <size>/<split>/<number>, e.g. 'full/train/000017'."
         )
 
 
@@ -158,7 +158,7 @@ def _try(rng: Random, task_id: str, split: str, task_type: str, size: SceneSize)
     required = [wanted] * (copies + spare) + ([target] if light else [])
     things: list[tuple[str, str]] = []
     for kind in required:
-        # Never solved from the start: the wanted things lie elsewhere, and lamps stand in the open.
+        # The goal must not hold at the start: target objects are placed elsewhere. Lamps are not in closed receptacles.
         place = sample_place(rng, room, kind, kinds, forbidden="" if light else target)
         if not place or (kind == "DeskLamp" and place in data["openable"]):
             return None
@@ -180,7 +180,7 @@ def _build(
     receptacles: list[tuple[str, str]] = sorted(
         ((_identifier(rng, kind), kind) for kind in kinds), key=lambda row: row[0].lower()
     )
-    # Place 0 is the middle of the room, where the episode begins. Some neighbours share a place, as in real rooms.
+    # Location 0 is the start in the middle of the room. Some adjacent receptacles share a location, as in real rooms.
     places: list[int] = []
     for position, (_, kind) in enumerate(receptacles):
         beside = position > 0 and receptacles[position - 1][1] == kind and rng.random() < data["shared_place_rate"]
@@ -231,7 +231,7 @@ def _build(
 
 
 def _identifier(rng: Random, kind: str) -> str:
-    """An id in ALFRED's form: the coordinates decide the order of all listings."""
+    """Random id in ALFRED's format; its coordinates determine the order of listings."""
     numbers = "_bar_".join(
         f"_{'plus' if rng.random() < 0.5 else 'minus'}_{int(rng.random() * 6):02d}_dot_{int(rng.random() * 100):02d}"
         for _ in range(3)

@@ -1,4 +1,4 @@
-"""Reads the game files inside a tar or zip archive: bounded, and with one message for whatever is wrong with it."""
+"""Reads game files from tar or zip archives, with size limits and one error type for damaged archives."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _File = tuple[str, Callable[[], IO[bytes]]]
 
 
 class Member(NamedTuple):
-    """A game or trajectory file of an archive; `origin` is what messages call it."""
+    """A game or trajectory file of an archive; `origin` is its name in messages."""
 
     name: str
     task_id: str
@@ -45,16 +45,16 @@ class Member(NamedTuple):
 
 
 def read_members(archive: Path) -> Iterator[Member]:
-    """Every game and trajectory file of an archive, in its order.
+    """Iterate over the game and trajectory files of an archive, in its order.
 
     Raises:
-        GameFormatError: The archive is damaged or none at all, or a file in it is too large or has an impossible name.
-        MissingGamesError: It holds no games.
+        GameFormatError: It is damaged or not an archive, or a file in it is too large or has an invalid name.
+        MissingGamesError: It contains no games.
     """
     games, example = 0, ""
     try:
         for path, open_file in _files(archive):
-            # Some tools on Windows write backslashes, although both formats ask for slashes.
+            # Some Windows tools write backslashes, although both formats require slashes.
             *folders, name = path.replace("\\", "/").split("/")
             if name not in (GAME_FILE, TRAJECTORY_FILE):
                 example = example or path
@@ -68,7 +68,7 @@ def read_members(archive: Path) -> Iterator[Member]:
                 content = read_bounded(stream, name, origin)
             games += name == GAME_FILE
             yield Member(name, task_id, content, origin)
-    except (*DAMAGED, RuntimeError) as error:  # RuntimeError is what zipfile has for passwords.
+    except (*DAMAGED, RuntimeError) as error:  # zipfile raises RuntimeError for passwords.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise _unreadable(archive, reason) from error
     if not games:
@@ -99,7 +99,7 @@ def _tar_files(archive: Path, stream: IO[bytes], *, compressed: bool) -> Iterato
     try:
         tar = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115  closed below
     except tarfile.ReadError as error:
-        kind = "what is compressed in it is no tar archive" if compressed else "it is neither a tar nor a zip archive"
+        kind = "the compressed content is not a tar archive" if compressed else "it is neither a tar nor a zip archive"
         raise _unreadable(archive, kind) from error
     with tar:
         for member in tar:
@@ -107,10 +107,10 @@ def _tar_files(archive: Path, stream: IO[bytes], *, compressed: bool) -> Iterato
                 yield member.name, cast(Callable[[], IO[bytes]], partial(tar.extractfile, member))
         end = tar.offset
     if compressed:
-        while stream.read(1 << 20):  # To the very end, where the checksum is.
+        while stream.read(1 << 20):  # Up to the checksum at the end.
             pass
         return
-    # Without a checksum, a damaged header and a missing end both look like the end; only that is a block of zeros.
+    # tarfile takes a damaged header or a missing end for the end, but only the real end is a block of zeros.
     stream.seek(end)
     if stream.read(512) != bytes(512):
         raise _unreadable(archive, "it is damaged or cut off")

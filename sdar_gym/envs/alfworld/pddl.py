@@ -1,8 +1,8 @@
-"""Reads a `.tw-pddl` game file into a `Game`, without ever evaluating the code it carries.
+"""Parser of `.tw-pddl` game files, which does not evaluate the code in them.
 
-A `.tw-pddl` is JSON with the PDDL domain, the PDDL problem, a stored walkthrough, and a grammar that upstream passes to
-`eval`. The domain and the grammar are the same in all of ALFWorld's games but for the task sentence, so only that
-sentence is taken from the grammar, as text.
+A `.tw-pddl` file is JSON with the PDDL domain, the PDDL problem, a stored walkthrough, and a grammar that upstream
+passes to `eval`. Domain and grammar are the same in all ALFWorld games except for the task sentence, which is extracted
+from the grammar as text.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from sdar_gym.text import shortened, well_formed
 
 _TASK_SENTENCE = re.compile(r'"rhs"\s*:\s*"Your task is to: ((?:[^"\\]|\\.)*)"')
 _FACT = re.compile(r"\(([^\s()]+)((?:\s+[^\s()]+)*)\s*\)")
-# The longest real id has 70 letters.
+# Maximum length of a name; the longest real id has 70 characters.
 _LONGEST_NAME = 200
-# In ALFWorld's goals the type predicates are the only ones that name constants.
+# Object property that each state requires.
 _STATE_NEEDS = {"isHot": "heatable", "isCool": "coolable", "isClean": "cleanable", "isSliced": "sliceable"}
 _CONDITIONS = frozenset({*OBJECT_STATES, *_STATE_NEEDS.values()})
 _PLACE_ATOMS = frozenset({"objectType", "receptacleType", "inReceptacle", "="}) | _CONDITIONS
 _LIGHT_ATOMS = frozenset(
     {"objectType", "toggleable", "isToggled", "receptacleAtLocation", "atLocation", "inReceptacle", "holds"}
 )
-# What would make another goal of the same atoms; `not` belongs before `=` only.
+# Logic that would change the meaning of the same atoms; `not` may only precede `=`.
 _OTHER_LOGIC = re.compile(r"\(\s*(?:or|forall|imply|when)\b|\(\s*not\s*\((?!\s*=)")
 
 
 def parse_game(content: str | bytes, task_id: str, origin: str) -> Game:
-    """Read one game.
+    """Parse a game.
 
     Args:
-        content: The text of a `.tw-pddl` file.
+        content: Text of a `.tw-pddl` file.
         task_id: `<split>/<task>/<trial>`.
-        origin: Where the text came from; named in errors.
+        origin: Name of the file in messages.
 
     Raises:
-        GameFormatError: The file is damaged, or holds a world or a goal that ALFWorld does not have.
+        GameFormatError: The file is damaged, or its world or goal is not one of ALFWorld's.
     """
     origin = shown(origin)
     remedy = "Download it again, or take it out of the folder."
@@ -67,7 +67,7 @@ def parse_game(content: str | bytes, task_id: str, origin: str) -> Game:
         problem, grammar = _text(fields, "pddl_problem"), _text(fields, "grammar")
         walkthrough = fields.get("walkthrough") or ()
         if not isinstance(walkthrough, list | tuple) or not all(isinstance(command, str) for command in walkthrough):
-            raise GameFormatError("its walkthrough is no list of texts")
+            raise GameFormatError("its walkthrough is not a list of texts")
         return _build(problem, _sentence(grammar), tuple(map(well_formed, walkthrough)), task_id)
     except GameFormatError as error:
         reason = str(error)
@@ -80,7 +80,7 @@ def parse_game(content: str | bytes, task_id: str, origin: str) -> Game:
 
 def _text(fields: dict[str, Any], name: str) -> str:
     if not isinstance(fields[name], str):
-        raise GameFormatError(f"its {name} is no text but {shortened(fields[name], 40)}")
+        raise GameFormatError(f"its {name} is not a text but {shortened(fields[name], 40)}")
     return well_formed(fields[name])
 
 
@@ -91,7 +91,7 @@ def _sentence(grammar: str) -> str:
     try:
         return well_formed(json.loads(f'"{found.group(1)}"'))
     except ValueError as error:
-        raise GameFormatError(f"its task sentence is no JSON text: {shortened(found.group(1))}") from error
+        raise GameFormatError(f"its task sentence is not a JSON string: {shortened(found.group(1))}") from error
 
 
 def _section(problem: str, start: str) -> int:
@@ -102,7 +102,7 @@ def _section(problem: str, start: str) -> int:
 
 
 def _declarations(section: str) -> Iterator[tuple[str, str]]:
-    # Word by word: a pattern that may begin at any letter takes quadratic time on a name without end.
+    # Split into words: a regular expression would take quadratic time on a very long name.
     words = section.split()
     position = 1
     while position < len(words) - 1:
@@ -125,7 +125,7 @@ def _build(problem: str, task: str, walkthrough: tuple[str, ...], task_id: str) 
     for predicate, arguments in _FACT.findall(problem, init_at + 1, goal_at):
         facts[predicate].append(arguments.split())
 
-    # Bare type names are declared as objects too; they stand for nothing in the world.
+    # Type names are declared as objects, too; they are not part of the world.
     object_ids = sorted((id_ for id_ in declared["object"] if "_bar_" in id_), key=str.lower)
     receptacle_ids = sorted(declared["receptacle"], key=str.lower)
     if len(receptacle_ids) < 1 or not object_ids:
@@ -187,7 +187,7 @@ def _build(problem: str, task: str, walkthrough: tuple[str, ...], task_id: str) 
 
 
 def _read_goal(section: str) -> Goal:
-    """Recognise the six goals that ALFWorld's games have (place one thing, optionally changed; place two; light)."""
+    """Parse one of ALFWorld's six goals (place one object, optionally changed; place two; examine in light)."""
     atoms: defaultdict[str, list[list[str]]] = defaultdict(list)
     for predicate, arguments in _FACT.findall(section.partition("(:metric")[0]):
         if not predicate.startswith("?"):  # a variable's declaration

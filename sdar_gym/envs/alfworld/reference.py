@@ -1,7 +1,7 @@
-"""ALFWorld's own engine with the face of ours, so that the two can be stepped side by side and told apart.
+"""ALFWorld's original engine (TextWorld) behind the interface of `Engine`, for step-by-step parity checks.
 
-Only for checks: it is a thousandfold slower than the native engine, and it passes expressions of the game file's
-grammar to Python's `eval`. Never open a game file with it that you would not run as a program.
+For checks only: it is a thousand times slower than the native engine, and passes expressions in the grammar of the game
+file to Python's `eval`. Only use it with game files that you trust like a program.
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ from sdar_gym.extras import require
 
 # TextWorld's parser and the planner's translator are module-level objects.
 _LOCK = threading.Lock()
-# Upstream environments of closed engines, to be used again: each new one copies and loads the planner once more, and
-# unloading it crashes Python at exit.
+# Upstream environments of closed engines, for reuse: each new one copies and loads the planner, and unloading it
+# crashes Python at exit.
 _IDLE: list[Any] = []
 
 
 class ReferenceEngine:
-    """One running game on ALFWorld's stack: TextWorld's `PddlEnv` with ALFWorld's names for things.
+    """A running game on TextWorld's `PddlEnv` with ALFWorld's display names.
 
-    What the stack does to its caller and this class undoes: it overwrites `sys.argv`, importing it sets
-    `ALFWORLD_DATA`, and it warns about its own code. What remains: TextWorld is not thread-safe (calls made through
-    this class wait for each other; use processes to run several at once), the first import makes `~/.cache/alfworld`,
-    and as many engines as are open at once each copy a planner of 34 MB into the temporary folder, which must allow
-    programs. Close an engine, and the next one takes its planner over.
+    This class reverts side effects of upstream: it overwrites `sys.argv`, its import sets `ALFWORLD_DATA`, and it emits
+    warnings. Remaining side effects: TextWorld is not thread-safe (this class serializes calls; use processes for
+    parallel games), the first import creates `~/.cache/alfworld`, and each open engine copies a planner of 34 MB into
+    the temporary folder, which must allow executables. A closed engine passes its planner on to the next one.
 
     Args:
-        game: A `.tw-pddl` file, its text, or a game, which is then written as one.
+        game: A `.tw-pddl` file, its text, or a game, which is exported to one.
 
     Raises:
         MissingExtraError: `alfworld` or `textworld` is not installed.
@@ -63,7 +62,7 @@ class ReferenceEngine:
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the start of the game, without loading it again."""
+        """Restart the game without loading it again."""
         with _contained():
             self._state = self._opened().reset()
         self._intro = self._state["feedback"]
@@ -74,17 +73,17 @@ class ReferenceEngine:
         return self._intro
 
     def admissible(self) -> tuple[str, ...]:
-        """All commands that are admissible now, in plain string order."""
+        """All admissible commands, sorted as strings."""
         return tuple(self._state["admissible_commands"])
 
     def act(self, command: str) -> tuple[str, bool]:
-        """Carry out one command.
+        """Execute a command.
 
         Args:
             command: Any text.
 
         Returns:
-            The world's answer, and whether the command was admissible.
+            The feedback text, and whether the command was admissible.
         """
         admissible = command.strip() in self._state["admissible_commands"]
         self._commands.append(command)
@@ -94,17 +93,17 @@ class ReferenceEngine:
 
     @property
     def won(self) -> bool:
-        """Whether the goal holds in the present state."""
+        """Whether the goal holds in the current state."""
         return bool(self._state["won"])
 
     def close(self) -> None:
-        """Leave the planner to the next engine; closing twice is fine."""
+        """Close, and pass the planner on to the next engine; may be called twice."""
         if self._env is not None:
             _IDLE.append(self._env)
         self._env = None
 
     def __reduce__(self) -> Any:
-        # The planner cannot be copied; the receiving process plays the game up to here once more.
+        # The planner cannot be pickled; the receiving process replays the commands.
         return _replayed, (self._content, tuple(self._commands))
 
     def _opened(self) -> Any:
@@ -115,14 +114,14 @@ class ReferenceEngine:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that the two engines did not agree on.
+    """A difference between the two engines.
 
     Attributes:
-        step: How many commands were carried out; 0 is the start of the game.
-        command: The last of them; None at the start.
+        step: Number of executed commands; 0 is the start of the game.
+        command: The last command; None at the start.
         what: `observation`, `valid`, `admissible` or `won`.
-        native: What our engine says.
-        reference: What ALFWorld's says.
+        native: Value of the native engine.
+        reference: Value of ALFWorld's engine.
     """
 
     step: int
@@ -133,7 +132,7 @@ class Difference:
 
 
 class View(NamedTuple):
-    """All that an engine shows after a command: what two engines have to agree on."""
+    """Observable output of an engine after a command, which must be equal in both engines."""
 
     observation: str
     valid: bool
@@ -142,7 +141,7 @@ class View(NamedTuple):
 
 
 def views(engine: Engine | ReferenceEngine, commands: Sequence[str]) -> list[View]:
-    """What an engine shows at the start of its game and after each command."""
+    """Output of an engine at the start of a game and after each command."""
     found = [View(engine.intro(), True, engine.admissible(), engine.won)]
     for command in commands:
         found.append(View(*engine.act(command), engine.admissible(), engine.won))
@@ -150,7 +149,7 @@ def views(engine: Engine | ReferenceEngine, commands: Sequence[str]) -> list[Vie
 
 
 def differences(native: Sequence[View], reference: Sequence[View], commands: Sequence[str]) -> list[Difference]:
-    """Where two engines that carried out the same commands do not agree."""
+    """Differences between the outputs of two engines for the same commands."""
     return [
         Difference(step, commands[step - 1] if step else None, what, getattr(ours, what), getattr(theirs, what))
         for step, (ours, theirs) in enumerate(zip(native, reference, strict=True))
@@ -160,14 +159,14 @@ def differences(native: Sequence[View], reference: Sequence[View], commands: Seq
 
 
 def compare(game: str | os.PathLike[str] | Game, commands: Sequence[str]) -> list[Difference]:
-    """Play one game on both engines and compare observation, admissible commands and `won` at the start and each step.
+    """Play a game on both engines and compare observation, admissible commands and `won` at the start and each step.
 
     Args:
-        game: A `.tw-pddl` file that you trust, or a game.
-        commands: What to do; commands that are not admissible are compared too.
+        game: A trusted `.tw-pddl` file, or a game.
+        commands: The commands; may include inadmissible ones.
 
     Returns:
-        All differences; after the first the two worlds may no longer be in the same state.
+        All differences; after the first one the engines may be in different states.
 
     Raises:
         MissingExtraError: `alfworld` or `textworld` is not installed.
@@ -179,7 +178,7 @@ def compare(game: str | os.PathLike[str] | Game, commands: Sequence[str]) -> lis
 
 
 def load_file(path: str | os.PathLike[str]) -> Game:
-    """Read one `.tw-pddl` file; the task id is made from the folders it lies in.
+    """Load a `.tw-pddl` file, with the task id from its path.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -190,13 +189,13 @@ def load_file(path: str | os.PathLike[str]) -> Game:
 
 
 def record_commands(game: Game, count: int, seed: int, *, walk: bool = True) -> tuple[str, ...]:
-    """A sequence that visits much of a game: its walkthrough, then random admissible commands.
+    """Commands for a parity check: the walkthrough of a game, then random admissible commands.
 
     Args:
-        game: The game, played on our engine to know what is admissible.
-        count: How many commands; the walkthrough is cut if it is longer.
-        seed: Seeds the random ones.
-        walk: Whether the walkthrough comes first.
+        game: The game, played on the native engine to find admissible commands.
+        count: Number of commands; a longer walkthrough is truncated.
+        seed: Seed of the random commands.
+        walk: Whether to start with the walkthrough.
     """
     rng, engine = Random(seed), Engine(game)
     commands: list[str] = []
@@ -213,7 +212,7 @@ def record_commands(game: Game, count: int, seed: int, *, walk: bool = True) -> 
 def _text(game: str | os.PathLike[str] | Game) -> str:
     if isinstance(game, Game):
         return to_tw_pddl(game)
-    # A file's text begins with a brace, which no path of a game does.
+    # The text of a game file starts with a brace, unlike a path.
     if isinstance(game, str) and game.lstrip().startswith("{"):
         return game
     return decoded(_content(Path(game)), str(game))
@@ -251,5 +250,5 @@ def _contained() -> Iterator[None]:
         finally:
             sys.argv = arguments
             if data is None:
-                # Left set, it would turn the default of our own environment from generated games to an empty folder.
+                # Otherwise `ALFWorldEnv` would use that (empty) folder by default.
                 os.environ.pop("ALFWORLD_DATA", None)

@@ -1,4 +1,4 @@
-"""How much of an ALFWorld goal is reached: ALFRED's goal conditions, counted on the present state of the world."""
+"""ALFRED's goal-condition success rate, for the current state of an ALFWorld game."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from sdar_gym.envs.alfworld.engine import Engine
 
 
 def goal_conditions(engine: Engine) -> tuple[int, int]:
-    """Conditions that hold now, and how many there are; all of them hold exactly when the game is won.
+    """Number of satisfied goal conditions, and their total; all are satisfied exactly when the game is won.
 
-    Placing one thing is one condition, two things are two. Placing a changed thing is one for a thing of that type in
-    its place, one for each change that some thing of that type has, and one for a single thing that has it all. The
-    lamp tasks have two: the thing in the hand, and a lamp switched on at this place.
+    Placing one object is one condition, placing two is two. Placing a changed object is one for an object of that type
+    in the target, one for each required change of any such object, and one for a single object that satisfies all. The
+    lamp tasks have two: holding the object, and a lamp turned on at this place.
 
     Source: the goal conditions of ALFRED (arXiv 1912.01734, evaluation), for the six task types that ALFWorld kept.
     """

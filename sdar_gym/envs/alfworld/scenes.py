@@ -1,4 +1,4 @@
-"""Samples rooms like ALFWorld's from statistics of its real train games (`scenes.json`)."""
+"""Sampling of rooms from statistics of ALFWorld's train games (`scenes.json`)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from importlib.resources import files
 from random import Random
 from typing import Any
 
-# The last floor plans of each room are for `valid_unseen` only: no train game plays in them.
+# Number of floor plans per room type that are held out for `valid_unseen`.
 UNSEEN_PER_ROOM = 4
 
 
 @dataclass(frozen=True, slots=True)
 class SceneSize:
-    """How much of a sampled floor plan is kept.
+    """Size limits of a sampled room.
 
     Attributes:
-        receptacles: Receptacles a room has at the most (beside those that the task needs).
-        objects: Things a room has at the most (beside those that the task needs).
-        per_type: Receptacles and things of one type at the most.
+        receptacles: Maximum number of receptacles (not counting those that the task requires).
+        objects: Maximum number of objects (not counting those that the task requires).
+        per_type: Maximum number of receptacles and objects of a type.
     """
 
     receptacles: int
@@ -29,27 +29,27 @@ class SceneSize:
     per_type: int
 
 
-# "full" is a real floor plan: a kitchen has some forty receptacles and eighty things. "small" keeps the same types,
-# texts and rules at about a tenth of the tokens, for policies that train on a laptop.
+# "full" is a real floor plan: a kitchen has about 40 receptacles and 80 objects. "small" has the same types, texts and
+# rules with about a tenth of the tokens, for training on a laptop.
 SCENE_SIZES = {"full": SceneSize(99, 999, 99), "small": SceneSize(7, 7, 2)}
-# Always kept, so that a small kitchen still leaves the choice between heating, cooling and cleaning.
+# Always included, so that small kitchens also allow heating, cooling and cleaning.
 _APPLIANCES = ("Fridge", "Microwave", "SinkBasin")
 
 
 @lru_cache(maxsize=1)
 def statistics() -> dict[str, Any]:
-    """The committed statistics; see `scripts/alfworld_scenes.py` for how they are made."""
+    """The statistics in `scenes.json`, made by `scripts/alfworld_scenes.py`."""
     return json.loads(files("sdar_gym.envs.alfworld").joinpath("scenes.json").read_text(encoding="utf-8"))
 
 
 def floor_plans(room: str, split: str) -> list[str]:
-    """The floor plans of a room that a split may use."""
+    """Floor plans of a room type for a split."""
     plans = sorted(statistics()["rooms"][room]["floor_plans"], key=int)
     return plans[-UNSEEN_PER_ROOM:] if split == "valid_unseen" else plans[:-UNSEEN_PER_ROOM]
 
 
 def weighted(rng: Random, items: Sequence[Any], weights: Sequence[float]) -> Any:
-    """One item; only `Random.random` is used, whose stream is the same in every Python version."""
+    """A weighted random item; uses only `Random.random`, which is stable across Python versions."""
     total = sum(weights)
     mark = rng.random() * total
     for item, weight in zip(items, weights, strict=True):
@@ -60,12 +60,12 @@ def weighted(rng: Random, items: Sequence[Any], weights: Sequence[float]) -> Any
 
 
 def shuffled(rng: Random, items: Sequence[Any]) -> list[Any]:
-    """The items in random order, by `Random.random` alone."""
+    """The items in random order; uses only `Random.random`."""
     return [items[i] for _, i in sorted((rng.random(), i) for i in range(len(items)))]
 
 
 def sample_receptacles(rng: Random, room: str, split: str, needed: Sequence[str], size: SceneSize) -> list[str] | None:
-    """Receptacle types of one room, or None if no floor plan of this room has all that are needed."""
+    """Sample the receptacle types of a room; None if no floor plan has all required ones."""
     plans = statistics()["rooms"][room]["floor_plans"]
     fitting = [plan for plan in floor_plans(room, split) if all(kind in plans[plan] for kind in needed)]
     if not fitting:
@@ -77,7 +77,7 @@ def sample_receptacles(rng: Random, room: str, split: str, needed: Sequence[str]
 
 
 def sample_objects(rng: Random, room: str, size: SceneSize) -> list[str]:
-    """Object types of one room, several of a kind as often as they occur."""
+    """Sample the object types of a room, with multiplicities."""
     kinds = []
     for kind, entry in statistics()["rooms"][room]["objects"].items():
         if rng.random() < entry["present"]:
@@ -88,7 +88,7 @@ def sample_objects(rng: Random, room: str, size: SceneSize) -> list[str]:
 
 
 def sample_place(rng: Random, room: str, kind: str, available: Sequence[str], forbidden: str = "") -> str | None:
-    """A receptacle type where a thing of this kind lies; "" is nowhere in particular, None if nothing here fits."""
+    """Sample the receptacle type of an object; "" for no receptacle, None if no available type fits."""
     entry = statistics()["rooms"][room]["objects"].get(kind)
     places = {} if entry is None else entry["places"]
     fitting = [place for place in places if place != forbidden and (place == "" or place in available)]

@@ -1,4 +1,4 @@
-"""Where games come from: a folder or archive of real ALFWorld games, or the generator. All give the same `Game`."""
+"""Opens real games from folders and archives, and caches loaded games."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from sdar_gym.envs.alfworld.pddl import parse_game
 from sdar_gym.envs.alfworld.world import Game, GameFormatError
 from sdar_gym.paths import first_line, local_path
 
-# The folder inside ALFWorld's own download.
+# Top-level folder of ALFWorld's download.
 VERSION_FOLDER = "json_2.1.1"
-# Games that a process keeps, more than the tasks of an update: 4 to 12 MB of generated ones (benchmarks/game_cache.py).
-_KEPT_GAMES = 512
-# How many places a message names, and how much of a folder is searched for them.
-_NAMED = 5
-_LOOKED_AT = 200
+# Size of the game cache, more than the tasks of an update: 4 to 12 MB of generated games (benchmarks/game_cache.py).
+_CACHED_GAMES = 512
+# Maximum number of suggestions in a message, and of folder entries searched for them.
+_MAX_SUGGESTIONS = 5
+_MAX_ENTRIES = 200
 
 
 class FolderSource:
-    """Games unpacked on disk as `[json_2.1.1/]<split>/<task>/<trial>/game.tw-pddl`."""
+    """Games of an unpacked folder: `[json_2.1.1/]<split>/<task>/<trial>/game.tw-pddl`."""
 
     def __init__(self, root: Path):
-        # Absolute: the same folder for who compares sources after a change of the working directory.
+        # Absolute, so that sources compare equal after a change of the working directory.
         self._root = (root / VERSION_FOLDER if (root / VERSION_FOLDER).is_dir() else root).absolute()
         self._ids: dict[str, tuple[str, ...]] = {}
 
@@ -56,7 +56,7 @@ class FolderSource:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have a folder."""
+        """Splits with a folder."""
         return tuple(split for split in SPLITS if (self._root / split).is_dir())
 
     def task_ids(self, split: str) -> tuple[str, ...]:
@@ -73,16 +73,16 @@ class FolderSource:
         return self._ids[split]
 
     def load(self, task_id: str) -> Game:
-        """Parse one game file."""
+        """Load a game by task id."""
         return parse_game(self._game_file(task_id), task_id, str(self._root / task_id / GAME_FILE))
 
     def human_goals(self, task_id: str) -> tuple[str, ...]:
-        """The goals in the game's `traj_data.json`, if there is one."""
+        """Human goals from the game's `traj_data.json`, if there is one."""
         content = self._read(task_id, TRAJECTORY_FILE)
         return () if content is None else human_goals(content, str(self._root / task_id / TRAJECTORY_FILE))
 
     def files(self, task_ids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """The files as they are."""
+        """The original files."""
         for task_id in task_ids:
             yield task_id, decoded(self._game_file(task_id), str(self._root / task_id / GAME_FILE))
 
@@ -111,12 +111,12 @@ def open_source(path: str | os.PathLike[str], name: str = "games") -> GameSource
     Args:
         path: A folder with `json_2.1.1/<split>/…`, with the splits themselves, or with an archive for each split
             (`<split>.tar.xz`, `<split>.zip`, …); or an archive of games: `.zip` as ALFWorld publishes them, or tar.
-        name: What messages call the path.
+        name: Name of the path in messages.
 
     Raises:
-        MissingGamesError: Nothing is there, or it holds no ALFWorld games; says where some are near.
-        GameFormatError: It is a damaged archive.
-        PathError: It cannot be a path.
+        MissingGamesError: The path does not exist or has no ALFWorld games; the message suggests nearby ones.
+        GameFormatError: The archive is damaged.
+        PathError: The path is invalid.
     """
     place = local_path(name, path)
     try:
@@ -127,13 +127,13 @@ def open_source(path: str | os.PathLike[str], name: str = "games") -> GameSource
         if not place.exists():
             raise MissingGamesError(
                 f"No such folder or archive of ALFWorld games: {shown(place)}. Name one that holds "
-                f"{VERSION_FOLDER}/<split>/…, or leave `games` out to play generated games. {_near(place)}"
+                f"{VERSION_FOLDER}/<split>/…, or leave `games` out to play generated games. {_suggestion(place)}"
             )
         if any((place / f"{split}{suffix}").is_file() for split in SPLITS for suffix in ARCHIVE_SUFFIXES):
             return ArchiveFolderSource(place)
         if any((base / split).is_dir() for base in (place, place / VERSION_FOLDER) for split in SPLITS):
             return FolderSource(place)
-        near = _near(place)
+        near = _suggestion(place)
     except OSError as error:
         raise MissingGamesError(
             f"{shown(place)} cannot be read: {error.strerror or first_line(error)}. Name a folder or archive of games."
@@ -144,8 +144,8 @@ def open_source(path: str | os.PathLike[str], name: str = "games") -> GameSource
     )
 
 
-def _near(place: Path) -> str:
-    """What of games is one or two levels away, as a sentence that says what to name instead."""
+def _suggestion(place: Path) -> str:
+    """A sentence that suggests game folders or archives near a path."""
     split = next((folder for folder in (place, *place.parents)[:4] if _is_split(folder)), None)
     if split is not None:
         return f"It is in the folder of a split: name {shown(split.parent)} (with split={split.name!r})."
@@ -157,7 +157,7 @@ def _near(place: Path) -> str:
         found = [beside for beside in _children(place.parent) if beside != place and _has_split(beside)]
     if not found:
         return "There are none near it; `sdar-gym data fetch alfworld` fetches them."
-    return f"Near it are {' and '.join(shown(one) for one in found[:_NAMED])}."
+    return f"Near it are {' and '.join(shown(one) for one in found[:_MAX_SUGGESTIONS])}."
 
 
 def _has_split(folder: Path) -> bool:
@@ -166,8 +166,8 @@ def _has_split(folder: Path) -> bool:
 
 def _children(folder: Path) -> list[Path]:
     try:
-        return sorted(folder.iterdir())[:_LOOKED_AT]
-    except OSError:  # Not a folder, or none that may be read.
+        return sorted(folder.iterdir())[:_MAX_ENTRIES]
+    except OSError:  # Not a readable folder.
         return []
 
 
@@ -184,7 +184,7 @@ def _advice_for_game(place: Path) -> str:
     )
 
 
-@lru_cache(maxsize=_KEPT_GAMES)
+@lru_cache(maxsize=_CACHED_GAMES)
 def load_cached(source: GameSource, task_id: str) -> Game:
-    """`source.load`, with games shared between all environments of the process (a game never changes)."""
+    """`source.load` with a cache shared by all environments of the process; games are immutable."""
     return source.load(task_id)

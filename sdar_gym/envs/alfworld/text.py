@@ -1,6 +1,6 @@
-"""Every sentence the ALFRED text world says, as upstream's grammar renders it.
+"""Texts of ALFWorld observations, as rendered by the grammar of upstream.
 
-Source: observed behaviour of alfworld 0.4.2 on textworld 1.7.0 (the grammar inside the public `.tw-pddl` games).
+Source: observed behavior of alfworld 0.4.2 on textworld 1.7.0 (the grammar inside the public `.tw-pddl` games).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NOTHING_HAPPENS = "Nothing happens."
-# The shorter padding of the move line is upstream's.
+# The padding of the move line is as in upstream.
 HELP = """Available commands:
   look:                             look around your current location
   inventory:                        check your current inventory
@@ -25,7 +25,7 @@ HELP = """Available commands:
   slice (object) with (object):     slice an object using a sharp object
 """
 
-# First match wins; the word is "cool" in combinations and "cold" alone.
+# The first match is used; the word is "cool" in combinations and "cold" alone.
 _CONDITIONS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"isClean", "isHot", "isSliced"}), "hot and clean sliced"),
     (frozenset({"isClean", "isCool", "isSliced"}), "cool and clean sliced"),
@@ -41,7 +41,7 @@ _CONDITIONS: tuple[tuple[frozenset[str], str], ...] = (
 
 
 def join(names: Sequence[str]) -> str:
-    """Upstream's enumeration: a comma before "and" even with two."""
+    """Enumeration as in upstream, with a comma before "and" even for two names."""
     if not names:
         return "nothing"
     if len(names) == 1:
@@ -50,12 +50,12 @@ def join(names: Sequence[str]) -> str:
 
 
 def listing(names: Sequence[str]) -> str:
-    """Things seen; the article is always "a"."""
+    """Enumeration with articles, always "a"."""
     return join([f"a {name}" for name in names])
 
 
 def intro(receptacles: Sequence[str], task: str) -> str:
-    """The first observation of an episode."""
+    """First observation of an episode."""
     return (
         "-= Welcome to TextWorld, ALFRED! =-\n\n"
         f"You are in the middle of a room. Looking quickly around you, you see {listing(receptacles)}.\n\n"
@@ -64,14 +64,14 @@ def intro(receptacles: Sequence[str], task: str) -> str:
 
 
 def look(facing: Sequence[str], beside: Sequence[str]) -> str:
-    """The answer to `look`: before the first `go to` nothing is seen, although the intro listed everything."""
+    """Feedback of `look`; before the first `go to` it lists nothing, as in upstream."""
     if not facing:
         return "You are in the middle of a room. Looking quickly around you, you see nothing."
     return f"You are facing the {join(facing)}. Next to it, you see {listing(beside)}."
 
 
 def contents(name: str, openable: bool, opened: bool, things: Sequence[str]) -> str:
-    """What is in or on a receptacle."""
+    """Contents of a receptacle."""
     if not openable:
         return f"On the {name}, you see {listing(things)}."
     if opened:
@@ -82,7 +82,7 @@ def contents(name: str, openable: bool, opened: bool, things: Sequence[str]) -> 
 def examine_object(
     name: str, states: frozenset[str] | set[str], is_receptacle: bool, things: Sequence[str], sliceable: bool
 ) -> str:
-    """What a held thing looks like."""
+    """Description of the held object."""
     if is_receptacle:
         return f"This is a normal {name}. In it, you see {listing(things)}."
     for needed, words in _CONDITIONS:

@@ -1,4 +1,4 @@
-"""The constructive expert: with the whole world in view, it writes the shortest plain plan that wins a game."""
+"""Constructive planner: finds a plan that wins a game from its full state."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _CHANGES = {"isClean": ("clean", ("SinkBasinType", "SinkType")), "isHot": ("heat
 
 
 def walkthrough(game: Game) -> tuple[str, ...]:
-    """Commands that win the game with the last one.
+    """Commands that win the game, without commands after the win.
 
     Raises:
-        GameFormatError: The world cannot satisfy its goal.
+        GameFormatError: The goal cannot be satisfied.
     """
     engine = Engine(game)
     plan: list[str] = []
@@ -43,8 +43,8 @@ def walkthrough(game: Game) -> tuple[str, ...]:
                 and "pickupable" in entry.flags
                 and goal.requires <= entry.flags
                 and thing not in taken
-                for index in sorted(engine_inside(engine, thing))
-                # What lies there already is only of use if it has to be changed first.
+                for index in sorted(_receptacles_of(engine, thing))
+                # An object in the target is only useful if it must be changed first.
                 if index != target or goal.states
             ),
             (None, None),
@@ -85,6 +85,6 @@ def walkthrough(game: Game) -> tuple[str, ...]:
     return tuple(plan)
 
 
-def engine_inside(engine: Engine, thing: int) -> list[int]:
-    """The receptacles that list a thing now."""
+def _receptacles_of(engine: Engine, thing: int) -> list[int]:
+    """Receptacles that contain an object now."""
     return [index for index, things in enumerate(engine.inside) if thing in things]

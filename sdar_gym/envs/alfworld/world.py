@@ -1,4 +1,4 @@
-"""The immutable description of one ALFRED game: what every episode and every copy of an environment shares."""
+"""`Game`: the immutable description of an ALFRED game, shared by all environments of a process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASK_TYPES = (
 )
 
 OBJECT_FLAGS = ("pickupable", "heatable", "coolable", "cleanable", "sliceable", "toggleable", "isReceptacleObject")
-# States that a goal may ask of an object, and that an object may have from the start.
+# States that goals may require and objects may have at the start.
 OBJECT_STATES = ("isHot", "isCool", "isClean", "isSliced")
 
 
@@ -31,12 +31,12 @@ Item = TypeVar("Item")
 
 
 class GameFormatError(ValueError):
-    """A game that cannot be read or does not describe a playable world."""
+    """A game that cannot be parsed or played."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receptacle:
-    """A place things are put in or on. `location` is the index of where the agent stands to use it."""
+    """A receptacle; `location` is the index of the location from which the agent uses it."""
 
     id: str
     type: str
@@ -48,7 +48,7 @@ class Receptacle:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A thing. `inside` are the receptacles that list it, `locations` where it counts as lying (slicing asks that)."""
+    """An object; `inside` are the receptacles that contain it, `locations` its locations (used by slicing)."""
 
     id: str
     type: str
@@ -62,10 +62,10 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What has to be true at once.
+    """Goal of a game, by `kind`.
 
-    `place`: `count` things of `object_type`, each with all of `states`, in one receptacle of `receptacle_type`.
-    `light`: a thing of `object_type` in the hand, at the place of a lamp of `lamp_type` that was switched on.
+    `place`: `count` objects of `object_type`, each with all `states`, in one receptacle of `receptacle_type`.
+    `light`: an object of `object_type` held at the location of a turned-on lamp of `lamp_type`.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """One game. Receptacles and objects are in listing order, which is the order of their lower-cased ids."""
+    """A game; receptacles and objects are in listing order, which is the order of their lower-cased ids."""
 
     task_id: str
     task_type: str
@@ -92,13 +92,13 @@ class Game:
     walkthrough: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """SHA-256 of everything that an episode depends on, the id and the walkthrough left out."""
+        """SHA-256 of everything an episode depends on, without the id and the walkthrough."""
         content = self.to_json()
         del content["task_id"], content["walkthrough"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON form that `game_from_json` reads back; safe to load, unlike a `.tw-pddl`, whose grammar is code."""
+        """JSON representation for `game_from_json`; unlike a `.tw-pddl` file it contains no code."""
         goal = self.goal
         return {
             "task_id": self.task_id,
@@ -126,15 +126,15 @@ class Game:
 
 @lru_cache(maxsize=1024)
 def shared(items: frozenset[Item]) -> frozenset[Item]:
-    """One of equal sets for all games, which have most of theirs in common; it halves what a kept game takes."""
+    """Deduplicate equal sets across games, which halves the memory of a cached game."""
     return items
 
 
 def game_from_json(content: dict[str, Any]) -> Game:
-    """Rebuild a game from `Game.to_json`.
+    """Restore a game from `Game.to_json`.
 
     Raises:
-        GameFormatError: A field is missing or has the wrong form.
+        GameFormatError: A field is missing or has the wrong format.
     """
     try:
         receptacle_names = display_names(row[0] for row in content["receptacles"])
@@ -165,10 +165,10 @@ def game_from_json(content: dict[str, Any]) -> Game:
 
 
 def display_names(ids: Iterable[str]) -> dict[str, str]:
-    """Names like "cabinet 3" for PDDL ids.
+    """Display names such as "cabinet 3" for PDDL ids.
 
-    Ids of one type, sorted, are numbered from the highest number down; the type is what precedes the first `_bar_`,
-    with `basin` added where the id says so (the sink's basin is another thing than the sink).
+    Sorted ids of a type are numbered in descending order. The type is the part before the first `_bar_`, with the
+    suffix `basin` if the id contains it (a sink basin is not a sink).
     """
     by_type: defaultdict[str, list[str]] = defaultdict(list)
     for id_ in ids:

@@ -1,1 +1,1 @@
-"""Search-QA: questions that are answered by searching passages over several turns."""
+"""Search-QA: question answering with passage search over several turns."""

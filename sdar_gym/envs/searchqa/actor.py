@@ -1,4 +1,4 @@
-"""One index for a whole Ray cluster: a named actor that all environments ask. No other module here knows Ray."""
+"""`ActorSearch`: passage search by a named Ray actor, one index for a whole cluster. The only module here with Ray."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from importlib import import_module
 from typing import Any
 
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError, local_index
+from sdar_gym.envs.searchqa.local_index import local_index
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.passages import Passage
 from sdar_gym.text import terminal_safe
@@ -18,10 +19,10 @@ _PAUSE_S = 0.5
 
 
 def session() -> str:
-    """The cluster that this process is connected to.
+    """Address of the cluster that this process is connected to.
 
     Raises:
-        ValueError: Ray is not installed or not initialised.
+        ValueError: Ray is not installed or not initialized.
     """
     return str(_running_ray().get_runtime_context().gcs_address)
 
@@ -32,13 +33,13 @@ def _running_ray() -> Any:
     except ImportError:
         raise ValueError('search="ray" needs Ray. Install it: pip install "sdar-gym[train]"') from None
     if not ray.is_initialized():
-        # Left to itself, Ray would attach to whatever cluster runs on the machine.
+        # Ray would otherwise attach to any cluster on this machine.
         raise ValueError('search="ray" needs a running Ray: call ray.init() first, or use search="auto".')
     return ray
 
 
 class _Index:
-    """What runs in the actor."""
+    """The actor: a local index."""
 
     def __init__(self, corpus: str | None):
         self._index = local_index(corpus)
@@ -50,18 +51,18 @@ class _Index:
         return self._index.info()
 
 
-class ActorRetriever:
-    """The cluster's actor for a corpus, as a retriever; who asks first starts it.
+class ActorSearch:
+    """Client of the cluster's search actor for a corpus, which the first search starts.
 
-    The actor belongs to the job that started it. If it dies, or that job ends, it is started again.
+    The actor belongs to the job that started it. If it dies, or that job ends, it is restarted.
 
     Args:
         corpus: Corpus file or index folder, at the same path on all nodes; None for the embedded passages.
-        timeout: Seconds for one search, and ten times as many for the actor to open its index.
-        retries: Further attempts after one that failed.
+        timeout: Timeout of one search in seconds; opening the index may take ten times as long.
+        retries: Retries of a failed search.
 
     Raises:
-        ValueError: Ray is not installed or not initialised, or the corpus cannot be opened.
+        ValueError: Ray is not installed or not initialized, or the corpus cannot be opened.
     """
 
     def __init__(self, corpus: str | None, *, timeout: float = 30.0, retries: int = 6):
@@ -76,12 +77,12 @@ class ActorRetriever:
         """The best k passages for a query.
 
         Raises:
-            SearchFailedError: The actor did not answer, or its index cannot be opened.
+            SearchFailedError: The actor did not respond, or its index cannot be opened.
         """
         return [Passage(*found) for found in self._call("search", query, k)]
 
     def info(self) -> dict[str, Any]:
-        """The index's own, and the actor's name."""
+        """`info` of the index, and the name of the actor."""
         return {**self._call("info"), "actor": self.name}
 
     def _find(self) -> Any:
@@ -90,7 +91,7 @@ class ActorRetriever:
             namespace=NAMESPACE,
             get_if_exists=True,
             max_concurrency=_THREADS,
-            # Searches are short; a core to itself would be taken from the runners.
+            # Searches are short; a reserved core would be missing from the env runners.
             num_cpus=0,
         )
         return remote.remote(self._corpus)
@@ -101,7 +102,7 @@ class ActorRetriever:
             try:
                 if self._actor is None:
                     actor = self._find()
-                    # Opening an index takes longer than asking it.
+                    # Opening an index takes longer than a search.
                     self._ray.get(actor.info.remote(), timeout=10 * self._timeout)
                     self._actor = actor
                 return self._ray.get(getattr(self._actor, method).remote(*arguments), timeout=self._timeout)
@@ -113,13 +114,13 @@ class ActorRetriever:
                 self._actor = None
                 if attempt == self._retries:
                     raise SearchFailedError(
-                        f"The search actor {self.name} gave no answer in {attempt + 1} attempt(s): {_last_line(error)}"
+                        f"The search actor {self.name} failed in {attempt + 1} attempt(s): {_last_line(error)}"
                     ) from error
             time.sleep(_PAUSE_S)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _last_line(error: Exception) -> str:
-    """What Ray says of an error without the remote stack, at whose end the cause stands."""
+    """Last line of a Ray error message, which has the cause below the remote stack."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return terminal_safe(lines[-1].strip())[:300] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Asks a search server of the Search-R1 kind, and never takes a failure for an empty result."""
+"""`SearchClient`: HTTP client for search servers with the `/retrieve` contract of Search-R1, with retries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from sdar_gym.envs.searchqa.deadline import Deadline
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError, check_address, shown_address
-from sdar_gym.envs.searchqa.text import MAX_ANSWER
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError, check_address, shown_address
+from sdar_gym.envs.searchqa.text import MAX_RESPONSE_BYTES
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.corpus import CorpusError, passage
 from sdar_gym.skills.index.passages import Passage
@@ -27,7 +27,7 @@ _QUOTED = 300
 
 
 class _Failure(Exception):
-    """One attempt that failed; `final` if another would not help."""
+    """One failed attempt; `final` if a retry is useless."""
 
     def __init__(self, message: str, final: bool = False):
         super().__init__(message)
@@ -35,22 +35,22 @@ class _Failure(Exception):
 
 
 class SearchClient:
-    """A search server as a retriever. Threads may share it.
+    """Passage search by a server; thread-safe.
 
-    A refused or broken connection, a timeout, a status of 429 or 5xx and an answer that is none are tried again, with
-    pauses that double (0.5 s up to 10 s); any other status is not.
+    Connection errors, timeouts, status 429 or 5xx and malformed responses are retried with exponential backoff (0.5 s
+    up to 10 s); any other status is final. A failure is never returned as an empty result.
 
     Args:
-        url: Address of the server; `/retrieve` is added if it has no path. A user and a password in it are sent, and
-            neither shown nor found in `url` or `info`.
-        timeout: Seconds for one whole request, to its last byte.
-        retries: Further attempts after one that failed.
+        url: Address of the server; `/retrieve` is added if it has no path. A user and password in it are sent, but
+            neither shown nor contained in `url` or `info`.
+        timeout: Timeout of one whole request in seconds, to its last byte.
+        retries: Retries of a failed request.
 
     Raises:
-        ValueError: The address is none.
+        ValueError: The address is invalid.
 
     Source: the `/retrieve` contract of Search-R1 (arXiv 2503.09516), body `{"queries": [...], "topk",
-        "return_scores"}`; a server that refuses it gets the SDAR code's form, `{"query": "...", …}`.
+        "return_scores"}`; if a server rejects it, the body of the SDAR code, `{"query": "...", …}`, is sent.
     """
 
     def __init__(self, url: str, *, timeout: float = 30.0, retries: int = 6):
@@ -59,7 +59,7 @@ class SearchClient:
             address = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise ValueError(
-                f"{shown_address(url)} is no address of a search server ({first_line(error)}); write http://host:port."
+                f"{shown_address(url)} is not the address of a search server ({first_line(error)}); write http://host:port."
             ) from None
         self._address = address.copy_with(path=_PATH) if address.path in ("", "/") else address
         self.url = shown_address(str(self._address.copy_with(userinfo=b"")))
@@ -69,19 +69,19 @@ class SearchClient:
         self._one_query = False
         self._client = httpx.Client(
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_S)),
-            # A proxy of the environment cannot reach this machine's own servers.
+            # A configured proxy cannot reach servers on this machine.
             trust_env=address.host not in ("localhost", "127.0.0.1", "::1"),
         )
         self._deadline.watch(self._client)
 
-        # Environments come and go and share the client; the connections go with the last of them.
+        # Environments share the client; connections are closed when it is garbage-collected.
         self.close = weakref.finalize(self, self._client.close)
 
     def search(self, query: str, k: int) -> list[Passage]:
         """The best k passages for a query.
 
         Raises:
-            SearchFailedError: No attempt brought an answer.
+            SearchFailedError: All attempts failed.
         """
         pause = _FIRST_PAUSE_S
         for attempt in range(self._retries + 1):
@@ -90,7 +90,7 @@ class SearchClient:
             except _Failure as failure:
                 if failure.final or attempt == self._retries:
                     raise SearchFailedError(
-                        f"The search server at {self.url} gave no answer in {attempt + 1} attempt(s): {failure}. "
+                        f"The search server at {self.url} failed in {attempt + 1} attempt(s): {failure}. "
                         "Is it running (sdar-gym serve-search INDEX), and is the address right?"
                     ) from failure
             time.sleep(pause)
@@ -98,45 +98,45 @@ class SearchClient:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def info(self) -> dict[str, Any]:
-        """The address."""
+        """Backend name and address."""
         return {"backend": "server", "url": self.url}
 
     def _ask(self, query: str, k: int) -> list[Passage]:
-        form = {"query": query} if self._one_query else {"queries": [query]}
-        status, content = self._post({**form, "topk": k, "return_scores": True})
+        fields = {"query": query} if self._one_query else {"queries": [query]}
+        status, content = self._post({**fields, "topk": k, "return_scores": True})
         if status == 422 and not self._one_query:
             status, content = self._post({"query": query, "topk": k, "return_scores": True})
-            # Remembered only if it helped: a query that this server refuses in both forms says nothing of the form.
+            # Kept only on success: a query that is rejected in both formats says nothing about the format.
             self._one_query = status == 200
         if status != 200:
-            said = terminal_safe(" ".join(content[:_QUOTED].decode("utf-8", "replace").split()))
-            raise _Failure(f"status {status}: {said}", final=status != 429 and status < 500)
+            excerpt = terminal_safe(" ".join(content[:_QUOTED].decode("utf-8", "replace").split()))
+            raise _Failure(f"status {status}: {excerpt}", final=status != 429 and status < 500)
         try:
             return _passages(json.loads(content))[:k]
         except (ValueError, RecursionError) as error:
-            raise _Failure(f"the answer is not what /retrieve answers: {first_line(error)}") from error
+            raise _Failure(f"the response does not follow the /retrieve contract: {first_line(error)}") from error
 
     def _post(self, body: dict[str, Any]) -> tuple[int, bytes]:
         try:
-            # The library's timeout is for each piece; a server that drips would be waited for for ever.
+            # httpx limits each read; a server that sends single bytes would never time out.
             with self._deadline(self._timeout), self._client.stream("POST", self._address, json=body) as response:
                 content = bytearray()
                 for part in response.iter_bytes():
                     content += part
-                    if len(content) > MAX_ANSWER:
-                        raise _Failure(f"the answer is larger than {MAX_ANSWER} bytes", final=True)
+                    if len(content) > MAX_RESPONSE_BYTES:
+                        raise _Failure(f"the response is larger than {MAX_RESPONSE_BYTES} bytes", final=True)
                 return response.status_code, bytes(content)
         except httpx.TimeoutException as error:
-            raise _Failure(f"{type(error).__name__}: no whole answer within {self._timeout:g} s") from error
+            raise _Failure(f"{type(error).__name__}: no complete response within {self._timeout:g} s") from error
         except httpx.HTTPError as error:
             raise _Failure(f"{type(error).__name__}: {first_line(error)}") from error
 
 
 def _passages(content: Any) -> list[Passage]:
-    """The passages of an answer to one query.
+    """Passages of the response to one query.
 
     Raises:
-        ValueError: It is no such answer.
+        ValueError: The response is malformed.
     """
     found = content.get("result") if isinstance(content, dict) else None
     if not isinstance(found, list):
@@ -144,7 +144,7 @@ def _passages(content: Any) -> list[Passage]:
     if len(found) == 1 and isinstance(found[0], list):
         found = found[0]
     elif any(isinstance(item, list) for item in found) or not found:
-        # An answer to one query that found nothing is [[]].
+        # The response to one query without results is [[]].
         raise CorpusError(f"{len(found)} lists for one query")
     return [_passage(item, rank) for rank, item in enumerate(found, start=1)]
 
@@ -155,5 +155,5 @@ def _passage(item: Any, rank: int) -> Passage:
     try:
         score = finite_number("score", item.get("score")) if scored else math.nan
     except ValueError:
-        score = math.nan  # It is shown nowhere, so it may be anything.
+        score = math.nan  # Scores are not used.
     return Passage(doc.id, doc.text, score)

@@ -1,4 +1,4 @@
-"""Ends connections that keep a server waiting: uvicorn alone keeps half a request, or an unread answer, for good."""
+"""Connection timeouts of the search server; uvicorn keeps incomplete requests and unread responses open forever."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP as uvicorn speaks it, with a time limit for what the other side has to do.
+    """uvicorn's HTTP protocol with timeouts against slow clients.
 
-    From its first byte, or from the connection's beginning, a request has to be whole within `limit_s`, and what is
-    written faster than the other side reads has to be read within as long. Between two requests uvicorn's limit holds.
+    A request must be complete within `limit_s` of its first byte or of the connection, and a client must read a
+    response within the same time. Between two requests uvicorn's keep-alive limit applies.
     """
 
     limit_s = 30.0
-    """Seconds for one whole request, and for one answer to be read."""
+    """Seconds for receiving a whole request, and for the client to read a response."""
 
-    _request: asyncio.TimerHandle | None = None
-    _answer: asyncio.TimerHandle | None = None
+    _request_timer: asyncio.TimerHandle | None = None
+    _response_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start the request timer."""
         super().connection_made(transport)
-        self._request = self._abort_later()
+        self._request_timer = self._abort_later()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and wait for the rest if there has to be one."""
+        """Read, and update the request timer."""
         super().data_received(data)
-        self._look()
+        self._update_request_timer()
 
     def on_response_complete(self) -> None:
-        """Wait for the rest if another request has begun to come."""
+        """Update the request timer, if another request has begun."""
         super().on_response_complete()
-        self._look()
+        self._update_request_timer()
 
     def pause_writing(self) -> None:
-        """Begin to wait for the other side to read."""
+        """Start the response timer: the client reads more slowly than the server writes."""
         super().pause_writing()
-        _cancel(self._answer)
-        self._answer = self._abort_later()
+        _cancel(self._response_timer)
+        self._response_timer = self._abort_later()
 
     def resume_writing(self) -> None:
-        """Stop waiting: it has read."""
+        """Stop the response timer."""
         super().resume_writing()
-        _cancel(self._answer)
+        _cancel(self._response_timer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        _cancel(self._request)
-        _cancel(self._answer)
+        """Stop all timers."""
+        _cancel(self._request_timer)
+        _cancel(self._response_timer)
         super().connection_lost(exc)
 
-    def _look(self) -> None:
+    def _update_request_timer(self) -> None:
         state = self.conn.their_state
         if state is h11.SEND_BODY or (state is h11.IDLE and self.conn.trailing_data[0]):
-            # From the first part of it on, however many more come.
-            self._request = self._request or self._abort_later()
+            # Started by the first part of a request and not restarted by further ones.
+            self._request_timer = self._request_timer or self._abort_later()
         else:
-            _cancel(self._request)
-            self._request = None
+            _cancel(self._request_timer)
+            self._request_timer = None
 
     def _abort_later(self) -> asyncio.TimerHandle:
         return self.loop.call_later(self.limit_s, self.transport.abort)

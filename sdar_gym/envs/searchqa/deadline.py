@@ -1,4 +1,4 @@
-"""A time limit for a whole HTTP request: httpx limits each piece of it, and a server that drips keeps to that."""
+"""Timeout of a whole HTTP request; httpx only limits each read and write, which a slow server can satisfy forever."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import httpx
 
 
 class Deadline:
-    """Ends what a client waits for in one thread when its time is up; threads have their own."""
+    """Deadline for the network operations of a client, one per thread."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     @contextmanager
     def __call__(self, seconds: float) -> Iterator[None]:
-        """The limit for what this thread does within the block."""
+        """Set the deadline of this thread for the block."""
         self._local.end = time.monotonic() + seconds
         try:
             yield
@@ -29,19 +29,19 @@ class Deadline:
             self._local.end = None
 
     def watch(self, client: httpx.Client) -> None:
-        """Have the connections of a client keep to it, those through proxies too."""
-        # The connection pool takes a network backend, but httpx has no argument for it.
+        """Apply the deadline to all connections of a client, including those through proxies."""
+        # httpx has no argument for the network backend of its connection pool.
         for transport in (client._transport, *client._mounts.values()):
             if isinstance(transport, httpx.HTTPTransport):
                 pool = transport._pool
                 pool._network_backend = _Backend(pool._network_backend, self)
 
     def left(self, timeout: float | None, over: type[httpcore.TimeoutException]) -> float | None:
-        """The time for the next piece: what the library allows, and no more than what is left.
+        """Timeout of the next operation in seconds: at most the time until the deadline.
 
         Args:
-            timeout: What the library allows.
-            over: What is raised if nothing is left.
+            timeout: Timeout of the library.
+            over: Exception to raise after the deadline.
         """
         end = getattr(self._local, "end", None)
         if end is None:

@@ -1,4 +1,4 @@
-"""Scripted policies: one that reads what it finds, and one that measures what search can give at best."""
+"""Search-QA experts: a reader for the embedded world, and an oracle that gives the upper bound of a search backend."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from typing import Any
 
 from sdar_gym.envs.searchqa.env import SearchQAEnv
 from sdar_gym.envs.searchqa.generator import SOURCE
-from sdar_gym.envs.searchqa.reward import normalise
+from sdar_gym.envs.searchqa.reward import normalize
 from sdar_gym.envs.searchqa.text import write_call
 from sdar_gym.envs.searchqa.wordings import COMPARISON, ONE_HOP, PASSAGES, TWO_HOP, Ask, Compare
 from sdar_gym.envs.text_env import TextEnv
 
-# What is read of a passage, and of a value in it: patterns that try every place take time that grows with both.
+# Maximum characters read of a passage and of a value: the time of the patterns grows with both.
 _LONGEST_PASSAGE = 2000
 _LONGEST_VALUE = 80
 GIVEN_UP = "<answer>unknown</answer>"
 
 
 class Expert:
-    """Plays the embedded world by reading, and other questions as `OracleReader`; see `sdar_gym.envs.policies`."""
+    """Scripted policy: `Reader` for the embedded world, `OracleReader` for other questions."""
 
     def __init__(self) -> None:
         self._player: Reader | OracleReader = Reader()
 
     def begin(self, env: TextEnv, observation: str, info: dict[str, Any]) -> None:
-        """Choose how to play.
+        """Choose the policy for this episode.
 
         Raises:
             TypeError: The environment is not Search-QA.
         """
-        # Questions of a file may say that they come from the embedded world.
+        # A question file may name "embedded" as its data source.
         embedded = info.get("data_source") == SOURCE and (not isinstance(env, SearchQAEnv) or env.embedded)
         self._player = Reader() if embedded else OracleReader()
         self._player.begin(env, observation, info)
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """A search or an answer."""
+        """Next search or answer."""
         return self._player.act(observation, info)
 
 
 class Reader:
-    """Answers questions about the embedded world from the question and the passages it is shown, nothing else."""
+    """Answers embedded questions from the question and the observed passages alone."""
 
     def __init__(self) -> None:
-        # Names to look up next, with the facts to follow from each; and the years that a comparison has found.
+        # Names to look up, with the facts to follow from each; and the years found for a comparison.
         self._open: list[tuple[str, tuple[str, ...]]] = []
         self._compare: Compare | None = None
         self._years: dict[str, int] = {}
 
     def begin(self, env: TextEnv, observation: str, info: dict[str, Any]) -> None:
-        """Read the question."""
+        """Parse the question."""
         self.__init__()
         for asked, pattern in _question_patterns():
             found = pattern.fullmatch(observation)
@@ -66,7 +66,7 @@ class Reader:
             break
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """Follow one fact of what was found, then search for the next name or answer."""
+        """Extract a fact from the passages, then search for the next name or answer."""
         if not self._open:
             return GIVEN_UP
         if info["turn"]:
@@ -89,11 +89,10 @@ class Reader:
 
 
 class OracleReader:
-    """Knows the golden answers and gives one if a passage that it was shown holds it: the ceiling of a search.
+    """Oracle policy: answers with a golden answer once an observed passage contains it; an upper bound of the search.
 
-    It searches for the question, then for the question with the title of each passage in turn, which is the simplest
-    way to a second hop. `yes` and `no` occur in passages for other reasons, so such answers are given up: the ceiling
-    counts only what was found.
+    It searches for the question, then for the question with the title of each passage, the simplest way to a second
+    hop. It never answers `yes` or `no`, which occur in passages for other reasons.
     """
 
     def __init__(self) -> None:
@@ -102,26 +101,26 @@ class OracleReader:
         self._titles: list[str] = []
 
     def begin(self, env: TextEnv, observation: str, info: dict[str, Any]) -> None:
-        """Look at the golden answers.
+        """Read the golden answers.
 
         Raises:
             TypeError: The environment is not Search-QA.
         """
         if not isinstance(env, SearchQAEnv):
             raise TypeError(f"Search-QA's expert plays SearchQAEnv, not {type(env).__name__}.")
-        self._golden = tuple(text for text in env.question.golden if normalise(text) not in ("yes", "no"))
+        self._golden = tuple(text for text in env.question.golden if normalize(text) not in ("yes", "no"))
         self._turns = env.max_steps
         self._titles = []
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """Search, or answer when the answer was shown."""
+        """Answer if a passage contains the answer, else search."""
         if not info["turn"]:
             return write_call("search", observation)
         passages = found_passages(observation)
-        shown = f" {normalise(' '.join(passages))} "
+        shown = f" {normalize(' '.join(passages))} "
         for text in self._golden:
-            # Between spaces: whole words only.
-            if normalise(text) and f" {normalise(text)} " in shown:
+            # Whole words only.
+            if normalize(text) and f" {normalize(text)} " in shown:
                 return write_call("answer", text)
         if info["turn"] == 1:
             self._titles = [passage.split("\n", 1)[0].strip('"') for passage in passages]
@@ -131,7 +130,7 @@ class OracleReader:
 
 
 def found_passages(observation: str) -> list[str]:
-    """The passages of an information block; none of any other text."""
+    """Passages of an `<information>` block; empty for any other text."""
     try:
         listed = json.loads(observation.removeprefix("<information>").removesuffix("</information>"))["result"]
     except (ValueError, KeyError, TypeError):
@@ -140,7 +139,7 @@ def found_passages(observation: str) -> list[str]:
 
 
 def fact_in(observation: str, name: str, fact: str) -> str | None:
-    """What the passage titled `name` says of a fact, or None."""
+    """Value of a fact in the passage titled `name`, or None."""
     passage = next((text for text in found_passages(observation) if text.startswith(f'"{name}"\n')), None)
     if passage is None:
         return None
@@ -153,18 +152,18 @@ def fact_in(observation: str, name: str, fact: str) -> str | None:
 
 @cache
 def _question_patterns() -> tuple[tuple[Ask | Compare, re.Pattern[str]], ...]:
-    # Two hops first: "the author of the novel X" would otherwise be read as a name.
+    # Two hops first: "the author of the novel X" would otherwise match as a name.
     asks = (*COMPARISON, *TWO_HOP, *ONE_HOP)
     return tuple((asked, re.compile(_pattern(wording))) for asked in asks for wording in asked.wordings)
 
 
 @cache
 def _fact_patterns(fact: str) -> tuple[re.Pattern[str], ...]:
-    wordings = (wording for told in PASSAGES.values() for choices in told for wording in choices)
+    wordings = (wording for sentences in PASSAGES.values() for choices in sentences for wording in choices)
     return tuple(re.compile(_pattern(wording)) for wording in wordings if f"{{{fact}}}" in wording)
 
 
 def _pattern(wording: str) -> str:
-    # A value never holds what ends a clause or a sentence.
+    # A value contains no punctuation that ends a clause or sentence.
     value = rf"(?P<\1>[^\\s.,;?()][^.,;?()\\n]{{0,{_LONGEST_VALUE - 1}}}?)"
     return re.sub(r"\\\{(\w+)\\\}", value, re.escape(wording))

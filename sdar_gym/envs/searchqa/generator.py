@@ -1,4 +1,4 @@
-"""Asks questions about the embedded world: one hop, two hops, comparisons; the id alone says which question it is."""
+"""Generated questions about the embedded world: one hop, two hops and comparisons, each determined by its task id."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _PER_TYPE = {"train": 2400, "dev": 400, "test": 400}
 
 
 class EmbeddedQuestions:
-    """The questions about the embedded world, as a source.
+    """Question source of the embedded world.
 
-    The splits ask about different things: no name that a question or its answer's path holds in one split occurs in the
-    passages about another's.
+    The splits are about disjoint entities: no name in a question or on the path to its answer occurs in the passages
+    of another split.
     """
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """All three."""
+        """All three splits."""
         return SPLITS
 
     def task_ids(self, split: str) -> tuple[str, ...]:
-        """The ids of a split; the three task types take turns."""
+        """Task ids of a split; the three task types alternate."""
         if split not in SPLITS:
             raise TaskNotFoundError(
                 f"There is no split {split!r} in the embedded world; there are: {', '.join(SPLITS)}."
@@ -37,7 +37,7 @@ class EmbeddedQuestions:
         return _task_ids(split)
 
     def load(self, task_id: str) -> Question:
-        """One question."""
+        """Load a question by task id."""
         split = task_id.partition("/")[0]
         found = _questions(split).get(task_id) if split in SPLITS else None
         if found is not None:
@@ -87,7 +87,7 @@ def _about_two(task_id: str, split: str, compare: Compare, first: Thing, second:
 
 
 def _pairs(rng: Random, world: World, split: str, size: int) -> list[tuple[Compare, Thing, Thing]]:
-    """Different pairs of things of one kind whose years differ."""
+    """Distinct pairs of things of one kind with different years."""
     things = {compare.kind: world.of(split, compare.kind) for compare in COMPARISON}
     result: list[tuple[Compare, Thing, Thing]] = []
     seen = set()
@@ -102,7 +102,7 @@ def _pairs(rng: Random, world: World, split: str, size: int) -> list[tuple[Compa
 
 
 def _golden(fact: str, value: str) -> tuple[str, ...]:
-    """The answers that count; a river or a province is often named with what it is."""
+    """Correct answers; rivers and provinces count with and without the word."""
     if fact == "river":
         return value, f"River {value}", f"{value} River"
     if fact == "province":

@@ -1,11 +1,11 @@
-"""Finds questions and passages by what a user called them, and says where they are for good."""
+"""Resolves the paths of questions and passages to absolute ones."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from sdar_gym.envs.searchqa.retrieval import EMBEDDED, check_corpus
+from sdar_gym.envs.searchqa.local_index import EMBEDDED, check_corpus
 from sdar_gym.paths import local_path
 from sdar_gym.skills.index.manifest import is_index_folder
 from sdar_gym.skills.index.rows import SUFFIXES
@@ -15,13 +15,13 @@ _FOLDER = "searchqa"
 
 
 class MissingCorpusError(ValueError):
-    """Questions without passages to search in."""
+    """No passages found for the questions."""
 
 
 def located(name: str, path: str | os.PathLike[str]) -> str:
-    """The absolute path of data that was named, looked for in `$SDAR_GYM_DATA` too.
+    """Absolute path of data; a relative path that does not exist is searched in `$SDAR_GYM_DATA/searchqa`.
 
-    Absolute: the same data after a change of the working directory or the variable, and in other processes.
+    Absolute, so that it is independent of the working directory, the variable and the process.
     """
     place = local_path(name, path)
     root = os.environ.get(DATA_VARIABLE)
@@ -32,15 +32,15 @@ def located(name: str, path: str | os.PathLike[str]) -> str:
 
 
 def corpus_path(corpus: str | os.PathLike[str] | None, questions: str | None) -> str | None:
-    """The absolute path of the passages; None for those of the embedded world.
+    """Absolute path of the passages; None for the embedded ones.
 
     Args:
-        corpus: What was named, or None for what lies beside the questions.
+        corpus: Path given by the user; None for the corpus beside the questions.
         questions: Path of the questions; None for the embedded ones.
 
     Raises:
-        MissingCorpusError: There are none.
-        ValueError: What is there is no corpus.
+        MissingCorpusError: There are no passages.
+        ValueError: The file is not a corpus.
     """
     if corpus is None and questions is None:
         return None
@@ -66,7 +66,7 @@ def corpus_path(corpus: str | os.PathLike[str] | None, questions: str | None) ->
 
 
 def _beside(questions: Path) -> Path | None:
-    """The corpus that lies beside a file of questions by its name."""
+    """The file `<name>_corpus.*` beside a question file, if there is one."""
     suffix = next((ending for ending in SUFFIXES if questions.name.lower().endswith(ending)), None)
     if suffix is None:
         return None

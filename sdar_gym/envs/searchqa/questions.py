@@ -1,4 +1,4 @@
-"""Finds the files of questions, and makes splits of them."""
+"""Opens question files and folders, and assigns splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.envs.searchqa.reward import normalise
+from sdar_gym.envs.searchqa.reward import normalize
 from sdar_gym.envs.searchqa.rows import FIELDS, NEEDED, read_question
 from sdar_gym.envs.searchqa.tasks import (
     ListedQuestions,
@@ -27,34 +27,34 @@ from sdar_gym.text import terminal_safe
 from sdar_gym.validation import finite_number
 
 _log = logging.getLogger(__name__)
-# A corpus may lie beside the questions; by this word in its name it is not taken for one.
+# Files with this word in their name are passages, not questions.
 _CORPUS_WORD = "corpus"
 
 
 def open_questions(path: str | os.PathLike[str], holdout: float = 0.0) -> ListedQuestions:
-    """Read a file or a folder of questions, once a process while it does not change.
+    """Read a file or folder of questions, cached per process until it changes.
 
     Args:
-        path: A file (`.jsonl`, `.jsonl.gz`, `.json`, `.parquet`), whose split is read off its name (`train`, `dev`,
-            `test`; `train` if it has none of them); or a folder of such files, or of folders of them named by set.
-        holdout: Share of the training questions that become the split `test`, chosen by the hash of their text.
+        path: A file (`.jsonl`, `.jsonl.gz`, `.json`, `.parquet`), with the split in its name (`train`, `dev`, `test`;
+            default `train`); or a folder of such files, or of folders of them named by data set.
+        holdout: Fraction of the training questions that becomes the split `test`, chosen by the hash of their text.
 
     Raises:
-        QuestionFormatError: Nothing is there, it holds no questions, or a row is none.
+        QuestionFormatError: The path does not exist, has no questions, or a row is not a question.
         ValueError: `holdout` is not between 0 and 1, or there is a test split already.
     """
     holdout = check_holdout(holdout)
     files = _files(local_path("questions", path))
-    # Path, size and time of each, to tell replaced files from those that were read before.
+    # Path, size and modification time, to detect changed files.
     identity = tuple((str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     return _read(identity, holdout)
 
 
 def check_holdout(holdout: float) -> float:
-    """The share as a `float`.
+    """Validate the holdout fraction.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a number, below 0, or not below 1.
     """
     share = finite_number("holdout", holdout, 0, 1)
     if share == 1:
@@ -117,7 +117,7 @@ def _hold_out(by_split: defaultdict[str, list[RawQuestion]], share: float) -> No
         raise ValueError("There is a test split already, so `holdout` must be 0.")
     kept: list[RawQuestion] = []
     for raw in by_split["train"]:
-        number = int.from_bytes(hashlib.sha256(normalise(raw.text).encode("utf-8", "replace")).digest()[:8], "big")
+        number = int.from_bytes(hashlib.sha256(normalize(raw.text).encode("utf-8", "replace")).digest()[:8], "big")
         (by_split["test"] if number < share * 2**64 else kept).append(raw)
     by_split["train"] = kept
     if not all(any(raw.answerable for raw in by_split[split]) for split in ("train", "test")):
@@ -126,7 +126,7 @@ def _hold_out(by_split: defaultdict[str, list[RawQuestion]], share: float) -> No
 
 def _reader(file: Path) -> RowReader:
     def unpack(content: Any) -> Iterable[Any]:
-        # TriviaQA's own files hold the rows beside a version and a domain.
+        # TriviaQA's original files have the rows beside a version and a domain.
         rows = content.get("Data") if isinstance(content, dict) else content
         if not isinstance(rows, list):
             raise QuestionFormatError(f"{file} holds no questions: expected a list, found {kind_of(content)}.")

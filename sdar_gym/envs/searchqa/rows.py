@@ -1,4 +1,4 @@
-"""Reads one question from one row, in the forms that sets are published in; what has another form is refused."""
+"""Parses a question from a row of a file, in all published formats of the data sets."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from sdar_gym.skills.index.rows import as_text, fields_of, kind_of, plain
 from sdar_gym.text import well_formed
 from sdar_gym.validation import flag
 
-# Bamboogle and TriviaQA's own files begin field names with capitals.
+# Bamboogle and TriviaQA's original files capitalize field names.
 _QUESTION = ("question", "Question")
-# Fields that hold an answer, and those that hold further ones; all of them count.
+# Fields with answers, and with aliases of them; all of them count.
 _ANSWERS = ("golden_answers", "reward_model", "answer", "Answer", "answers", "obj", "possible_answers")
 _ALIASES = ("answer_aliases", "aliases", "o_aliases")
-# PopQA writes lists as JSON within a text.
+# PopQA has these lists as JSON strings.
 _LISTS_AS_TEXT = ("possible_answers", "o_aliases")
-# Of an answer that is an object, as in TriviaQA. Its normalised forms add nothing: the scores normalise themselves.
+# Fields of an answer object, as in TriviaQA. Normalized forms are not needed: the scores normalize.
 _OF_OBJECT = ("value", "Value", "aliases", "Aliases", "human_answers", "HumanAnswers")
-# What TriviaQA writes where it keeps the answer to itself.
+# Placeholder for a withheld answer in TriviaQA.
 _WITHHELD = "<unk>"
 FIELDS = frozenset((*_QUESTION, *_ANSWERS, *_ALIASES, "data_source", "answerable"))
 NEEDED = _QUESTION
 
 
 def read_question(row: Any, where: str) -> RawQuestion:
-    """A question from one row.
+    """Parse a question.
 
     The answers are all of `golden_answers` (FlashRAG), `reward_model.ground_truth.target` (Search-R1), `answer`,
     `Answer` (with `value` and `aliases`, if it is an object: TriviaQA), `answers`, `answer_aliases` (MuSiQue),
     `aliases`, `possible_answers`, and with it `obj` and `o_aliases` (PopQA); each once, in this order.
 
     Args:
-        row: The row; texts, lists and objects may be NumPy's or tuples.
+        row: The row; values may be NumPy types or tuples.
         where: File and row, for messages.
 
     Raises:
-        QuestionFormatError: There is no question or no answer, or a field is none of these.
+        QuestionFormatError: There is no question or no answer, or a field has another type.
     """
     if not isinstance(row, dict):
-        raise QuestionFormatError(f"{where} is no question: expected an object, found {kind_of(row)}.")
+        raise QuestionFormatError(f"{where} is not a question: expected an object, found {kind_of(row)}.")
     text = _question(row, where)
     answerable = _answerable(row, where)
     golden = _golden(row, where)
@@ -79,7 +79,7 @@ def _source(row: dict[str, Any], where: str) -> str | None:
 
 
 def _golden(row: dict[str, Any], where: str) -> tuple[str, ...]:
-    # `obj` is an answer in a row of PopQA only.
+    # `obj` is an answer only in rows of PopQA.
     of_popqa = any(row.get(field) is not None for field in _LISTS_AS_TEXT)
     fields = [field for field in _ANSWERS if of_popqa or field != "obj"]
     found = [text for field in fields for text in _answers(row.get(field), field, where)]
@@ -87,15 +87,15 @@ def _golden(row: dict[str, Any], where: str) -> tuple[str, ...]:
         raise QuestionFormatError(
             f"{where}: the answer is {_WITHHELD!r}; this is a test set that is published without its answers."
         )
-    # Other names of an answer are none without it.
+    # Aliases count only together with an answer.
     for field in _ALIASES if found else ():
         found += _answers(row.get(field), field, where)
-    # In order, each once; aliases of some sets repeat themselves.
+    # Without duplicates, which occur in the aliases of some sets.
     return tuple(dict.fromkeys(text for text in found if text.strip()))
 
 
 def _answers(value: Any, field: str, where: str) -> Iterable[str]:
-    """The answers in a field, which may be absent."""
+    """Answers in a field, which may be missing."""
     value = plain(value)
     if value is None:
         return ()
@@ -107,13 +107,13 @@ def _answers(value: Any, field: str, where: str) -> Iterable[str]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise QuestionFormatError(f"{where}: `{field}` is no list in JSON: {kind_of(value)}.") from error
+            raise QuestionFormatError(f"{where}: `{field}` is not a JSON list: {kind_of(value)}.") from error
     return _texts(value, field, where)
 
 
 def _texts(value: Any, field: str, where: str) -> list[str]:
     listed = value if isinstance(value, list) else [value]
-    # Parquet files have nulls for what is not there.
+    # Parquet files have nulls for missing values.
     texts = [as_text(plain(item)) for item in listed if item is not None]
     if None in texts:
         wrong = next(item for item in listed if item is not None and as_text(plain(item)) is None)

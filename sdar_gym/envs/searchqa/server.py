@@ -1,4 +1,4 @@
-"""Serves an index over HTTP with the contract of Search-R1, so that many processes share one."""
+"""Search server: serves a passage index over HTTP with the `/retrieve` contract of Search-R1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sdar_gym.envs.searchqa.text import MAX_ANSWER, MAX_QUERY_CHARS
+from sdar_gym.envs.searchqa.text import MAX_QUERY_CHARS, MAX_RESPONSE_BYTES
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.passages import PassageIndex
 from sdar_gym.text import shortened, well_formed
@@ -24,19 +24,19 @@ from sdar_gym.text import shortened, well_formed
 MAX_BODY = 4_000_000
 MAX_QUERIES = 512
 MAX_TOPK = 1000
-# Passages in one answer: every query's `topk`, whether as many are found or not.
+# Maximum number of passages per response, counted as queries x `topk`.
 MAX_RESULTS = 10_000
 _SEARCHES = 8
 _KNOWN = ("query", "queries", "topk", "return_scores")
 
 
 class BadRequestError(ValueError):
-    """A body that asks for nothing that can be searched; the message goes back to the client."""
+    """An invalid request body; the message is sent to the client."""
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """A request to `/retrieve`."""
+class SearchRequest:
+    """Parsed request to `/retrieve`."""
 
     queries: tuple[str, ...]
     topk: int
@@ -44,32 +44,33 @@ class Search:
 
 
 def create_app(index: PassageIndex, topk: int = 3) -> FastAPI:
-    """The application.
+    """The FastAPI application.
 
-    `POST /retrieve` takes `{"queries": [...]}` or `{"query": "..."}` with `topk` and `return_scores`, and answers
-    `{"result": [[…], …]}`, one list a query, of `{"document": {"id", "contents", "title", "text"}, "score"}`, or of
-    bare documents without scores. `GET /health` says what is served. A bad body, or one that asks for more passages
-    than `MAX_RESULTS` or bytes than `MAX_ANSWER`, gets a 422 with `error`; what a web page may have sent gets a 403.
+    `POST /retrieve` takes `{"queries": [...]}` or `{"query": "..."}` with `topk` and `return_scores`, and returns
+    `{"result": [[…], …]}`, one list per query, of `{"document": {"id", "contents", "title", "text"}, "score"}`, or of
+    bare documents without scores. `GET /health` returns the `info` of the index. An invalid body, or one that requests
+    more passages than `MAX_RESULTS` or bytes than `MAX_RESPONSE_BYTES`, gets a 422 with `error`; a request that may
+    come from a web page gets a 403.
 
     Args:
-        index: What is searched; several threads search at once.
-        topk: Passages a query, where the request does not say.
+        index: Index to search, from several threads at once.
+        topk: Default number of passages per query.
     """
     app = FastAPI(title="sdar-gym search", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(NoWebPages)
-    # Threads of their own: searches that wait for each other keep nobody from asking for the server's health.
+    # A separate thread limit, so that queued searches do not block /health.
     searching = anyio.CapacityLimiter(_SEARCHES)
 
     @app.post("/retrieve")
     async def retrieve(request: Request) -> Response:
         try:
-            asked = read_body(await _body(request), topk)
-            # Searching computes, and so does writing the answer; in the event loop both would keep the others waiting.
-            content = await anyio.to_thread.run_sync(answer, index, asked, limiter=searching)
+            parsed = read_body(await _body(request), topk)
+            # In a thread: searching and encoding the response would block the event loop.
+            content = await anyio.to_thread.run_sync(search_response, index, parsed, limiter=searching)
         except BadRequestError as error:
             return JSONResponse({"error": str(error)}, status_code=422)
         except ClientDisconnect:
-            return Response(status_code=400)  # Nobody is left to read it.
+            return Response(status_code=400)  # The client is gone.
         except ValueError as error:
             return JSONResponse({"error": first_line(error)}, status_code=500)
         return Response(content, media_type="application/json")
@@ -81,33 +82,34 @@ def create_app(index: PassageIndex, topk: int = 3) -> FastAPI:
     return app
 
 
-def answer(index: PassageIndex, asked: Search) -> bytes:
-    """Search, and write the answer.
+def search_response(index: PassageIndex, request: SearchRequest) -> bytes:
+    """Search, and encode the response.
 
     Raises:
-        BadRequestError: The answer would be larger than `MAX_ANSWER`.
+        BadRequestError: The response would be larger than `MAX_RESPONSE_BYTES`.
     """
     size = 0
     lists = []
-    for query in asked.queries:
+    for query in request.queries:
         items = []
-        for passage in index.search(query, asked.topk):
-            item = _item(passage.id, passage.contents, passage.score, asked.return_scores)
+        for passage in index.search(query, request.topk):
+            item = _item(passage.id, passage.contents, passage.score, request.return_scores)
             items.append(json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode())
             size += len(items[-1])
-            if size > MAX_ANSWER:
+            if size > MAX_RESPONSE_BYTES:
                 raise BadRequestError(
-                    f"The answer would be larger than {MAX_ANSWER} bytes; send fewer queries, or a lower `topk`."
+                    f"The response would be larger than {MAX_RESPONSE_BYTES} bytes; "
+                    "send fewer queries, or a lower `topk`."
                 )
         lists.append(b"[" + b",".join(items) + b"]")
     return b'{"result":[' + b",".join(lists) + b"]}"
 
 
-def read_body(body: bytes, topk: int) -> Search:
-    """Read a request.
+def read_body(body: bytes, topk: int) -> SearchRequest:
+    """Parse a request body.
 
     Raises:
-        BadRequestError: It is none.
+        BadRequestError: The body is invalid.
     """
     try:
         content = json.loads(body)
@@ -131,13 +133,13 @@ def read_body(body: bytes, topk: int) -> Search:
         raise BadRequestError(f"`topk` has to be a whole number from 1 to {MAX_TOPK}, got {shortened(wanted, 40)}.")
     if len(queries) * wanted > MAX_RESULTS:
         raise BadRequestError(
-            f"{len(queries)} queries with a `topk` of {wanted} are {len(queries) * wanted} passages in one answer; "
+            f"{len(queries)} queries with a `topk` of {wanted} are {len(queries) * wanted} passages in one response; "
             f"at most {MAX_RESULTS}."
         )
     scores = content.get("return_scores") or False
     if not isinstance(scores, bool):
         raise BadRequestError(f"`return_scores` has to be true or false, got {shortened(scores, 40)}.")
-    return Search(tuple(well_formed(query[:MAX_QUERY_CHARS]) for query in queries), wanted, scores)
+    return SearchRequest(tuple(well_formed(query[:MAX_QUERY_CHARS]) for query in queries), wanted, scores)
 
 
 async def _body(request: Request) -> bytes:
@@ -156,18 +158,17 @@ def _item(doc_id: str, contents: str, score: float, with_score: bool) -> dict[st
 
 
 class NoWebPages:
-    """Refuses what a page in a browser may have sent: any page that somebody visits can reach a server on loopback.
+    """Middleware against cross-site requests: any web page open in a browser can reach a server on loopback.
 
-    A browser names the page in `Origin` wherever the page may not read the answer, or sends more than a plain look-up;
-    where a page's name was made to lead to this machine (DNS rebinding) that name stands in `Host`. Names without a dot
-    nobody can register.
+    Browsers send `Origin` with cross-origin requests, and with anything but simple look-ups. With DNS rebinding, the
+    domain of the attacker appears in `Host`; names without a dot cannot be registered.
     """
 
     def __init__(self, app: ASGIApp):
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it with a 403."""
+        """Pass the request on, or respond with a 403."""
         refusal = _refusal(scope) if scope["type"] == "http" else None
         if refusal is None:
             await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Where questions come from: files in the forms they are published in, or the embedded world. Ids, splits, sources."""
+"""Question sources: the protocol, questions read from files, and the names of splits and data sets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sdar_gym.envs.searchqa.reward import normalise
+from sdar_gym.envs.searchqa.reward import normalize
 from sdar_gym.envs.text_env import TaskNotFoundError
 
 SPLITS = ("train", "dev", "test")
-# How files and folders spell the splits.
+# Spellings of splits in file and folder names.
 _SPLIT_WORDS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "val": "dev", "test": "test"}
-# How they spell the seven sets that results are usually reported on.
+# Spellings of the seven data sets on which results are usually reported.
 _SOURCE_WORDS = {
     "nq": "nq",
     "naturalquestions": "nq",
@@ -31,21 +31,21 @@ _SOURCE_WORDS = {
 
 
 class QuestionFormatError(ValueError):
-    """A file of questions that is not there, cannot be read, or holds no questions."""
+    """A question file that is missing, unreadable, or without questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question.
+    """A question with its golden answers.
 
     Attributes:
-        task_id: `<split>/<source>/<number>`, the number counting the questions of this source in order.
+        task_id: `<split>/<source>/<number>`, where the number counts the questions of the source in file order.
         text: The question.
-        golden: All answers that count.
-        source: The set it comes from.
-        task_type: Kind of question in the embedded world; for real sets the source.
-        split: Its split.
-        group: What splits must not share: for real sets the question itself, else the things asked about.
+        golden: All correct answers.
+        source: Data set.
+        task_type: Kind of an embedded question; the source of a real one.
+        split: Split.
+        group: Leakage group (see `TextEnv.task_group`): the normalized question, or the entities of an embedded one.
     """
 
     task_id: str
@@ -58,15 +58,15 @@ class Question:
 
 
 class QuestionSource(Protocol):
-    """A set of questions, by split."""
+    """Protocol of question sources."""
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have questions."""
+        """Splits with questions."""
         ...
 
     def task_ids(self, split: str) -> tuple[str, ...]:
-        """The ids of a split, in a fixed order.
+        """Task ids of a split, in a fixed order.
 
         Raises:
             TaskNotFoundError: There is no such split.
@@ -74,7 +74,7 @@ class QuestionSource(Protocol):
         ...
 
     def load(self, task_id: str) -> Question:
-        """One question.
+        """Load a question by task id.
 
         Raises:
             TaskNotFoundError: There is no such question.
@@ -84,7 +84,7 @@ class QuestionSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RawQuestion:
-    """A question as a file has it: source may be unknown, and a set may say that nothing answers it."""
+    """A question as parsed from a file; the source may be unknown, and the question marked as unanswerable."""
 
     text: str
     golden: tuple[str, ...]
@@ -93,13 +93,13 @@ class RawQuestion:
 
 
 class ListedQuestions:
-    """Questions that were read from files, all in memory.
+    """Question source over questions in memory.
 
-    A question that is asked in a later split too (train, dev, test), by its normalised text, is left out of the earlier
-    one; `dropped` counts them. One that is marked as without an answer is left out too; `unanswerable` counts those.
+    A question that also occurs in a later split (of train, dev, test; by normalized text) is left out of the earlier
+    one and counted in `dropped`. A question marked as unanswerable is left out and counted in `unanswerable`.
 
     Args:
-        by_split: Questions with their sources by split.
+        by_split: Questions by split.
     """
 
     def __init__(self, by_split: Mapping[str, list[RawQuestion]]):
@@ -114,12 +114,12 @@ class ListedQuestions:
             for raw in by_split[split]:
                 source = raw.source or "questions"
                 task_id = f"{split}/{source}/{numbers[source]:06d}"
-                # Counted before anything is left out, so that an id stays with its row.
+                # Counted before filtering, so that ids do not depend on it.
                 numbers[source] += 1
                 if not raw.answerable:
                     self.unanswerable += 1
                     continue
-                group = normalise(raw.text) or raw.text
+                group = normalize(raw.text) or raw.text
                 if group in later:
                     self.dropped += 1
                     continue
@@ -131,11 +131,11 @@ class ListedQuestions:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have questions."""
+        """Splits with questions."""
         return tuple(self._ids)
 
     def task_ids(self, split: str) -> tuple[str, ...]:
-        """The ids of a split, in the files' order."""
+        """Task ids of a split, in file order."""
         if split not in self._ids:
             raise TaskNotFoundError(
                 f"There is no split {split!r} in these questions; there are: {', '.join(self._ids)}."
@@ -143,7 +143,7 @@ class ListedQuestions:
         return self._ids[split]
 
     def load(self, task_id: str) -> Question:
-        """One question."""
+        """Load a question by task id."""
         if task_id not in self._questions:
             raise TaskNotFoundError(
                 f"There is no question {task_id!r}; ids look like {next(iter(self._questions), '')!r}."
@@ -152,17 +152,17 @@ class ListedQuestions:
 
 
 def split_of(name: str) -> str | None:
-    """The split that a file or folder name speaks of, or None."""
+    """Split in a file or folder name, or None."""
     return next((_SPLIT_WORDS[word] for word in _words(name) if word in _SPLIT_WORDS), None)
 
 
 def source_of(name: str) -> str | None:
-    """The set that a file, folder or `data_source` name speaks of, or None."""
+    """Data set in a file, folder or `data_source` name, or None."""
     return next((_SOURCE_WORDS[word] for word in _words(name) if word in _SOURCE_WORDS), None)
 
 
 def source_name(path: Path) -> str:
-    """The source of questions that name none: a known set in the file's or the folder's name, else the file's name."""
+    """Default source of a file: a known data set in the name of the file or its folder, else the file name."""
     stem = path.name.split(".")[0]
     return (
         source_of(stem)

@@ -1,4 +1,4 @@
-"""Every sentence the world says, and how actions are read: tags in, information blocks out."""
+"""Texts of Search-QA: parsing of actions (`<search>`, `<answer>`) and formatting of observations."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _TAGS = ("<search>", "</search>", "<answer>", "</answer>")
 NOTHING_FOUND = "Nothing found."
 NOT_UNDERSTOOD = "Nothing happens. Write <search>your query</search> or <answer>your answer</answer>."
 OUT_OF_TURNS = "The turns are used up; this search was not made."
-# What an index or a server answers may take, in bytes: more is of no use to anybody who reads it.
-MAX_ANSWER = 32_000_000
-# A model can write a query as long as its answer; no search gains from more than this, and a server need not bear it.
+# Maximum size of a search response in bytes.
+MAX_RESPONSE_BYTES = 32_000_000
+# Longer queries, which a model may write, are truncated before the search.
 MAX_QUERY_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What an action asks for.
+    """A parsed action.
 
     Attributes:
-        kind: Search, answer, or neither.
+        kind: Search, answer, or none of them.
         text: The query or the answer, stripped.
-        valid: Whether the action had the required form: one tag pair, once.
+        valid: Whether the action has the required format: exactly one pair of tags.
     """
 
     kind: Literal["search", "answer", "none"]
@@ -35,24 +35,24 @@ class Call:
 
     @property
     def action(self) -> str:
-        """The action as the environment takes it; "" for neither."""
+        """The action in the format of the environment; "" for none."""
         return "" if self.kind == "none" else f"<{self.kind}>{self.text}</{self.kind}>"
 
 
 def read_call(text: str) -> Call:
-    """Read what a text asks for.
+    """Parse an action.
 
-    What follows the first `</search>` (where there is none, the first `</answer>`) is cut off. In what is left the
-    first `<search>` block counts, else the first `<answer>` block, else nothing. Valid is only a text that has one of
-    the two opening tags, once, with something in it. Lone surrogates are replaced: what is read can be encoded.
+    The text is truncated after the first `</search>` (if there is none, the first `</answer>`). In the rest the first
+    `<search>` block counts, else the first `<answer>` block. A text is valid only with one of the two opening tags,
+    once, and a non-empty block. Lone surrogates are replaced, so that the result can be encoded.
 
     Args:
-        text: An action, or a model's whole answer.
+        text: An action, or a whole response of a model.
 
-    Source: the projection of the SDAR code's search environment (arXiv 2605.15155). Tags are matched to the letter.
+    Source: the projection of the SDAR code's search environment (arXiv 2605.15155). Tags are case-sensitive.
     """
     text = well_formed(text)
-    # Plain searches for fixed strings: linear, where a pattern over nested tags would not be.
+    # String searches take linear time; a pattern over nested tags would not.
     for tag in ("search", "answer"):
         end = text.find(f"</{tag}>")
         if end >= 0:
@@ -78,24 +78,24 @@ def _block(text: str, tag: str) -> str | None:
 
 
 def write_call(kind: Literal["search", "answer"], text: str) -> str:
-    """The action for a text from elsewhere, which `read_call` reads as one that is valid, if anything is in the text.
+    """The action for a query or an answer; `read_call` reads it as valid if the text is not empty.
 
-    A text that holds tags loses its angle brackets. The scores leave out punctuation and searches look at words, so it
-    means the same to both.
+    Angle brackets are removed from a text that contains tags, which changes neither scores nor searches: both ignore
+    punctuation.
     """
     if any(tag in text for tag in _TAGS):
-        # Where words begin and end has to stay as each of the two sees it.
+        # Keeps the word boundaries: searches split words at brackets, scores do not.
         text = text.replace("<", " ").replace(">", " ") if kind == "search" else text.replace("<", "").replace(">", "")
     return f"<{kind}>{text}</{kind}>"
 
 
 def query_of(text: str) -> str:
-    """A query as it is sent: without lone surrogates, and not too long."""
+    """The query to send: truncated, and without lone surrogates."""
     return well_formed(text[:MAX_QUERY_CHARS])
 
 
 def information(passages: Iterable[str]) -> str:
-    """What a search answers.
+    """Observation after a search.
 
     Source: the format of the SDAR code's search tool: a JSON object with the passages as one numbered text.
 

@@ -1,10 +1,10 @@
-"""The sentences of the embedded world: how passages tell a fact, and how questions ask for one."""
+"""Sentence templates of the embedded world, for passages and questions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# One fact sentence of each tuple is chosen for each thing. `{name}` is the thing, the rest are its facts.
+# For each thing one sentence of each tuple is chosen. `{name}` is the thing, the other fields are its facts.
 PASSAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     "person": (
         (
@@ -42,7 +42,7 @@ PASSAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     "river": (("The river {name} flows through {towns}.",),),
 }
 
-# Sentences that tell nothing; they make passages long enough that search has to look at the right words.
+# Sentences without facts, so that passages have words which are irrelevant for the search.
 FILLERS: dict[str, tuple[str, ...]] = {
     "person": (
         "Little is known of the early years.",
@@ -92,12 +92,12 @@ PRODUCTS = (
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A kind of question about one thing.
+    """Template of a question about one thing.
 
     Attributes:
-        kind: What is asked about.
-        path: Facts to follow, one after another.
-        wordings: Ways to ask; `{x}` is the thing's name.
+        kind: Kind of the thing.
+        path: Facts to follow in order (hops).
+        wordings: Question texts; `{x}` is the name of the thing.
     """
 
     kind: str
@@ -107,13 +107,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A kind of question about two things.
+    """Template of a comparison of two things.
 
     Attributes:
-        kind: What they are.
-        fact: The year they are compared by.
-        earliest: Whether the smaller year wins.
-        wordings: Ways to ask; `{x}` and `{y}` are the names.
+        kind: Kind of the things.
+        fact: The year to compare.
+        earliest: Whether the earlier year is the answer.
+        wordings: Question texts; `{x}` and `{y}` are the names.
     """
 
     kind: str

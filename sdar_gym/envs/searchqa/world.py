@@ -1,4 +1,4 @@
-"""The embedded world: people, novels, companies and towns that exist nowhere, and a passage about each."""
+"""Generator of the embedded world: fictional people, novels, companies and towns, with a passage about each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sdar_gym.envs.searchqa.wordings import FILLERS, PASSAGES, PRODUCTS, TRADES
 from sdar_gym.skills.index.base import Document
 from sdar_gym.skills.index.corpus import contents_of
 
-# Raise whenever a change makes ids give other questions or passages: panels are frozen against it.
+# Raise whenever a change alters the questions or passages of existing ids; frozen panels depend on it.
 GENERATOR_VERSION = 1
-# Things of no split: namesakes that nobody asks about, so that half a name is not enough to search by.
+# Distractors without questions: namesakes, so that a surname alone is not enough for a search.
 UNASKED = "unasked"
 _SIZES = {"train": 600, "dev": 120, "test": 120, UNASKED: 200}
 
@@ -51,13 +51,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something a passage tells about.
+    """An entity of the world, described by a passage.
 
     Attributes:
         kind: `person`, `novel`, `company`, `town` or `river`.
-        name: Its name, which no other thing has.
-        split: The split that asks about it.
-        facts: Values by fact; those that are things themselves by their names.
+        name: Unique name.
+        split: Split whose questions are about it.
+        facts: Values by fact; other things are given by name.
     """
 
     kind: str
@@ -68,23 +68,23 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All things by name, and the passages."""
+    """All things by name, and all passages."""
 
     things: dict[str, Thing]
     passages: tuple[Document, ...]
 
     def of(self, split: str, kind: str) -> list[Thing]:
-        """The things of one kind that a split asks about, in a fixed order."""
+        """Things of one kind and split, in a fixed order."""
         return [thing for thing in self.things.values() if thing.split == split and thing.kind == kind]
 
 
 def pick(rng: Random, options: Sequence[_T]) -> _T:
-    """One of the options. `Random.random` alone is the same in all Python versions."""
+    """A random option; uses only `Random.random`, which is stable across Python versions."""
     return options[int(rng.random() * len(options))]
 
 
 def shuffled(rng: Random, items: Sequence[_T]) -> list[_T]:
-    """The items in a random order."""
+    """The items in random order; uses only `Random.random`."""
     result = list(items)
     for last in range(len(result) - 1, 0, -1):
         other = int(rng.random() * (last + 1))
@@ -94,7 +94,7 @@ def shuffled(rng: Random, items: Sequence[_T]) -> list[_T]:
 
 @lru_cache(maxsize=1)
 def embedded_world() -> World:
-    """The one embedded world, the same in every process."""
+    """The embedded world, identical in every process."""
     return _Builder(Random(f"search-qa world {GENERATOR_VERSION}")).build()
 
 
@@ -111,18 +111,18 @@ class _Builder:
             self._populate(split, _SIZES[split])
         order = shuffled(self._rng, list(self._things.values()))
         passages = tuple(
-            Document(f"w{row:05d}", contents_of(self._title(thing), self._tell(thing)))
+            Document(f"w{row:05d}", contents_of(self._title(thing), self._passage(thing)))
             for row, thing in enumerate(order)
         )
         return World(self._things, passages)
 
     def _populate(self, split: str, size: int) -> None:
-        """The things of one split refer to each other only, so that no two splits ask about the same."""
+        """Add the things of a split; they refer only to each other, so that splits are disjoint."""
         rivers = [self._word("river") for _ in range(max(3, size // 15))]
         provinces = [self._word("province") for _ in range(max(3, size // 30))]
         towns = [self._add("town", self._word("town"), split, self._town(rivers, provinces)) for _ in range(size // 5)]
         people = [self._add("person", self._person_name(split), split, self._life(towns)) for _ in range(size)]
-        # Everybody is named by one other passage at most: their own stays easy to find.
+        # Each person occurs in at most one other passage, so that their own ranks first.
         makers = iter(people)
         for _ in range(size // 2):
             self._add("novel", self._titles.pop(), split, self._made("author", next(makers)))
@@ -163,7 +163,7 @@ class _Builder:
     def _person_name(self, split: str) -> str:
         people = [thing for thing in self._things.values() if thing.kind == "person"] if split == UNASKED else []
         while True:
-            # A namesake has the surname of somebody who is asked about.
+            # A distractor shares the surname of a person in a split.
             surname = pick(self._rng, people).name.split()[1] if people else self._word("surname")
             name = f"{pick(self._rng, self._first_names)} {surname}"
             if name not in self._things:
@@ -183,7 +183,7 @@ class _Builder:
     def _title(self, thing: Thing) -> str:
         return f"{thing.name} ({thing.kind})" if thing.kind == "river" else thing.name
 
-    def _tell(self, thing: Thing) -> str:
-        told = [pick(self._rng, wordings).format(name=thing.name, **thing.facts) for wordings in PASSAGES[thing.kind]]
+    def _passage(self, thing: Thing) -> str:
+        facts = [pick(self._rng, wordings).format(name=thing.name, **thing.facts) for wordings in PASSAGES[thing.kind]]
         fillers = shuffled(self._rng, FILLERS[thing.kind])[:3]
-        return " ".join((*told, *fillers))
+        return " ".join((*facts, *fillers))

@@ -1,1 +1,1 @@
-"""WebShop: find and buy the product that an instruction describes, in a text shop with search, options and prices."""
+"""WebShop: shopping tasks in a text-based online shop with search, product options and prices."""

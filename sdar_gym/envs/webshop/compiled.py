@@ -1,4 +1,4 @@
-"""Many products as one piece of bytes, out of which each is made when it is looked at."""
+"""Compiled catalogs: all products serialized into one byte string, each deserialized on access."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from sdar_gym.envs.webshop.goals import GOAL_KINDS, goal_count
 from sdar_gym.envs.webshop.products import HumanInstruction, Product
 
-# Bytes of the number at the end that says how long the part before it is.
+# Bytes of the trailing number, which is the length of the header before it.
 _LENGTH = 8
 
 
 class CompiledProducts(Mapping[str, Product]):
-    """Products by id, in their order, over what `compiled` wrote.
+    """Read-only mapping from ids to products in file order, over the bytes of `compiled`.
 
     Args:
-        content: The bytes, which stay where they are.
+        content: The bytes, which are not copied.
     """
 
     def __init__(self, content: memoryview):
@@ -29,17 +29,17 @@ class CompiledProducts(Mapping[str, Product]):
         self._rows = {asin: row for row, asin in enumerate(about["asins"])}
         self._starts = list(accumulate(about["lengths"], initial=0))
         self._goals: dict[str, list[int]] = about["goals"]
-        self._made: dict[str, Product] = {}
+        self._loaded: dict[str, Product] = {}
 
     def goal_counts(self, kind: str) -> dict[str, int]:
-        """How many goals of a kind each product has, without making it."""
+        """Number of goals of a kind per product, without deserializing the products."""
         return dict(zip(self._rows, self._goals[kind], strict=True))
 
     def __getitem__(self, asin: str) -> Product:
-        if asin not in self._made:
+        if asin not in self._loaded:
             row = self._rows[asin]
-            self._made[asin] = _product(json.loads(bytes(self._content[self._starts[row] : self._starts[row + 1]])))
-        return self._made[asin]
+            self._loaded[asin] = _product(json.loads(bytes(self._content[self._starts[row] : self._starts[row + 1]])))
+        return self._loaded[asin]
 
     def __contains__(self, asin: object) -> bool:
         return asin in self._rows
@@ -52,7 +52,7 @@ class CompiledProducts(Mapping[str, Product]):
 
 
 def compiled(products: Sequence[Product]) -> Iterator[bytes]:
-    """What `CompiledProducts` reads, part by part; ids have to differ."""
+    """Serialize products for `CompiledProducts`, part by part; ids must be unique."""
     lengths: list[int] = []
     for product in products:
         line = json.dumps(_values(product), ensure_ascii=False, separators=(",", ":")).encode()
@@ -70,9 +70,9 @@ def _values(product: Product) -> list[Any]:
 
 
 def _product(values: list[Any]) -> Product:
-    # In the order of the fields; written out, since a page of hits makes ten of them.
-    asin, title, description, bullets, category, query, path, prices, tag, rating, options, *said = values
-    attributes, instruction, wanted, human = said
+    # In field order; written out for speed, since each result page deserializes ten products.
+    asin, title, description, bullets, category, query, path, prices, tag, rating, options, *rest = values
+    attributes, instruction, wanted, human = rest
     return Product(
         asin,
         title,

@@ -1,4 +1,4 @@
-"""`sdar/WebShop-v0`: a text shop with real products or generated ones."""
+"""`sdar/WebShop-v0`: shopping tasks in a text-based online shop with real or generated products."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from gymnasium.envs.registration import EnvSpec
 
 from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
-from sdar_gym.envs.webshop.catalogue import SPLITS, split_of, split_task_id
+from sdar_gym.envs.webshop.catalog import SPLITS, split_of, split_task_id
 from sdar_gym.envs.webshop.goals import GOAL_KINDS, Goal
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.reward import score_purchase
 from sdar_gym.envs.webshop.session import Session, ShopError, listed_action
-from sdar_gym.envs.webshop.sources import located, open_catalogue
+from sdar_gym.envs.webshop.sources import located, open_catalog
 from sdar_gym.envs.webshop.text import OBSERVATIONS, Page, receipt_page
 from sdar_gym.envs.webshop.title_nouns import NOUN_SOURCES, noun_source
 from sdar_gym.skills.index import BACKENDS
@@ -22,9 +22,9 @@ from sdar_gym.text import shortened
 from sdar_gym.validation import finite_number, flag, whole_number
 
 REWARDS = ("success", "score")
-# What the reference's prompt shows for the search box. Taken at its word it searches for "<your query>".
+# Placeholder for the search box, as in the reference's prompt.
 SEARCH_ACTION = "search[<your query>]"
-# The seed of the reference environment whose prices and price limits `reference_compat` takes.
+# Seed of the reference environment that determines prices and price limits with `reference_compat`.
 _REFERENCE_SEED = 0
 
 
@@ -32,77 +32,76 @@ class WebShopEnv(TextEnv):
     """WebShop: find and buy the product that an instruction describes.
 
     Task:
-        An instruction names a type of product, attributes, options and mostly a price limit. Search, open products,
-        choose options, buy. The task types are the shop's departments: `beauty`, `electronics`, `fashion`, `garden`,
-        `grocery`.
+        An instruction names a product type, attributes, options and usually a price limit. Search, open products,
+        choose options, buy. The task types are the departments of the shop: `beauty`, `electronics`, `fashion`,
+        `garden`, `grocery`.
 
     Observation:
-        The page. `text` is WebShop's own form, the visible texts joined by ` [SEP] `; which options are chosen it does
-        not say. `readable` has the same in lines, with the chosen options.
+        The page. `text` is WebShop's original format, the visible texts joined by ` [SEP] `, without the chosen
+        options. `readable` has the same content in lines, with the chosen options.
 
     Action:
-        `search[words]`, on every page, or `click[x]` with one of the page's buttons, product ids or option values, in
-        any case of letters. Anything else changes nothing and counts as a turn. A search returns at most 50 products,
-        10 a page, by BM25. An option value that reads like a button is clicked with its option's name before it:
+        `search[words]`, on every page, or `click[x]` with one of the page's buttons, product ids or option values
+        (case-insensitive). Any other text has no effect and counts as a turn. A search returns at most 50 products, 10
+        per page, ranked by BM25. An option value that equals a button is clicked with its option name as prefix:
         `click[style: buy now]`.
 
     Reward:
-        At the purchase: `success` gives `success_reward` (10) if the score is 1, else 0; `score` gives the score. The
-        score is WebShop's: type factor x (attributes + options + price met) / (attributes + options wanted + 1).
+        At the purchase: `success` gives `success_reward` (10) if the score is 1, else 0; `score` gives the score,
+        which is WebShop's: type factor x (attributes + options + price met) / (attributes + options wanted + 1).
 
     Episode end:
         Terminated by `click[buy now]`; truncated after `max_steps` turns (15).
 
     Info:
         `task_id, task_type, split, goal, admissible_actions, action_valid, score, won, turn`. The admissible actions
-        are all clicks, and `search[<your query>]` where there is a search box: a place for the words, which, sent as it
-        is, searches for them. After a purchase also `bought_asin`, `bought_options` and the terms of the score:
+        are all clicks, and on pages with a search box the placeholder `search[<your query>]`, which, sent unchanged,
+        searches for these words. After a purchase also `bought_asin`, `bought_options` and the terms of the score:
         `score_type`, `score_attributes`, `score_options` (None if the goal names no option), `score_price`,
         `query_match`, `category_match`, `title_score`.
 
     Splits:
-        `train` (80 %), `valid` and `test` (10 % each) of the products, by a hash of the product's id, so no product is
-        in two of them and every process agrees. Task ids are `<asin>/<n>`, n counting the product's goals: the
-        combinations of its option values, or the instructions that people wrote for it.
+        `train` (80 %), `valid` and `test` (10 % each) of the products, by a hash of the product id, so that the splits
+        are disjoint by product and equal in every process. Task ids are `<asin>/<n>`, where n numbers the goals of a
+        product: the combinations of its option values, or the human instructions for it.
 
     Arguments:
         data: `"generated"`, a folder with WebShop's files (`items_shuffle*.json`, `items_ins_v2*.json`,
             `items_human_ins.json`, or `documents*.jsonl`), or one of the product files; by default `$WEBSHOP_DATA` if
-            it is set, else the generated shop of 1,000 products. In a folder with several sizes the 1,000 products come
-            first, as in the reference; name the file of another size to play that. A relative path means what it means
-            when the environment is made.
+            it is set, else the generated shop of 1,000 products. In a folder with several sizes the 1,000 products are
+            used, as in the reference; pass the file of another size to use that. A relative path is resolved when the
+            environment is made.
         split: The split that `reset()` draws from.
-        goals: `synthetic`, or `human` where the data have them.
+        goals: `synthetic`, or `human` if the data have them.
         observation: `text` or `readable`.
         reward: `success` or `score`.
-        success_reward: Reward of a full score.
+        success_reward: Reward for a score of 1.
         max_steps: Turn limit.
-        num_products: Only the first so many products. A shop of 2,000 and more is compiled once, with its index, and
-            kept under `$XDG_CACHE_HOME/sdar_gym/webshop` (`~/.cache`; about 1.5 kB a product), from where it opens in
-            a fraction of a second.
+        num_products: Use only this many products, the first ones. A catalog of 2,000 or more is compiled once, with its
+            index, and cached under `$XDG_CACHE_HOME/sdar_gym/webshop` (`~/.cache`; about 1.5 kB per product), from
+            where it opens in a fraction of a second.
         search_backend: `auto`, `bm25s` or `lucene`. The index is built once per process and data.
-        title_nouns: How titles are compared for the type factor: `spacy` as the reference does, `words` as a stand-in
-            (all words but function words), or `auto`, spaCy where it and its small English model are installed.
-        show_attributes: Give product pages an Attributes button.
-        reference_compat: Bring back what the reference does differently.
+        title_nouns: Noun extraction for the type factor: `spacy` as in the reference, `words` as an approximation (all
+            words except function words), or `auto`, spaCy if it and its small English model are installed.
+        show_attributes: Add an Attributes button to product pages.
+        reference_compat: Restore the behavior of the reference; see below.
 
     Differences from the reference:
-        Mended, and brought back by `reference_compat=True`: Goal options are compared as values, colours on both sides
-        (the reference cuts only the bought colour down to its colour word, so that some goals cannot reach a score of
-        1), under their own option's name, sizes only when equal ("large" is in "x-large") and colour words only as
-        words ("dash" is no "ash"). `click[search]`, which does nothing, is not listed. `<r>`, `<a>`, `<c>` and `<q>`
-        at the beginning of a query are words like others, not commands; in the reference some of them raise, which here
-        is a turn with `action_valid=False` even in `reference_compat`. A page's kind is known, not guessed from an
-        address that holds the query. `Next >` is there only if a page follows. Prices within a range and price limits
-        depend on the product alone; in the reference on the seed of each worker (`reference_compat` takes those of
-        seed 0). Whatever is listed is understood and whatever is asked for can be chosen: option values with brackets,
-        line breaks or capitals, values that read like a button, ids in small letters. Blank values are not offered. A
-        query may hold brackets; one that is a product's id finds it. A product of more than a million dollars is within
-        no limit.
-        Never brought back: splits by position in a list that each worker shuffles with its own seed, which leak test
-        goals into training; the reset in the middle of the last step, after which the listed actions belong to another
-        episode. `sdar_gym.envs.webshop.reference` has both for comparisons.
-        The data have no reviews and ratings, here as there.
+        Fixed by default, restored by `reference_compat=True`: Goal options are compared as values, with colors reduced
+        to their color word on both sides (the reference reduces only the bought color, so that some goals cannot reach
+        a score of 1), under the name of their option, sizes only when equal ("large" is in "x-large") and color words
+        only as whole words ("dash" is not "ash"). `click[search]`, which has no effect, is not listed. `<r>`, `<a>`,
+        `<c>` and `<q>` at the start of a query are ordinary words, not commands; in the reference some of them raise,
+        which here is a turn with `action_valid=False` even with `reference_compat`. The page type is stored instead of
+        parsed from a URL that contains the query. `Next >` is listed only if there is a next page. Prices within a
+        range and price limits depend on the product alone; in the reference they depend on the seed of each worker
+        (`reference_compat` uses those of seed 0). Every listed action is valid and every goal option can be chosen:
+        option values with brackets, line breaks or capitals, values that equal a button, lower-case ids. Blank values
+        are not offered. A query may contain brackets; a product id as query finds the product. A product of more
+        than a million dollars satisfies a goal without a price limit. Never restored: splits by position in a list that
+        each worker shuffles with its seed, which leak test goals into training; the reset in the middle of the last
+        step, after which the listed actions belong to another episode. `sdar_gym.envs.webshop.reference` has both for
+        comparisons. As in the reference, the data have no reviews or ratings.
 
     Version history:
         v0: first release.
@@ -132,7 +131,7 @@ class WebShopEnv(TextEnv):
             ("search_backend", search_backend, BACKENDS),
             ("title_nouns", title_nouns, NOUN_SOURCES),
         ):
-            # Unknown names of the last two are refused where they are looked up, with what would work instead.
+            # The last two are validated where they are resolved, which also checks what is installed.
             if not isinstance(value, str) or (value not in known and known not in (BACKENDS, NOUN_SOURCES)):
                 raise ValueError(f"Unknown {name} {shortened(value)}; choose from {', '.join(known)}.")
         if not isinstance(split, str) or split not in SPLITS:
@@ -141,7 +140,7 @@ class WebShopEnv(TextEnv):
         self._show_attributes = flag("show_attributes", show_attributes)
         self._compat = flag("reference_compat", reference_compat)
         self._num_products = None if num_products is None else whole_number("num_products", num_products)
-        # Absolute, and without the environment variable: it means the same elsewhere and later.
+        # Absolute, so that it is independent of the working directory and the environment variable.
         self._data = located(data)
         self._backend = search_backend
         self._noun_source = title_nouns
@@ -154,15 +153,15 @@ class WebShopEnv(TextEnv):
         self._session: Session | None = None
         self._goal: Goal | None = None
         self._score = 0.0
-        # A split without goals is refused here rather than at the first reset.
-        self._catalogue.task_count(goals, split)
+        # Raises for a split without goals now instead of at the first reset.
+        self._catalog.task_count(goals, split)
 
     @property
     def goal(self) -> Goal:
-        """What the running episode asks for, hidden parts included.
+        """Goal of the running episode, including its hidden parts.
 
         Raises:
-            ValueError: There is none.
+            ValueError: No episode is running.
         """
         if self._goal is None:
             raise ValueError("No episode is running: call reset() first.")
@@ -170,16 +169,16 @@ class WebShopEnv(TextEnv):
 
     @property
     def product(self) -> Product:
-        """The product that the goal of the running episode was made from.
+        """Product from which the goal of the running episode was made.
 
         Raises:
-            ValueError: There is none.
+            ValueError: No episode is running.
         """
-        return self._catalogue.products[self.goal.asin]
+        return self._catalog.products[self.goal.asin]
 
     @property
     def page(self) -> Page:
-        """What is shown, and what each click on it leads to.
+        """Current page with its clickable texts.
 
         Raises:
             ValueError: No episode is running.
@@ -190,7 +189,7 @@ class WebShopEnv(TextEnv):
 
     @property
     def spec(self) -> EnvSpec | None:
-        """What `gymnasium.make` was called with; the data as this environment found them."""
+        """Spec from which `gymnasium.make` makes the same environment, with the absolute path of the data."""
         return self._spec
 
     @spec.setter
@@ -199,54 +198,54 @@ class WebShopEnv(TextEnv):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those that have goals of the kind this environment plays."""
-        return self._catalogue.splits(self._kind)
+        """Splits with goals of the selected kind."""
+        return self._catalog.splits(self._kind)
 
     def task_ids(self, split: str | None = None) -> tuple[str, ...]:
-        """The ids of all tasks of a split (default: the environment's), in the order of the data.
+        """Ids of all tasks of a split (default: the environment's), in data order.
 
         Raises:
             TaskNotFoundError: There is no such split, or it has no tasks.
         """
-        return self._catalogue.task_ids(self._kind, self._split if split is None else split)
+        return self._catalog.task_ids(self._kind, self._split if split is None else split)
 
     def task_type(self, task_id: str) -> str:
-        """The department of the task's product.
+        """Department of the product of a task.
 
         Raises:
             TaskNotFoundError: There is no such product.
         """
-        return self._catalogue.product_of(task_id).category
+        return self._catalog.product_of(task_id).category
 
     def task_group(self, task_id: str) -> str:
-        """The product, which no two splits share."""
+        """Product id of a task; splits are disjoint by product."""
         return split_task_id(task_id)[0]
 
     def _random_task_id(self, split: str | None) -> str:
-        # By number: a million products have more goals than are worth listing for one draw.
+        # By position: a million products have too many goals to list for one draw.
         split = self._split if split is None else split
-        count = self._catalogue.task_count(self._kind, split)
-        return self._catalogue.task_id_at(self._kind, split, int(self.np_random.integers(count)))
+        count = self._catalog.task_count(self._kind, split)
+        return self._catalog.task_id_at(self._kind, split, int(self.np_random.integers(count)))
 
     def _load_task(self, task_id: str) -> Task:
         goal = self._make_goal(task_id)
         return Task(task_id, self.task_type(task_id), split_of(goal.asin), goal.instruction)
 
     def _make_goal(self, task_id: str) -> Goal:
-        return self._catalogue.goal(self._kind, task_id, reference_seed=_REFERENCE_SEED if self._compat else None)
+        return self._catalog.goal(self._kind, task_id, reference_seed=_REFERENCE_SEED if self._compat else None)
 
     def _begin(self, task: Task) -> Turn:
         self._goal = self._make_goal(task.task_id)
         self._score = 0.0
-        self._session = Session(task.goal, self._catalogue.shelf(self._backend), self._compat, self._show_attributes)
+        self._session = Session(task.goal, self._catalog.shelf(self._backend), self._compat, self._show_attributes)
         return self._turn_after(action_valid=True)
 
     def _act(self, action: str) -> Turn:
-        assert self._session is not None  # step() has made sure of a running episode
+        assert self._session is not None  # checked by step()
         try:
             outcome = self._session.act(action)
         except ShopError:
-            # Only in `reference_compat`, where the reference would end the program here.
+            # Only with `reference_compat`, where the reference would crash.
             return self._turn_after(action_valid=False)
         if outcome == "bought" and self._session.asin is not None:
             return self._buy(self._session.asin, dict(self._session.options))
@@ -261,8 +260,8 @@ class WebShopEnv(TextEnv):
         return Turn(session.page.text(self._observation), 0.0, False, action_valid, actions, self._score, False)
 
     def _buy(self, asin: str, options: dict[str, str]) -> Turn:
-        product = self._catalogue.products[asin]
-        price = self._catalogue.price(asin, kind=self._kind, reference_seed=_REFERENCE_SEED if self._compat else None)
+        product = self._catalog.products[asin]
+        price = self._catalog.price(asin, kind=self._kind, reference_seed=_REFERENCE_SEED if self._compat else None)
         score = score_purchase(product, self.goal, price, options, self._nouns, compat=self._compat)
         self._score = score.total
         won = score.total == 1.0
@@ -278,22 +277,22 @@ class WebShopEnv(TextEnv):
         )
 
     def _open(self) -> None:
-        self._catalogue = open_catalogue(self._data, self._num_products, published=self._compat)
-        self._catalogue.shelf(self._backend)
+        self._catalog = open_catalog(self._data, self._num_products, keep_blanks=self._compat)
+        self._catalog.shelf(self._backend)
         self._nouns = noun_source(self._noun_source)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Catalogue and index belong to the process; the receiving one has or opens its own.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_catalogue", "_nouns")}
+        # Catalog and index are shared per process; the receiving process opens its own.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_catalog", "_nouns")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
         if self._session is not None:
-            self._session.shelf = self._catalogue.shelf(self._backend)
+            self._session.shelf = self._catalog.shelf(self._backend)
 
     def close(self) -> None:
-        """Drop the running episode; closing twice is fine."""
+        """Drop the running episode; may be called twice."""
         self._session = None
         self._goal = None
         self._ended = True

@@ -1,4 +1,4 @@
-"""A scripted shopper: searches with the instruction's words, finds the product it knows of, chooses, buys."""
+"""WebShop expert: a scripted policy that searches for the product of the goal, chooses its options and buys it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sdar_gym.envs.webshop.goals import Goal
 from sdar_gym.envs.webshop.session import listed_action
 from sdar_gym.envs.webshop.text import BUY, NEXT
 
-# How many pages of the first search are looked through; turns are left for a second search, options and the purchase.
+# Result pages of the first search; leaves turns for a second search, options and the purchase.
 _PAGES = 3
-# The instruction's words, the title, the title with more of the product's text, the product's id.
+# Number of queries: instruction, title, product text, product id.
 _SEARCHES = 4
 _PRICE = re.compile(r",? and price lower than [\d.]+ dollars$")
 _FRAME = re.compile(r"^(?:find me|i am looking for|i'm looking for|i need|i want)\s+", re.IGNORECASE)
 
 
 class Expert:
-    """Plays what an agent could: search, click, buy; see `sdar_gym.envs.policies`.
+    """Scripted policy that uses ordinary actions; see `sdar_gym.envs.policies`.
 
-    From the environment's hidden state it takes which product the goal was made from and which options it wants. It
-    searches for the words of the instruction first, and for the product's title if that does not show the product.
+    It reads the product and options of the goal from the hidden state of the environment. It searches for the words of
+    the instruction first, and for the title of the product if those do not find it.
     """
 
     def __init__(self) -> None:
@@ -43,17 +43,17 @@ class Expert:
             raise TypeError(f"WebShop's expert plays WebShopEnv, not {type(env).__name__}.")
         goal, product = env.goal, env.product
         self._env, self._goal = env, goal
-        # Title alone, then with the description's beginning: some titles are shared by several products. The id last.
+        # In reverse order: title, then title with description, since products may share a title, then the id.
         queries = [product.asin, " ".join(_words(product.search_text)[:60]), " ".join(_words(product.title))]
         self._queries = [*queries, query_of(goal)]
-        # As the product page lists them: where options share a value, that decides which of them a click chooses.
+        # In page order: if options share a value, the order determines which option a click chooses.
         wanted = dict(goal.options)
         in_order = [(name, wanted[name]) for name in product.options if name in wanted]
         self._wanted = in_order if len(in_order) == len(goal.options) else list(goal.options)
         self._pages = 0
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """The next action."""
+        """Next action."""
         if self._env is None or self._goal is None:
             raise ValueError("Expert.begin() comes before act().")
         page = self._env.page
@@ -70,7 +70,7 @@ class Expert:
             self._pages += 1
             return listed_action(follow)
         if self._queries:
-            # The first search may be paged through, the later ones name the product and need not.
+            # Only the first search is paged through; the later ones name the product.
             self._pages = 1 if len(self._queries) == _SEARCHES else _PAGES
             return f"search[{self._queries.pop()}]"
         return listed_action(follow) if follow else f"search[{self._goal.title}]"
@@ -81,7 +81,7 @@ def _words(text: str) -> list[str]:
 
 
 def query_of(goal: Goal) -> str:
-    """What an instruction asks for, without the words around it and the price."""
+    """Query for an instruction, without its filler words and price."""
     text = _PRICE.sub("", goal.instruction)
     words = _words(_FRAME.sub("", text).replace(",", " "))
     return " ".join(word for word in words if word not in ("with", "and", "for"))

@@ -1,4 +1,4 @@
-"""Fields of an entry in a data file, each checked where it is read, so that messages name the product and the field."""
+"""Type-checked access to JSON fields of a data file; errors name the product and the field."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from sdar_gym.text import shortened, well_formed
 
 
 class ProductFormatError(ValueError):
-    """An entry of a data file that is not a WebShop product, or not what is said about one."""
+    """An entry of a data file has an unexpected format."""
 
 
 class Fields:
-    """One JSON object. Text that comes out of it can be encoded: halves of characters are replaced.
+    """A JSON object with type-checked fields; lone surrogates in strings are replaced.
 
     Args:
-        place: What messages call it, such as `product 'B000000001'`.
+        place: Name in messages, such as `product 'B000000001'`.
         raw: The object.
-        path: How to get there from the place, such as `options.size[0]`; empty if the place is the object itself.
+        path: Path of the object inside the place, such as `options.size[0]`; empty for the place itself.
 
     Raises:
-        ProductFormatError: It is no object.
+        ProductFormatError: It is not an object.
     """
 
     def __init__(self, place: str, raw: Any, path: str = ""):
@@ -36,7 +36,7 @@ class Fields:
         return field in self._raw
 
     def any(self, field: str, *, optional: bool = False) -> Any:
-        """A field as it is; None if it is null, or missing and optional.
+        """A field of any type; None if it is null, or missing and optional.
 
         Raises:
             ProductFormatError: It is missing and not optional.
@@ -46,15 +46,15 @@ class Fields:
         return self._raw.get(field)
 
     def text(self, field: str, *, null: str | None = None, optional: bool = False) -> str:
-        """A text.
+        """A string field.
 
         Args:
-            field: Its name.
-            null: What stands for null, and for a missing field that is optional; default: neither may be.
-            optional: Whether it may be missing.
+            field: Name of the field.
+            null: Value for null and for a missing optional field; by default these raise.
+            optional: Whether the field may be missing.
 
         Raises:
-            ProductFormatError: It is missing, or something else.
+            ProductFormatError: It is missing or of another type.
         """
         value = self.any(field, optional=optional)
         if value is None and null is not None:
@@ -64,10 +64,10 @@ class Fields:
         return well_formed(value)
 
     def texts(self, field: str, *, optional: bool = False) -> tuple[str, ...]:
-        """A list of texts; null is an empty list, and null in it an empty text.
+        """A list of strings; null is an empty list, and null in it an empty string.
 
         Raises:
-            ProductFormatError: It is missing and not optional, or something else.
+            ProductFormatError: It is missing and not optional, or of another type.
         """
         return tuple("" if value is None else self._text(at, value) for at, value in self._list(field, optional))
 
@@ -75,24 +75,24 @@ class Fields:
         """A list of finite numbers of at least 0; null is an empty list.
 
         Raises:
-            ProductFormatError: It is missing, or something else.
+            ProductFormatError: It is missing or of another type.
         """
         return tuple(self._number(at, value) for at, value in self._list(field))
 
     def each(self, field: str) -> Iterator[Fields]:
-        """The objects of a list; null is an empty list.
+        """A list of objects; null is an empty list.
 
         Raises:
-            ProductFormatError: It is missing, or something else.
+            ProductFormatError: It is missing or of another type.
         """
         for at, value in self._list(field):
             yield Fields(self.place, value, self._at(at))
 
     def inside(self, field: str) -> tuple[Fields, list[str]]:
-        """The object in a field, and the names of its fields.
+        """An object field, and the names of its fields.
 
         Raises:
-            ProductFormatError: It is missing, or no object.
+            ProductFormatError: It is missing or not an object.
         """
         value = self.any(field)
         inner = Fields(self.place, value, self._at(field))

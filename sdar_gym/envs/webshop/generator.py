@@ -1,4 +1,4 @@
-"""The embedded shop: a catalogue made from nothing but a version number, the same on every machine."""
+"""Generator of the embedded catalog, deterministic for a generator version."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TypeVar
 from sdar_gym.envs.webshop.generator_vocabulary import DEPARTMENTS, KINDS, OPTION_VALUES, SPECIAL, Kind
 from sdar_gym.envs.webshop.products import Product
 
-# Part of every seed: a changed generator gets a new number, and with it other products and other ids.
+# Part of every seed: raise it with each change of the generator, which changes all products and ids.
 GENERATOR_VERSION = 1
 DEFAULT_SIZE = 1000
-# Neighbours: products of one maker and look that differ in model, attributes, options and price.
+# Products of one brand and look, which differ in model, attributes, options and price.
 FAMILY_SIZE = 5
 _MODELS = ("Classic", "Plus", "Lite", "Select", "Essential", "Signature", "Studio", "Heritage", "Prime", "Nova", "Duo")
-# How the instruction joins an attribute: "… for dry hair", "… with coconut oil", or before the kind.
+# Endings that determine how the instruction joins an attribute: "… for dry hair", "… with coconut oil", or before.
 _FOR = ("skin", "hair", "lines", "growth", "loss", "girls", "wear", "room", "office", "spaces", "idea")
 _WITH = (
     *("tree", "oil", "hyaluronic acid", "butter", "vitamin c", "spandex", "cotton", "waist", "closure", "sole", "foam"),
@@ -42,33 +42,33 @@ T = TypeVar("T")
 
 
 class Draws:
-    """Choices that come from `random()` alone, which gives the same numbers in every Python version."""
+    """Random choices that use only `random()`, which is stable across Python versions."""
 
     def __init__(self, name: str):
         seed = sha256(f"sdar webshop generator {GENERATOR_VERSION} {name}".encode()).digest()
         self._rng = Random(int.from_bytes(seed[:8], "big"))
 
     def below(self, number: int) -> int:
-        """A whole number from 0, below `number`."""
+        """An integer from 0 to `number - 1`."""
         return int(self._rng.random() * number)
 
     def choice(self, items: Sequence[T]) -> T:
-        """One of the items."""
+        """A random item."""
         return items[self.below(len(items))]
 
     def some(self, items: Sequence[T], count: int) -> list[T]:
-        """Different items, in the order of the list."""
+        """Distinct random items, in list order."""
         left = list(range(len(items)))
         picked = [left.pop(self.below(len(left))) for _ in range(min(count, len(items)))]
         return [items[at] for at in sorted(picked)]
 
     def between(self, low: float, high: float) -> float:
-        """A number of a range."""
+        """A random number in a range."""
         return low + (high - low) * self._rng.random()
 
 
 def generate_products(size: int = DEFAULT_SIZE) -> list[Product]:
-    """The first `size` products of the endless generated shop; kinds take turns.
+    """The first `size` products of the infinite generated catalog; product kinds alternate.
 
     Raises:
         ValueError: `size` is not positive.
@@ -79,7 +79,7 @@ def generate_products(size: int = DEFAULT_SIZE) -> list[Product]:
 
 
 def generate_product(number: int) -> Product:
-    """One product of the generated shop, by its position."""
+    """Product of the generated catalog by position."""
     kind = KINDS[number % len(KINDS)]
     family, member = divmod(number // len(KINDS), FAMILY_SIZE)
     department = DEPARTMENTS[kind.department]
@@ -109,7 +109,7 @@ def generate_product(number: int) -> Product:
         asin=asin_of(number),
         title=title,
         description=f"The {look} {kind.noun} {model} by {brand} comes with {part}. {filled[0]} {filled[1]}",
-        # The index holds title, description and the first feature: what else a product is, only its page says.
+        # The index contains title, description and the first feature; all other attributes are only on the page.
         bullets=(filled[2], f"What you get: {_listed(attributes)}.", f"Comes with {part}.", filled[3]),
         category=kind.department,
         query=kind.query,
@@ -125,7 +125,7 @@ def generate_product(number: int) -> Product:
 
 
 def asin_of(number: int) -> str:
-    """An id in the form of the real ones: `B0` and eight letters or digits."""
+    """Product id in the format of real ones: `B0` and eight letters or digits."""
     value = int.from_bytes(sha256(f"sdar webshop asin {GENERATOR_VERSION} {number}".encode()).digest()[:8], "big")
     letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return "B0" + "".join(letters[value // 36**place % 36] for place in range(8))

@@ -1,4 +1,4 @@
-"""What the generated shop sells: forty kinds of products in five departments, and the words they are described with."""
+"""Vocabulary of the generated catalog: forty product kinds in five departments, with their words and options."""
 
 # ruff: noqa: E501 (tables)
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Department:
-    """What the kinds of one department share.
+    """Vocabulary shared by the kinds of a department.
 
     Attributes:
-        brands: Invented makers.
-        attributes: What its products can be.
-        promises: Sentences for features and descriptions; `{noun}` and `{brand}` are filled in.
+        brands: Fictional brands.
+        attributes: Possible attributes of its products.
+        promises: Sentence templates for features and descriptions, with `{noun}` and `{brand}`.
     """
 
     brands: tuple[str, ...]
@@ -24,16 +24,16 @@ class Department:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of product.
+    """A kind of product.
 
     Attributes:
         department: Key of `DEPARTMENTS`.
-        query: Its fine type, as goals name it.
+        query: Fine-grained type, as named by goals.
         path: Category path below the department's.
-        noun: What titles call it.
-        looks: Words that set one family of products apart from another.
-        parts: What it comes with.
-        options: Names of its options, keys of `OPTION_VALUES`.
+        noun: Noun in titles.
+        looks: Words that distinguish product families.
+        parts: Accessories.
+        options: Keys of `OPTION_VALUES`.
         low, high: Price range in dollars.
     """
 
@@ -48,9 +48,9 @@ class Kind:
     high: float
 
 
-# Values, how the product page names the option, and how many of the values a product has at least and at most.
+# Option name on the page, values, and minimum and maximum number of values of a product.
 OPTION_VALUES: dict[str, tuple[str, tuple[str, ...], int, int]] = {
-    "colour": (
+    "color": (
         "color",
         (
             *("black", "white", "navy", "light blue", "royal blue", "army green", "mint", "heather grey", "charcoal"),
@@ -171,8 +171,8 @@ _SNACKS = "Grocery & Gourmet Food › Snacks & Sweets"
 _PANTRY = "Grocery & Gourmet Food › Pantry Staples"
 _AUDIO = "Electronics › Headphones, Earbuds & Accessories"
 _CAMERA = "Electronics › Camera & Photo"
-_BOTTLE, _SCENT, _CLOTHES = ("bottle",), ("scent", "bottle"), ("colour", "clothes")
-_SHOES, _FLAVOR, _PLAIN = ("colour", "shoes"), ("flavor", "pack"), ("colour",)
+_BOTTLE, _SCENT, _CLOTHES = ("bottle",), ("scent", "bottle"), ("color", "clothes")
+_SHOES, _FLAVOR, _PLAIN = ("color", "shoes"), ("flavor", "pack"), ("color",)
 
 # fmt: off
 KINDS: tuple[Kind, ...] = (
@@ -186,16 +186,16 @@ KINDS: tuple[Kind, ...] = (
     Kind("garden", "bed frames", f"{_FURNITURE} › Bedroom Furniture › Beds", "Platform Bed Frame", ("Low Profile", "Upholstered", "Slatted", "Canopy", "Storage"), ("headboard", "center legs"), ("finish", "bed"), 129, 560),
     Kind("grocery", "granola bars", f"{_SNACKS} › Bars", "Granola Bars", ("Crunchy", "Chewy", "Oat", "Trail", "Mini"), ("seeds", "dried fruit"), _FLAVOR, 7, 34),
     Kind("electronics", "hdmi cables", "Electronics › Television & Video › Cables", "HDMI Cable", ("Braided", "Slim", "Right Angle", "In-Wall", "Flexible"), ("cable tie", "metal plugs"), ("length",), 7, 40),
-    Kind("beauty", "makeup brushes", "Beauty & Personal Care › Tools & Accessories › Brushes", "Makeup Brush Set", ("Blending", "Kabuki", "Contour", "Professional", "Soft Touch"), ("roll case", "sponge"), ("colour", "style"), 8, 36),
+    Kind("beauty", "makeup brushes", "Beauty & Personal Care › Tools & Accessories › Brushes", "Makeup Brush Set", ("Blending", "Kabuki", "Contour", "Professional", "Soft Touch"), ("roll case", "sponge"), ("color", "style"), 8, 36),
     Kind("fashion", "women's sweaters", f"{_WOMEN} › Clothing › Sweaters", "Knit Sweater", ("Oversized", "Cable", "Turtleneck", "Cropped", "Chunky"), ("side slits", "ribbed hem"), _CLOTHES, 19, 72),
-    Kind("garden", "area rugs", f"{_DECOR} › Rugs", "Area Rug", ("Shaggy", "Persian Style", "Geometric", "Jute Look", "Faded"), ("felt backing", "fringes"), ("colour", "rug"), 24, 210),
+    Kind("garden", "area rugs", f"{_DECOR} › Rugs", "Area Rug", ("Shaggy", "Persian Style", "Geometric", "Jute Look", "Faded"), ("felt backing", "fringes"), ("color", "rug"), 24, 210),
     Kind("grocery", "tea", "Grocery & Gourmet Food › Beverages › Tea", "Herbal Tea", ("Evening", "Morning", "Ginger", "Wild Berry", "Chamomile"), ("paper bags", "tin"), _FLAVOR, 6, 32),
     Kind("electronics", "portable speakers", "Electronics › Portable Audio & Video › Speakers", "Bluetooth Speaker", ("Outdoor", "Shower", "Party", "Pocket", "Retro"), ("strap", "light ring"), _PLAIN, 18, 150),
     Kind("beauty", "lip care", f"{_SKIN} › Lip Care", "Lip Balm", ("Tinted", "Overnight", "Honey", "Plumping", "Winter"), ("mirror cap", "brush"), ("scent",), 5, 24),
     Kind("fashion", "men's sneakers", f"{_MEN} › Shoes › Sneakers", "Sneakers", ("Canvas", "Running", "Court", "Trail", "Slip On"), ("spare laces", "padded collar"), _SHOES, 28, 110),
     Kind("garden", "office chairs", f"{_FURNITURE} › Home Office Furniture › Chairs", "Office Chair", ("Mesh", "Executive", "Armless", "Drafting", "Swivel"), ("lumbar pillow", "footrest"), _PLAIN, 69, 330),
     Kind("grocery", "nut butters", f"{_PANTRY} › Nut & Seed Butters", "Almond Butter", ("Smooth", "Crunchy", "Roasted", "Whipped", "Stone Ground"), ("wide jar", "squeeze pack"), _FLAVOR, 8, 39),
-    Kind("electronics", "tablet cases", "Electronics › Computers & Accessories › Tablet Accessories", "Tablet Case", ("Folio", "Rugged", "Clear", "Keyboard", "Kids"), ("stand", "pencil holder"), ("colour", "style"), 12, 58),
+    Kind("electronics", "tablet cases", "Electronics › Computers & Accessories › Tablet Accessories", "Tablet Case", ("Folio", "Rugged", "Clear", "Keyboard", "Kids"), ("stand", "pencil holder"), ("color", "style"), 12, 58),
     Kind("beauty", "body scrubs", f"{_SKIN} › Body › Scrubs", "Body Scrub", ("Sugar", "Coffee", "Sea Salt", "Oat", "Volcanic"), ("wooden spoon", "loofah"), _SCENT, 9, 35),
     Kind("fashion", "women's leggings", f"{_WOMEN} › Clothing › Leggings", "Leggings", ("Yoga", "Fleece Lined", "Seamless", "Capri", "Running"), ("side pockets", "wide waistband"), _CLOTHES, 13, 49),
     Kind("garden", "floor lamps", f"{_DECOR} › Lighting › Lamps", "Floor Lamp", ("Arc", "Tripod", "Reading", "Torchiere", "Paper Shade"), ("foot switch", "dimmer"), ("finish", "style"), 34, 190),
@@ -203,23 +203,23 @@ KINDS: tuple[Kind, ...] = (
     Kind("electronics", "memory cards", f"{_CAMERA} › Accessories › Memory Cards", "Memory Card", ("Endurance", "Pro", "Action Camera", "Gaming", "Photo"), ("adapter", "card reader"), ("storage",), 9, 95),
     Kind("beauty", "hair treatments", f"{_HAIR} › Treatments", "Hair Mask", ("Keratin", "Overnight", "Clay", "Silk", "Bond Care"), ("shower cap", "comb"), _BOTTLE, 10, 44),
     Kind("fashion", "men's jackets", f"{_MEN} › Clothing › Jackets & Coats", "Jacket", ("Bomber", "Quilted", "Denim", "Softshell", "Rain"), ("hood", "inner pockets"), _CLOTHES, 34, 140),
-    Kind("garden", "throw pillows", f"{_DECOR} › Decorative Pillows", "Throw Pillow Covers", ("Velvet", "Boho Tufted", "Outdoor", "Corduroy", "Embroidered"), ("hidden zipper", "inserts"), ("colour", "style"), 9, 46),
+    Kind("garden", "throw pillows", f"{_DECOR} › Decorative Pillows", "Throw Pillow Covers", ("Velvet", "Boho Tufted", "Outdoor", "Corduroy", "Embroidered"), ("hidden zipper", "inserts"), ("color", "style"), 9, 46),
     Kind("grocery", "coffee", "Grocery & Gourmet Food › Beverages › Coffee", "Ground Coffee", ("Dark Roast", "Medium Roast", "Cold Brew", "Decaf", "Espresso"), ("valve bag", "scoop"), _FLAVOR, 9, 48),
-    Kind("electronics", "smart watches", "Electronics › Wearable Technology › Smartwatches", "Smart Watch", ("Fitness", "Swim", "Round", "Slim", "Rugged"), ("spare band", "heart sensor"), ("colour", "style"), 29, 260),
-    Kind("beauty", "nail care", "Beauty & Personal Care › Foot, Hand & Nail Care › Nail", "Nail Polish Kit", ("Gel", "Matte", "Glitter", "Nude", "Peel Off"), ("lamp", "top coat"), ("colour",), 8, 42),
+    Kind("electronics", "smart watches", "Electronics › Wearable Technology › Smartwatches", "Smart Watch", ("Fitness", "Swim", "Round", "Slim", "Rugged"), ("spare band", "heart sensor"), ("color", "style"), 29, 260),
+    Kind("beauty", "nail care", "Beauty & Personal Care › Foot, Hand & Nail Care › Nail", "Nail Polish Kit", ("Gel", "Matte", "Glitter", "Nude", "Peel Off"), ("lamp", "top coat"), ("color",), 8, 42),
     Kind("fashion", "women's sandals", f"{_WOMEN} › Shoes › Sandals", "Sandals", ("Platform", "Strappy", "Hiking", "Slide", "Wedge"), ("cork footbed", "ankle strap"), _SHOES, 19, 85),
     Kind("garden", "bookcases", f"{_FURNITURE} › Home Office Furniture › Bookcases", "Bookshelf", ("Ladder", "Corner", "Cube", "Tall", "Floating"), ("doors", "anti-tip kit"), ("finish",), 45, 280),
     Kind("grocery", "pasta sauces", f"{_PANTRY} › Sauces", "Pasta Sauce", ("Roasted Garlic", "Basil", "Spicy", "Vodka Style", "Garden"), ("glass jar", "pouch"), ("pack",), 6, 33),
-    Kind("electronics", "phone chargers", "Electronics › Cell Phones & Accessories › Chargers", "Wall Charger", ("Compact", "Travel", "Desktop", "Foldable", "Four Port"), ("cable", "pouch"), ("colour", "style"), 9, 55),
+    Kind("electronics", "phone chargers", "Electronics › Cell Phones & Accessories › Chargers", "Wall Charger", ("Compact", "Travel", "Desktop", "Foldable", "Four Port"), ("cable", "pouch"), ("color", "style"), 9, 55),
     Kind("beauty", "sunscreens", f"{_SKIN} › Sunscreens", "Sunscreen", ("Mineral", "Sport", "Kids", "Tinted", "Sheer"), ("carabiner", "spray cap"), _BOTTLE, 8, 39),
     Kind("fashion", "women's handbags", f"{_WOMEN} › Handbags & Wallets", "Tote Bag", ("Woven", "Convertible", "Quilted", "Work", "Bucket"), ("zip pouch", "long strap"), _PLAIN, 18, 120),
-    Kind("garden", "bath towels", "Home & Kitchen › Bath › Towels", "Bath Towel Set", ("Waffle", "Hotel", "Bamboo", "Quick Dry", "Turkish"), ("hand towels", "hanging loops"), ("colour", "style"), 15, 75),
+    Kind("garden", "bath towels", "Home & Kitchen › Bath › Towels", "Bath Towel Set", ("Waffle", "Hotel", "Bamboo", "Quick Dry", "Turkish"), ("hand towels", "hanging loops"), ("color", "style"), 15, 75),
     Kind("grocery", "protein powders", f"{_PANTRY} › Protein & Shakes", "Protein Powder", ("Whey Style", "Pea", "Recovery", "Breakfast", "Collagen"), ("shaker", "scoop"), _FLAVOR, 18, 70),
     Kind("electronics", "tripods", f"{_CAMERA} › Tripods & Monopods", "Tripod", ("Flexible", "Travel", "Overhead", "Table Top", "Carbon Look"), ("phone clamp", "remote"), ("style",), 14, 130),
 )
 # fmt: on
 
-# What only some kinds can be, beside what their whole department can.
+# Attributes of a single kind, in addition to those of its department.
 # fmt: off
 SPECIAL: dict[str, tuple[str, ...]] = {
     "shampoo & conditioner": ("sulfate free", "tea tree", "coconut oil", "argan oil", "damaged hair", "dry hair", "hair growth"),

@@ -1,4 +1,4 @@
-"""What a product of the shop is, what is said about it, and what of it can be offered."""
+"""Product data classes, price parsing, and removal of blank options and attributes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sdar_gym.envs.webshop.fields import ProductFormatError
 from sdar_gym.text import shortened
 
 DEFAULT_PRICE = 100.0
-# What the reference says of a product without listed attributes; no goal asks for it.
+# Attributes of a product without an attribute list, as in the reference; no goal requires them.
 NO_ATTRIBUTES = ("DUMMY_ATTR",)
-# An amount such as "1e400": without its letter it would be another price.
+# An amount such as "1e400", which would become another price without its letter.
 _EXPONENT = re.compile(r"\d[eE][-+]?\d")
 
 
 @dataclass(frozen=True, slots=True)
 class HumanInstruction:
-    """One instruction that a person wrote for a product; options are values without their names."""
+    """Human-written instruction for a product; options are values without names."""
 
     text: str
     attributes: tuple[str, ...]
@@ -28,12 +28,12 @@ class HumanInstruction:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """What `items_ins_v2*.json` says of a product.
+    """Entry of a product in `items_ins_v2*.json`.
 
     Attributes:
-        attributes: Its properties; None if it lists none.
-        text: Words of the synthetic instruction; None if the product is no goal.
-        wanted: The attributes it asks for.
+        attributes: Attributes of the product; None if the entry has no list.
+        text: Text of the synthetic instruction; None if the product is not a goal.
+        wanted: Attributes that the instruction requires.
     """
 
     attributes: tuple[str, ...] | None = None
@@ -43,24 +43,24 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product: what its pages show, and what goals and scores are made from.
+    """A product: the data of its pages, goals and scores.
 
     Attributes:
-        asin: The product's id, at most 10 characters.
-        title: The name shown.
+        asin: Product id, at most 10 characters.
+        title: Title.
         description: Text of the Description page; may be empty.
         bullets: Lines of the Features page.
         category: One of WebShop's five departments.
-        query: The search the product was collected with, lower-cased; its fine type.
-        path: The shop's category path, parts joined by " › ".
-        prices: One price or the two ends of a range, dollars.
-        price_tag: The price as shown.
-        rating: The rating as shown.
-        options: Values by option name, in the order shown.
-        attributes: Properties such as "machine wash".
-        instruction: Words of the synthetic instruction; None if the product is no goal.
-        instruction_attributes: The attributes it asks for.
-        human: Instructions written by people.
+        query: Query with which the product was collected, lower-cased; its fine-grained type.
+        path: Category path, parts joined by " › ".
+        prices: One price, or the ends of a price range, in dollars.
+        price_tag: Displayed price.
+        rating: Displayed rating.
+        options: Values by option name, in display order.
+        attributes: Attributes such as "machine wash".
+        instruction: Text of the synthetic instruction; None if the product is not a goal.
+        instruction_attributes: Attributes that the instruction requires.
+        human: Human-written instructions.
     """
 
     asin: str
@@ -81,7 +81,7 @@ class Product:
 
     @property
     def search_text(self) -> str:
-        """The text that the search index holds of the product.
+        """Text of the product in the search index.
 
         Source: WebShop's index documents: title, description, first feature and options, lower-cased.
         """
@@ -91,7 +91,7 @@ class Product:
 
     @property
     def goal_count(self) -> int:
-        """How many synthetic goals the product has: one for each combination of option values."""
+        """Number of synthetic goals: one for each combination of option values."""
         if self.instruction is None or not self.instruction_attributes:
             return 0
         count = 1
@@ -101,10 +101,10 @@ class Product:
 
 
 def read_price(text: str | None) -> tuple[tuple[float, ...], str]:
-    """Prices and price tag of a raw price such as "$3.99 to $10.99"; no price counts as 100 dollars.
+    """Parse a price such as "$3.99 to $10.99" into prices and price tag; a missing price is 100 dollars.
 
     Raises:
-        ProductFormatError: There is a text, but no price in it.
+        ProductFormatError: The text contains no price.
     """
     if not text:
         return (DEFAULT_PRICE,), f"${DEFAULT_PRICE}"
@@ -120,11 +120,11 @@ def read_price(text: str | None) -> tuple[tuple[float, ...], str]:
     return prices[:2], f"${prices[0]} to ${prices[1]}"
 
 
-def offered(product: Product) -> Product:
-    """The product without what nobody can click on or ask for: blank option values and blank attributes.
+def without_blanks(product: Product) -> Product:
+    """Remove blank option values and attributes from a product, which cannot be clicked or required.
 
-    An option with nothing but blank values is no option. One that the data list without any value stays: its product
-    has no goals, as in the published code.
+    An option with only blank values is removed. An option without any value stays: its product has no goals, as in the
+    published code.
     """
     lists = (*product.options.values(), product.instruction_attributes, *(entry.attributes for entry in product.human))
     lists = (*lists, *(entry.options for entry in product.human))

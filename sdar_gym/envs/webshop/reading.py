@@ -1,4 +1,4 @@
-"""Reads products, and what is said about them, from the entries of WebShop's files; every field is checked."""
+"""Parses products and instructions from entries of WebShop's data files, with a type check of every field."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sdar_gym.text import shortened, well_formed
 
 
 def product_id(raw: Any, field: str, place: str) -> str:
-    """The id of an entry of a data file.
+    """Product id of an entry of a data file.
 
     Args:
         raw: The entry.
-        field: Where its id is.
-        place: What messages call the entry.
+        field: Field with the id.
+        place: Name of the entry in messages.
 
     Raises:
-        ProductFormatError: It is no object, or its id is no text or blank.
+        ProductFormatError: It is not an object, or its id is not a string or blank.
     """
     asin = Fields(place, raw).text(field)
     if not asin.strip():
@@ -35,12 +35,12 @@ def product_id(raw: Any, field: str, place: str) -> str:
 
 
 def product_of_raw(raw: Any, instruction: Instruction | None, human: tuple[HumanInstruction, ...]) -> Product:
-    """A product from an entry of `items_shuffle*.json`.
+    """Parse a product from an entry of `items_shuffle*.json`.
 
     Args:
         raw: The entry.
-        instruction: What `items_ins_v2*.json` says of it.
-        human: What `items_human_ins.json` says of it.
+        instruction: Its entry in `items_ins_v2*.json`.
+        human: Its entry in `items_human_ins.json`.
 
     Raises:
         ProductFormatError: A field is missing or of another type.
@@ -54,12 +54,12 @@ def product_of_raw(raw: Any, instruction: Instruction | None, human: tuple[Human
 
 
 def product_of_document(raw: Any, instruction: Instruction | None, human: tuple[HumanInstruction, ...]) -> Product:
-    """A product from a line of `documents*.jsonl`, in which WebShop has read the raw product already.
+    """Parse a product from a line of `documents*.jsonl`, which WebShop writes from preprocessed products.
 
     Args:
         raw: The line, as JSON.
-        instruction: What `items_ins_v2*.json` says of it.
-        human: What `items_human_ins.json` says of it; if nothing, the line's own instructions count.
+        instruction: Its entry in `items_ins_v2*.json`.
+        human: Its entry in `items_human_ins.json`; if empty, the instructions of the line are used.
 
     Raises:
         ProductFormatError: A field is missing or of another type.
@@ -78,7 +78,7 @@ def product_of_document(raw: Any, instruction: Instruction | None, human: tuple[
 
 
 def instruction_of(raw: Any, asin: str) -> Instruction:
-    """What an entry of `items_ins_v2*.json` says of a product.
+    """Parse an entry of `items_ins_v2*.json`.
 
     Raises:
         ProductFormatError: A field is of another type.
@@ -92,7 +92,7 @@ def instruction_of(raw: Any, asin: str) -> Instruction:
 
 
 def human_instructions(entries: Fields, field: str) -> tuple[HumanInstruction, ...]:
-    """The instructions in a list, such as an entry of `items_human_ins.json`; none if the field is not there.
+    """Parse a list of human instructions, such as an entry of `items_human_ins.json`; empty if the field is missing.
 
     Raises:
         ProductFormatError: A field is missing or of another type.
@@ -112,7 +112,7 @@ def _product_fields(raw: Any, asin: str) -> Fields:
 
 
 def _raw_options(fields: Fields) -> dict[str, tuple[str, ...]]:
-    """Option values by name from `customization_options`, which is an empty text if there are none."""
+    """Option values by name from `customization_options`, an empty string without options."""
     if fields.any("customization_options") in (None, "", []):
         return {}
     inner, names = fields.inside("customization_options")
@@ -134,7 +134,7 @@ def _product(
     instruction: Instruction | None,
     human: tuple[HumanInstruction, ...],
 ) -> Product:
-    said = instruction or Instruction()
+    entry = instruction or Instruction()
     return Product(
         asin=fields.text("asin"),
         title=title,
@@ -147,9 +147,9 @@ def _product(
         price_tag=price_tag,
         rating=_rating(fields),
         options=options,
-        attributes=NO_ATTRIBUTES if said.attributes is None else said.attributes,
-        instruction=said.text,
-        instruction_attributes=said.wanted,
+        attributes=NO_ATTRIBUTES if entry.attributes is None else entry.attributes,
+        instruction=entry.text,
+        instruction_attributes=entry.wanted,
         human=human,
     )
 

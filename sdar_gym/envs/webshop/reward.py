@@ -1,4 +1,4 @@
-"""How good a purchase is: WebShop's score with its four terms, as published and with its option matching mended."""
+"""WebShop's purchase score with its four terms: as published, and with fixed option matching (the default)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sdar_gym.envs.webshop.title_nouns import Nouns
 
 MATCH_ABOVE = 85
 # fmt: off
-# The reference's colour words, in its order: the first that occurs is the colour.
-COLOURS = (
+# The reference's color words, in its order: the first match in a value is its color.
+COLORS = (
     "alabaster", "apricot", "aqua", "ash", "asphalt", "azure", "banana", "beige", "black", "blue", "blush", "bordeaux",
     "bronze", "brown", "burgundy", "camel", "camo", "caramel", "champagne", "charcoal", "cheetah", "chestnut",
     "chocolate", "christmas", "coffee", "cognac", "copper", "coral", "cranberry", "cream", "crystal", "dark", "denim",
@@ -27,25 +27,25 @@ COLOURS = (
     "tan", "taupe", "teal", "tiger", "turquoise", "violet", "walnut", "wheat", "white", "wine", "yellow",
 )
 # fmt: on
-_COLOUR_WORD = {colour: re.compile(rf"(?<![^\W\d_]){colour}(?![^\W\d_])") for colour in COLOURS}
+_COLOR_WORD = {color: re.compile(rf"(?<![^\W\d_]){color}(?![^\W\d_])") for color in COLORS}
 _LATIN_1 = dict.fromkeys(range(128, 256))
-# Options whose values contain each other ("large", "x-large") and so only count when they are equal.
+# Options matched by equality, since their values contain each other ("large", "x-large").
 EXACT_OPTIONS = frozenset({"size"})
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The score of a purchase and its terms.
+    """Score of a purchase and its terms.
 
     Attributes:
         total: 0 to 1.
-        type_factor: 1, 0.5, 0.1 or 0: how far the product is of the goal's type.
-        attributes: Share of the goal's attributes that the product has.
-        options: Share of the goal's options that were chosen; None if the goal names none.
+        type_factor: 1, 0.5, 0.1 or 0: how well the product matches the type of the goal.
+        attributes: Fraction of the goal's attributes that the product has.
+        options: Fraction of the goal's options that were chosen; None if the goal has no options.
         price: Whether the price is within the limit.
-        query_match, category_match: Whether the product shares the goal's search, or two parts of its category path.
-        title_score: Share of the goal title's nouns that the product's title has.
-        attributes_matched, options_matched: The counts behind the shares.
+        query_match, category_match: Whether the product shares the goal's query, or two parts of its category path.
+        title_score: Fraction of the nouns in the goal's title that occur in the product's title.
+        attributes_matched, options_matched: The counts of the fractions.
     """
 
     total: float
@@ -60,7 +60,7 @@ class Score:
     options_matched: int
 
     def terms(self) -> dict[str, Any]:
-        """What an environment tells in `info` after a purchase."""
+        """Entries of `info` after a purchase."""
         return {
             "score_type": self.type_factor,
             "score_attributes": self.attributes,
@@ -77,17 +77,17 @@ def score_purchase(
 ) -> Score:
     """Score a purchase.
 
-    total = type factor x (attributes + options + price) / (number of attributes + number of options + 1), the three in
-    the bracket being counts of what is met.
+    total = type factor x (attributes + options + price) / (number of attributes + number of options + 1), where the
+    terms in the first bracket are the numbers of matched requirements.
 
     Source: WebShop (Yao et al. 2022), section 3.2, and its code. Deviation without `compat`: see `match_options`.
 
     Args:
-        product: What was bought.
-        goal: What was asked for.
-        price: What it cost.
-        chosen: Option values chosen, by option name.
-        nouns: Finds the nouns of a title.
+        product: The purchased product.
+        goal: The goal.
+        price: Price in dollars.
+        chosen: Chosen option values by option name.
+        nouns: Extracts the nouns of a title.
         compat: Match options as the published code does.
     """
     query_match, category_match, title_score = _type_matches(product, goal, nouns)
@@ -95,7 +95,7 @@ def score_purchase(
     attributes_matched = count_attributes(product, goal.attributes, compat=compat)
     match = match_options_as_published if compat else match_options
     options_matched = match(chosen, goal.options)
-    # In the published code the limit that stands for none is one, for products of more than a million dollars.
+    # In the published code NO_LIMIT is a real limit of a million dollars.
     within = price <= goal.price_limit or (goal.price_limit == NO_LIMIT and not compat)
     wanted = len(goal.attributes) + len(goal.options) + 1
     return Score(
@@ -123,11 +123,11 @@ def _path_parts(path: str) -> set[str]:
 
 
 def type_factor(type_match: bool, title_score: float) -> float:
-    """The factor for the type: 1, halved without any match, and almost nothing for a title with hardly a shared noun.
+    """Type factor of the score: 1, 0.5 without a match, 0.1 or 0 with few or no shared title nouns.
 
     Args:
         type_match: Whether query or category match.
-        title_score: Share of shared nouns.
+        title_score: Fraction of shared nouns.
     """
     if title_score == 0.0:
         return 0.0
@@ -137,12 +137,12 @@ def type_factor(type_match: bool, title_score: float) -> float:
 
 
 def count_attributes(product: Product, wanted: Sequence[str], *, compat: bool = False) -> int:
-    """How many wanted attributes the product lists, or has in its title, features or description.
+    """Number of required attributes that the product lists or mentions in title, features or description.
 
     Args:
         product: The product.
-        wanted: The attributes.
-        compat: As the published code does, which never finds an attribute without ASCII letters or digits in the list.
+        wanted: Required attributes.
+        compat: As the published code, which never finds listed attributes without ASCII letters or digits.
     """
     texts: tuple[str, ...] | None = None
     matched = 0
@@ -159,14 +159,14 @@ def count_attributes(product: Product, wanted: Sequence[str], *, compat: bool = 
 
 
 def match_options(chosen: Mapping[str, str], wanted: Sequence[tuple[str, str]]) -> int:
-    """How many wanted option values were chosen.
+    """Number of required option values that were chosen.
 
-    Values are compared with values, colours by their colour word on both sides, sizes only when equal. An option that
-    the goal names counts only if it was chosen under that name.
+    Values are compared with values, colors by their color word on both sides, sizes by equality. If the goal names the
+    option, the value must be chosen for that option.
 
     Args:
         chosen: Values by option name.
-        wanted: (name, value); the name is "" where the goal does not say it.
+        wanted: (name, value) pairs; the name is "" if the goal does not give it.
     """
     return sum(
         any(_same_value(name, value, goal_value) for name, value in chosen.items() if goal_name in ("", name))
@@ -177,51 +177,51 @@ def match_options(chosen: Mapping[str, str], wanted: Sequence[tuple[str, str]]) 
 def _same_value(name: str, value: str, wanted: str) -> bool:
     if value == wanted:
         return True
-    return name.lower() not in EXACT_OPTIONS and similar(colour_of(value), colour_of(wanted))
+    return name.lower() not in EXACT_OPTIONS and similar(color_of(value), color_of(wanted))
 
 
 def match_options_as_published(chosen: Mapping[str, str], wanted: Sequence[tuple[str, str]]) -> int:
-    """How many options the published code counts: (name, value) pairs of the goal against the chosen values.
+    """Number of matched options in the published code: (name, value) pairs of the goal against the chosen values.
 
-    A pair is no text, so colour words are not looked for inside it (only a part that is nothing else counts), while the
-    chosen value is cut down to its colour word; "large" is in "x-large", and an option's name matches as if it were its
-    value. Human goals, which are values alone, escape all but the second.
+    Its bugs: in a pair, a color word counts only if it is the whole name or value, while the chosen value is reduced to
+    its color word; "large" is in "x-large"; the name of an option matches like a value. Human goals, which are values
+    alone, are only affected by the second.
     """
-    values = [colour_within(value) for value in chosen.values()]
-    targets = [_pair_as_published(name, value) if name else colour_within(value) for name, value in wanted]
+    values = [color_within(value) for value in chosen.values()]
+    targets = [_pair_as_published(name, value) if name else color_within(value) for name, value in wanted]
     return sum(any(similar(value, target) for value in values) for target in targets)
 
 
 def _pair_as_published(name: str, value: str) -> str:
-    # The pair goes through the fuzzy match as Python prints it; brackets and quotes fall away there.
-    return colour_of_pair(name, value) or str((name, value))
+    # The pair enters the fuzzy match as its repr, in which brackets and quotes are ignored.
+    return color_of_pair(name, value) or str((name, value))
 
 
-def colour_of_pair(name: str, value: str) -> str | None:
-    """The colour that the published code sees in a (name, value) pair: only a part that is a colour word itself."""
-    return next((colour for colour in COLOURS if colour in (name, value)), None)
+def color_of_pair(name: str, value: str) -> str | None:
+    """Color of a (name, value) pair in the published code: a name or value that is itself a color word, or None."""
+    return next((color for color in COLORS if color in (name, value)), None)
 
 
-def colour_of(value: str) -> str:
-    """The first colour word in a value, as a whole word; the value itself if there is none."""
-    return next((colour for colour, word in _COLOUR_WORD.items() if word.search(value)), value)
+def color_of(value: str) -> str:
+    """First color word in a value, as a whole word; the value itself if there is none."""
+    return next((color for color, word in _COLOR_WORD.items() if word.search(value)), value)
 
 
-def colour_within(value: str) -> str:
-    """The first colour word in a value, even inside another word ("dash" is "ash"); as the published code has it."""
-    return next((colour for colour in COLOURS if colour in value), value)
+def color_within(value: str) -> str:
+    """First color word in a value, also inside other words ("ash" in "dash"), as in the published code."""
+    return next((color for color in COLORS if color in value), value)
 
 
 def similar(first: str, second: str) -> bool:
-    """Whether two short texts share enough words: a token set ratio above 85."""
+    """Fuzzy match of two short texts: a token set ratio above 85."""
     return token_set_ratio(first, second) > MATCH_ABOVE
 
 
 @lru_cache(maxsize=1 << 16)
 def token_set_ratio(first: str, second: str) -> int:
-    """How alike two texts are as sets of words, 0 to 100.
+    """Token set ratio of two texts, 0 to 100.
 
-    Source: thefuzz, the reference's library, which is a front of rapidfuzz's today and drops Latin-1 letters first.
+    Source: thefuzz, the library of the reference, which wraps rapidfuzz and removes Latin-1 letters first.
     """
     from rapidfuzz import fuzz, utils
 

@@ -1,4 +1,4 @@
-"""One visit to the shop: which page is shown, what was chosen, and what a search or a click does."""
+"""Shop session: the state of an episode (page, query, chosen options) and the effects of searches and clicks."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from sdar_gym.envs.webshop.text import (
 )
 
 if TYPE_CHECKING:
-    from sdar_gym.envs.webshop.catalogue import Shelf
+    from sdar_gym.envs.webshop.catalog import Shelf
 
 SEARCH_HITS = 50
-# The reference tells pages apart by the first of these names in the address, which holds the query too.
+# The reference determines the page type by the first of these names in the URL, which also contains the query.
 _PAGE_NAMES = ("search_results", "item_page", "item_sub_page", "done")
 _SUB_PAGES = {name.lower(): name for name in (*SUB_PAGES, ATTRIBUTES)}
 _CLICK, _SEARCH = "click[", "search["
 
 
 def split_action(action: str) -> tuple[str, str | None]:
-    """Name and argument of an action such as `search[red shoes]`; the argument is None if it has not that form.
+    """Parse an action such as `search[red shoes]` into name and argument; the argument is None if there is none.
 
-    The last opening bracket with a closing one behind it counts, as in the reference: what follows the last bracket is
-    ignored, a line break ends the action, and `search[a[b]c]` has the name `search[a`.
+    The last opening bracket before a closing one counts, as in the reference: text after the last bracket is ignored, a
+    line break ends the action, and `search[a[b]c]` has the name `search[a`.
     """
-    # The reference's regular expression, (.+)\[(.+)\], without the time that it takes on a million brackets.
+    # Equals the reference's regular expression, (.+)\[(.+)\], which takes quadratic time.
     line = action.partition("\n")[0]
     closing = line.rfind("]")
     opening = line.rfind("[", 1, max(closing - 1, 0))
@@ -50,14 +50,14 @@ def split_action(action: str) -> tuple[str, str | None]:
 
 
 def listed_action(name: str) -> str:
-    """The action that clicks on something, as it is listed; `Session.act` reads it back whatever the name holds."""
+    """The listed action for a click; `Session.act` parses it back for any name."""
     return f"{_CLICK}{name}]"
 
 
 def read_action(action: str) -> tuple[str, str | None]:
-    """Name and argument of an action, as `split_action` but for the brackets in a query, which are part of it.
+    """Parse an action like `split_action`, but keep brackets in a query.
 
-    `search[rug [2 pack]]` searches for `rug [2 pack]`. An action in which another one begins is read as before.
+    `search[rug [2 pack]]` searches for `rug [2 pack]`. An action that contains another one goes to `split_action`.
     """
     line = action.partition("\n")[0].rstrip()
     if line.startswith(_SEARCH) and line.endswith("]"):
@@ -68,10 +68,10 @@ def read_action(action: str) -> tuple[str, str | None]:
 
 
 class ShopError(Exception):
-    """What the reference raises in the middle of a step.
+    """An exception that the reference raises during a step.
 
     Args:
-        kind: Name of the exception it raises.
+        kind: Name of the exception in the reference.
         message: Its text.
     """
 
@@ -83,18 +83,18 @@ class ShopError(Exception):
 
 @dataclass(slots=True)
 class Session:
-    """A visit, from the search page to a purchase.
+    """State of an episode, from the search page to a purchase.
 
     Attributes:
         instruction: The task.
-        shelf: Products and their index.
-        compat: Behave as the reference, quirks included; see `WebShopEnv`.
+        shelf: Products with their search index.
+        compat: Behave as the reference, including its bugs; see `WebShopEnv`.
         show_attributes: Whether product pages have an Attributes button.
-        rng: For the reference's random results; needed in `compat` only.
-        name: The reference's name of the session, part of the page's address.
-        page: What is shown.
-        kind: `search_results`, `item_page`, `item_sub_page`, or "" for the search page.
-        query, number, asin, options: The running query, its page number, the product and the chosen options.
+        rng: Generator for the random results of the reference; used with `compat` only.
+        name: Name of the session in the reference, part of the page URL.
+        page: Current page.
+        kind: Page type: `search_results`, `item_page`, `item_sub_page`, or "" for the search page.
+        query, number, asin, options: Current query, page number, product and chosen options.
     """
 
     instruction: str
@@ -117,24 +117,24 @@ class Session:
 
     @property
     def clickables(self) -> tuple[str, ...]:
-        """What can be clicked, in the reference's order."""
+        """Clickable texts, in the order of the reference."""
         return tuple(self.page.clicks)
 
     def act(self, action: str) -> str:
         """Carry out one action.
 
         Returns:
-            `done` (something happened), `nothing` (the shop did not understand it) or `bought` (the product in `asin`).
+            `done` (valid), `nothing` (invalid, no effect) or `bought` (purchase of the product `asin`).
 
         Raises:
-            ShopError: In `compat` only, where the reference raises.
+            ShopError: With `compat` only, if the reference raises.
         """
         if self.compat:
             name, argument = split_action(action)
             argument = argument.lower() if argument is not None else None
             click = None if argument is None else self.page.clicks.get(argument)
         else:
-            # What is listed is read back as it stands, whatever brackets and line breaks it holds.
+            # Listed texts are matched verbatim, since they may contain brackets and line breaks.
             if action.startswith(_CLICK) and action.endswith("]"):
                 whole = action[len(_CLICK) : -1]
                 if listed := self.page.found(whole):
@@ -155,12 +155,12 @@ class Session:
                 self._item(click)
                 return "done"
             name = click.target.lower()
-        # In the reference an option value that reads like a button is the button.
+        # In the reference an option value that equals a button acts as the button.
         if name == BUY.lower():
             self._product()
             return "bought"
         if name == SEARCH.lower():
-            # The reference lists the button of the search box, which does nothing without words.
+            # The reference lists the search button, which has no effect.
             return "done"
         if name == BACK.lower():
             self._start()
@@ -193,7 +193,7 @@ class Session:
     def _found(self, query: str) -> Sequence[str]:
         if not self.compat:
             return self._hits(query)
-        # The reference splits a query at single blanks and joins it again.
+        # The reference splits a query at single spaces and joins it again.
         words = query.split(" ", 2)
         if self.rng is not None and words[0] == "<r>":
             everything = self.shelf.order
@@ -213,7 +213,7 @@ class Session:
 
     def _hits(self, query: str) -> Sequence[str]:
         hits = self.shelf.search(query.lower(), SEARCH_HITS)
-        # Words do not find a product whose texts hold none, or one of more than fifty with the same texts; its id does.
+        # A product without words, or with the same texts as fifty others, can only be found by its id.
         asin = next((name for name in (query, query.upper()) if name in self.shelf.products), None)
         return hits if asin is None else (asin, *(hit for hit in hits if hit != asin))[:SEARCH_HITS]
 
@@ -229,18 +229,18 @@ class Session:
         self._at("item_page", f"{self.asin}/{self._joined()}/{self.number}/{json.dumps(self.options)}")
 
     def _option_of(self, click: Click) -> str:
-        """The name under which a value is chosen; in the reference the last that has it, so that others never can."""
+        """Option for which a value is chosen; in the reference always the last option that has the value."""
         last = click.names[-1]
         return last.lower() if self.compat else next((name for name in click.names if name not in self.options), last)
 
     def _product(self) -> Product:
         if self.asin is None or self.asin not in self.shelf.products:
-            # After a failed search the reference still shows a product page, but has lost the product.
+            # After a failed search the reference still shows a product page, but without its product.
             raise ShopError("KeyError", repr(self.asin))
         return self.shelf.products[self.asin]
 
     def _at(self, kind: str, address: str) -> None:
-        # By default the kind is what was shown. In the reference a query can make a page be taken for another.
+        # In the reference the words of a query can change the page type.
         where = f"{kind}/{self.name}/{address}" if self.compat else kind
         self.kind = next(name for name in _PAGE_NAMES if name in where)
 
@@ -251,7 +251,7 @@ class Session:
         return (self.query or "").replace(" ", "+")
 
     def __getstate__(self) -> dict[str, Any]:
-        # The shelf belongs to the process; whoever unpickles a session puts it back.
+        # The shelf is shared per process; the environment restores it after unpickling.
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "shelf"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

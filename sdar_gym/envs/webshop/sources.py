@@ -1,4 +1,4 @@
-"""Finds and reads the shop's data: WebShop's own files in any of their sizes, or the generated catalogue."""
+"""Opens catalogs: WebShop's data files of any size, or the generated catalog."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
+from sdar_gym.envs.webshop.catalog_cache import cache_name, read_cached, write_cached
 from sdar_gym.envs.webshop.compiled import CompiledProducts, compiled
 from sdar_gym.envs.webshop.fields import Fields, ProductFormatError
 from sdar_gym.envs.webshop.generator import DEFAULT_SIZE, GENERATOR_VERSION, generate_products
-from sdar_gym.envs.webshop.keeping import keep, kept, kept_name
-from sdar_gym.envs.webshop.products import HumanInstruction, Instruction, Product, offered
+from sdar_gym.envs.webshop.products import HumanInstruction, Instruction, Product, without_blanks
 from sdar_gym.envs.webshop.reading import (
     human_instructions,
     instruction_of,
@@ -28,11 +28,11 @@ from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.text import shortened, well_formed
 from sdar_gym.validation import whole_number
 
-# The word that stands for the generated catalogue where a path to real products could stand.
+# Value of `data` that selects the generated catalog instead of a path to real products.
 GENERATED = "generated"
-# Products of shops that are kept compiled on disk; smaller ones are made faster than anyone notices.
-_WORTH_KEEPING = 2000
-# Longer ids are left out, as in the published code.
+# Catalogs with fewer products are not cached on disk: they are built in a fraction of a second.
+_MIN_CACHED_SIZE = 2000
+# Products with longer ids are skipped, as in the published code.
 _LONGEST_ID = 10
 _DOWNLOAD = (
     "WebShop's data are items_shuffle*.json, items_ins_v2*.json and items_human_ins.json (see its README for the "
@@ -41,24 +41,24 @@ _DOWNLOAD = (
 
 
 class WebShopDataError(ValueError):
-    """Data files that are not there or cannot be read."""
+    """Data files are missing or unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of one catalogue."""
+    """Data files of a catalog."""
 
     items: Path
     synthetic: Path | None
     human: Path | None
 
     def stamp(self) -> tuple[Any, ...]:
-        """What tells this content from another: paths, sizes and times of change."""
+        """Identity of the contents: paths, sizes and modification times."""
         paths = [path for path in (self.items, self.synthetic, self.human) if path is not None]
         return tuple((str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
 
     def missing(self) -> dict[str, str]:
-        """Why there are no goals of a kind, where a whole file is not there."""
+        """Reason by goal kind why there are no goals, if a whole file is missing."""
         beside = f"beside {self.items}"
         notes = {}
         if self.synthetic is None:
@@ -68,17 +68,17 @@ class Files:
         return notes
 
 
-_OPEN: dict[tuple[Any, ...], Catalogue] = {}
+_OPEN: dict[tuple[Any, ...], Catalog] = {}
 
 
 def located(data: str | os.PathLike[str] | None) -> str:
-    """Where data are, for whoever opens them later or elsewhere: `"generated"` or an absolute path.
+    """Resolve `data` to `"generated"` or an absolute path.
 
     Args:
-        data: As in `open_catalogue`.
+        data: As in `open_catalog`.
 
     Raises:
-        PathError: It is no path.
+        PathError: It is not a valid path.
     """
     name = "data"
     if data is None:
@@ -86,20 +86,20 @@ def located(data: str | os.PathLike[str] | None) -> str:
     return GENERATED if isinstance(data, str) and data == GENERATED else str(local_path(name, data))
 
 
-def open_catalogue(
-    data: str | os.PathLike[str] | None = None, num_products: int | None = None, *, published: bool = False
-) -> Catalogue:
-    """The catalogue of a data folder or file; all who open the same in a process get the same object.
+def open_catalog(
+    data: str | os.PathLike[str] | None = None, num_products: int | None = None, *, keep_blanks: bool = False
+) -> Catalog:
+    """Open the catalog of a data folder or file; cached per process.
 
     Args:
         data: `"generated"`, a folder with WebShop's files, or its items or documents file; default `$WEBSHOP_DATA`,
-            and without that the generated catalogue.
-        num_products: Only the first so many entries of the file; for the generated catalogue, its size.
-        published: Keep blank option values and attributes, as the published code does; else see `offered`.
+            and without that the generated catalog.
+        num_products: Read only this many entries of the file; for the generated catalog, its size.
+        keep_blanks: Keep blank option values and attributes, as the published code does; see `without_blanks`.
 
     Raises:
-        WebShopDataError: There are no data, or they cannot be read.
-        PathError: `data` is no path.
+        WebShopDataError: The data are missing or unreadable.
+        PathError: `data` is not a valid path.
     """
     if num_products is not None:
         num_products = whole_number("num_products", num_products)
@@ -110,37 +110,40 @@ def open_catalogue(
         size = DEFAULT_SIZE if num_products is None else num_products
         key: tuple[Any, ...] = (GENERATED, size)
         if key not in _OPEN:
-            name = kept_name(f"{GENERATED} {size}", GENERATOR_VERSION) if size >= _WORTH_KEEPING else ""
-            _OPEN[key] = _catalogue(name, lambda: generate_products(size), {"human": "the generated shop has none"})
+            name = cache_name(f"{GENERATED} {size}", GENERATOR_VERSION) if size >= _MIN_CACHED_SIZE else ""
+            _OPEN[key] = _catalog(name, lambda: generate_products(size), {"human": "the generated shop has none"})
         return _OPEN[key]
     with _reading(Path(place)):
         files = find_files(Path(place))
-        key = (files.stamp(), num_products, published)
+        key = (files.stamp(), num_products, keep_blanks)
     if key not in _OPEN:
-        name = kept_name(f"{files.items} {num_products} {published}", key)
-        _OPEN[key] = _catalogue(name, lambda: read_products(files, num_products, published=published), files.missing())
+        name = cache_name(f"{files.items} {num_products} {keep_blanks}", key)
+        _OPEN[key] = _catalog(
+            name, lambda: read_products(files, num_products, keep_blanks=keep_blanks), files.missing()
+        )
     return _OPEN[key]
 
 
-def _catalogue(name: str, make: Callable[[], list[Product]], missing: Mapping[str, str]) -> Catalogue:
-    content = kept(f"{name}.products") if name else None
+def _catalog(name: str, make: Callable[[], list[Product]], missing: Mapping[str, str]) -> Catalog:
+    content = read_cached(f"{name}.products") if name else None
     if content is not None:
-        return Catalogue(CompiledProducts(content), missing, name)
+        return Catalog(CompiledProducts(content), missing, name)
     products = make()
-    if not name or len(products) < _WORTH_KEEPING:
-        return Catalogue(products, missing)
-    keep(f"{name}.products", compiled(products))
-    return Catalogue(products, missing, name)
+    if not name or len(products) < _MIN_CACHED_SIZE:
+        return Catalog(products, missing)
+    write_cached(f"{name}.products", compiled(products))
+    return Catalog(products, missing, name)
 
 
 def find_files(path: Path) -> Files:
-    """The data files at a path.
+    """Find the data files at a path.
 
-    In a folder the items of 1,000 products come before the full ones, as in the reference, and documents last; name
-    the file itself to choose. Instruction files are those beside it, of the same size if there are several.
+    In a folder the items file with 1,000 products takes precedence over larger ones, as in the reference, and documents
+    come last; pass a file to select it. Instruction files are searched beside it, with the same size if there are
+    several.
 
     Raises:
-        WebShopDataError: Nothing is there.
+        WebShopDataError: There are no data files.
     """
     if path.is_file():
         items, folder = path, path.parent
@@ -151,7 +154,7 @@ def find_files(path: Path) -> Files:
         items = next((item for item in found if item.name == "items_shuffle_1000.json"), found[0])
         folder = path
     else:
-        raise WebShopDataError(f"There is nothing at {path}. {_DOWNLOAD}; data='generated' needs none of them.")
+        raise WebShopDataError(f"No such file or folder: {path}. {_DOWNLOAD}; data='generated' needs none of them.")
     size = items.stem.removeprefix("items_shuffle") if items.name.startswith("items_shuffle") else "_1000"
     same_size = folder / f"items_ins_v2{size}.json"
     others = sorted(folder.glob("items_ins_v2*.json"))
@@ -160,13 +163,13 @@ def find_files(path: Path) -> Files:
     return Files(items, synthetic, human if human.is_file() else None)
 
 
-def read_products(files: Files, num_products: int | None = None, *, published: bool = False) -> list[Product]:
-    """All products of the files, in order; entries without a proper id and repeated ones are left out.
+def read_products(files: Files, num_products: int | None = None, *, keep_blanks: bool = False) -> list[Product]:
+    """Read all products in file order; entries with invalid or duplicate ids are skipped.
 
     Args:
         files: The files.
-        num_products: Only the first so many entries.
-        published: See `open_catalogue`.
+        num_products: Read only this many entries.
+        keep_blanks: See `open_catalog`.
 
     Raises:
         WebShopDataError: A file cannot be read.
@@ -183,15 +186,15 @@ def read_products(files: Files, num_products: int | None = None, *, published: b
             if asin == "nan" or len(asin) > _LONGEST_ID or asin in seen:
                 continue
             seen.add(asin)
-            # Taken out, so that instructions are not in memory twice.
-            product = make(entry, *_said_of(asin, files, synthetic, human))
-            products.append(product if published else offered(product))
+            # Removes the instructions from the dictionaries, so that they are not in memory twice.
+            product = make(entry, *_take_instructions(asin, files, synthetic, human))
+            products.append(product if keep_blanks else without_blanks(product))
     if not products:
         raise WebShopDataError(f"{files.items} holds no products.")
     return products
 
 
-def _said_of(
+def _take_instructions(
     asin: str, files: Files, synthetic: dict[str, Any], human: dict[str, Any]
 ) -> tuple[Instruction | None, tuple[HumanInstruction, ...]]:
     instruction, written = None, ()
@@ -207,14 +210,14 @@ def _said_of(
 
 @dataclass(slots=True)
 class _Place:
-    """How far a file has been read, for messages."""
+    """Current position in a file, for messages."""
 
     where: str = ""
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[_Place]:
-    """Turns what readers raise into one message with the file and the place in it."""
+    """Convert read errors into a `WebShopDataError` with file and position."""
     place = _Place()
     try:
         yield place

@@ -1,4 +1,4 @@
-"""Reads a JSON file of any size entry by entry, so that its text is never in memory beside what is made of it."""
+"""Streaming JSON parser: reads arrays, objects and lines of any size entry by entry."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, TextIO
 from sdar_gym.text import shortened
 
 _BLANK = " \t\r\n"
-# The empty text stands for the end of the buffer.
-_NUMBER_GOES_ON = ("", *".eE+-0123456789")
+# The empty string is the end of the buffer.
+_NUMBER_CONTINUES = ("", *".eE+-0123456789")
 
 
 class JsonStreamError(ValueError):
-    """The file is no JSON array or object, or breaks off."""
+    """The file is not a JSON array or object, or is truncated."""
 
 
 def iter_array(stream: TextIO, chunk: int = 1 << 20) -> Iterator[Any]:
-    """The elements of a JSON array, one after another.
+    """Iterate over the elements of a JSON array.
 
     Args:
-        stream: Open text file whose content is one array.
+        stream: Open text file with one array.
         chunk: Characters to read at a time.
 
     Raises:
-        JsonStreamError: It is no array, or is broken.
+        JsonStreamError: It is not a valid array.
     """
     reader = _Reader(stream, chunk)
     reader.expect("[")
@@ -40,14 +40,14 @@ def iter_array(stream: TextIO, chunk: int = 1 << 20) -> Iterator[Any]:
 
 
 def iter_object(stream: TextIO, chunk: int = 1 << 20) -> Iterator[tuple[str, Any]]:
-    """The keys and values of a JSON object, one pair after another.
+    """Iterate over the items of a JSON object.
 
     Args:
-        stream: Open text file whose content is one object.
+        stream: Open text file with one object.
         chunk: Characters to read at a time.
 
     Raises:
-        JsonStreamError: It is no object, or is broken.
+        JsonStreamError: It is not a valid object.
     """
     reader = _Reader(stream, chunk)
     reader.expect("{")
@@ -65,10 +65,10 @@ def iter_object(stream: TextIO, chunk: int = 1 << 20) -> Iterator[tuple[str, Any
 
 
 def parsed(line: str) -> Any:
-    """The value of one line of a JSON-lines file.
+    """Parse a line of a JSON-lines file.
 
     Raises:
-        JsonStreamError: It is no JSON, or nothing that can be read.
+        JsonStreamError: It is not valid JSON.
     """
     return _Reader(StringIO(line), len(line)).only()
 
@@ -83,7 +83,7 @@ class _Reader:
         self._decoder = json.JSONDecoder()
 
     def peek(self) -> str:
-        """The next character that is not blank; "" at the end."""
+        """Next non-blank character; "" at the end."""
         while True:
             while self._at < len(self._buffer) and self._buffer[self._at] in _BLANK:
                 self._at += 1
@@ -115,16 +115,16 @@ class _Reader:
             try:
                 value, end = self._decoder.raw_decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
-                # Most often the value goes on in the next chunk. The position is one in the buffer and says nothing.
+                # Usually the value continues in the next chunk. Without the position, which refers to the buffer.
                 if not self._more():
                     raise JsonStreamError(f"a value cannot be read: {error.msg}") from error
                 continue
             except RecursionError as error:
                 raise JsonStreamError("a value is nested too deeply") from error
-            except ValueError as error:  # Numbers of more digits than Python reads.
+            except ValueError as error:  # Numbers with more digits than Python parses.
                 raise JsonStreamError(f"a value cannot be read: {error}") from error
-            # A number may go on, too: "12" at the end of the buffer may be "123", and "12." may be "12.5".
-            if self._buffer[end : end + 1] not in _NUMBER_GOES_ON or not self._more():
+            # A number may continue: "12" at the end of the buffer may be "123", and "12." may be "12.5".
+            if self._buffer[end : end + 1] not in _NUMBER_CONTINUES or not self._more():
                 self._at = end
                 return value
 
@@ -133,7 +133,7 @@ class _Reader:
             return False
         read = self._stream.read(self._chunk)
         self._ended = not read
-        # Grow with what does not fit, so that one huge value is not decoded a thousand times.
+        # Larger chunks for a huge value, so that it is not decoded again for each small chunk.
         self._buffer = self._buffer[self._at :] + read
         self._at = 0
         if len(self._buffer) > 2 * self._chunk:

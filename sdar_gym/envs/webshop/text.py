@@ -1,4 +1,4 @@
-"""Every page of the shop as the texts it shows and the things to click on it, and the two ways to write it down."""
+"""Pages of the shop: their texts and clickable elements, in the formats `text` and `readable`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OBSERVATIONS = ("text", "readable")
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """What a click on a page leads to.
+    """Target of a clickable text.
 
     Attributes:
         kind: `button`, `product` or `option`.
-        target: The button as shown, the product's id, or the option's value.
-        names: The options that have the value.
+        target: Label of the button, product id, or option value.
+        names: Names of the options that have the value.
     """
 
     kind: str
@@ -33,13 +33,13 @@ class Click:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page as shown.
+    """A page.
 
     Attributes:
-        parts: The visible texts in order.
-        readable: The same in lines that say what each text is.
-        clicks: What can be clicked, by the text that stands in the action, in the reference's order.
-        has_search: Whether the page has the search box.
+        parts: Visible texts, in order.
+        readable: The page as labeled lines.
+        clicks: Click targets by the text of the action, in the order of the reference.
+        has_search: Whether the page has a search box.
     """
 
     parts: tuple[str, ...]
@@ -52,9 +52,9 @@ class Page:
         return self.readable if observation == "readable" else SEPARATOR.join(self.parts)
 
     def found(self, name: str) -> Click | None:
-        """What a name means that somebody clicks: the listed text itself, else one equal to it but for case and blanks.
+        """Click target of a text: an exact match, else a match up to case and white space.
 
-        Buttons come first in `clicks`, so an option that reads like one but for its case does not hide it.
+        Buttons come first in `clicks`, so that an option which differs from one only by case does not hide it.
         """
         if name in self.clicks:
             return self.clicks[name]
@@ -62,7 +62,7 @@ class Page:
         return next((click for listed, click in self.clicks.items() if _plain(listed) == wanted), None)
 
     def click_on(self, kind: str, target: str, name: str = "") -> str | None:
-        """The text to click for a product or an option value, under a name if one is given; None if it is not here."""
+        """Clickable text for a target, optionally for an option name; None if it is not on this page."""
         return next(
             (
                 listed
@@ -74,11 +74,11 @@ class Page:
 
 
 def search_page(instruction: str, *, compat: bool) -> Page:
-    """The first page.
+    """The search page, where episodes start.
 
     Args:
         instruction: The task.
-        compat: List the search button, which does nothing.
+        compat: List the search button, which has no effect.
     """
     parts = ("WebShop", "Instruction:", *_shown(instruction), SEARCH)
     readable = f"Instruction: {instruction}\nSearch page. There is a search box."
@@ -86,14 +86,14 @@ def search_page(instruction: str, *, compat: bool) -> Page:
 
 
 def results_page(instruction: str, products: Sequence[Product], page: int, total: int, *, compat: bool) -> Page:
-    """One page of search results.
+    """A page of search results.
 
     Args:
         instruction: The task.
-        products: Those on this page.
-        page: Its number, from 1.
-        total: Hits on all pages.
-        compat: Always show `Next >`, as the reference does, even when nothing follows.
+        products: Products on this page.
+        page: Page number, from 1.
+        total: Number of hits on all pages.
+        compat: Show `Next >` also on the last page, as the reference does.
     """
     buttons = [BACK]
     if page > 1:
@@ -118,14 +118,14 @@ def results_page(instruction: str, products: Sequence[Product], page: int, total
 def item_page(
     instruction: str, product: Product, chosen: Mapping[str, str], *, show_attributes: bool, compat: bool
 ) -> Page:
-    """A product's page; only the readable form says which options are chosen.
+    """Page of a product; only the readable format shows which options are chosen.
 
     Args:
         instruction: The task.
-        product: What is shown.
-        chosen: Values chosen, by option name.
-        show_attributes: Whether there is an Attributes button.
-        compat: An option value that reads like a button, or like another option's value, takes its place, as in the
+        product: The product.
+        chosen: Chosen values by option name.
+        show_attributes: Whether to show an Attributes button.
+        compat: An option value replaces a button, or a value of another option, with the same text, as in the
             reference.
     """
     sub_pages = (*SUB_PAGES, ATTRIBUTES) if show_attributes else SUB_PAGES
@@ -148,7 +148,7 @@ def item_page(
 
 
 def sub_page(instruction: str, product: Product, name: str) -> Page:
-    """Description, features, reviews (the data have none) or attributes of a product."""
+    """Sub-page of a product: description, features, reviews (not in the data) or attributes."""
     if name == "Description":
         texts = _shown(product.description)
     elif name == "Features":
@@ -166,7 +166,7 @@ def sub_page(instruction: str, product: Product, name: str) -> Page:
 
 
 def receipt_page(asin: str, chosen: Mapping[str, str], score: float) -> Page:
-    """The page after a purchase. The text form has the reference's labels, most of which it leaves empty."""
+    """Page after a purchase; the text format has the labels of the reference, most of them empty."""
     options = json.dumps(dict(chosen), sort_keys=True)
     for char in "<>&'":
         options = options.replace(char, f"\\u{ord(char):04x}")
@@ -182,7 +182,7 @@ def receipt_page(asin: str, chosen: Mapping[str, str], score: float) -> Page:
 
 
 def _shown(text: str) -> tuple[str, ...]:
-    # An element without text, or with a line break alone, shows nothing; with blanks alone an empty text.
+    # As in the reference: an empty element or a line break shows nothing, spaces show an empty text.
     return () if text in ("", "\n") else (text.strip(),)
 
 
@@ -191,10 +191,10 @@ def _button_clicks(buttons: Sequence[str]) -> dict[str, Click]:
 
 
 def _option_text(value: str, name: str, clicks: Mapping[str, Click]) -> str:
-    # Options that share a value share its click, too; which of them is meant follows from what is chosen already.
+    # Options that share a value share its click; the options chosen so far determine which one is meant.
     if value in clicks and clicks[value].kind == "option" and clicks[value].target == value:
         return value
-    # "Buy Now" reads like the button, in whatever case it is clicked.
+    # A value such as "Buy Now" equals a button up to case.
     is_button = _plain(value) in clicks and clicks[_plain(value)].kind == "button"
     click = Click("option", value, (name,))
     return _unused(f"{name}: {value}" if is_button else value, name, click, clicks)

@@ -1,4 +1,4 @@
-"""The nouns of a product title, by which the score compares types: spaCy's where it is installed, else a stand-in."""
+"""Noun extraction from product titles for the type factor: spaCy if it is installed, else a word list."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPACY_MODEL = "en_core_web_sm"
 
 _WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
 # fmt: off
-# Words that say how things belong together and not what a thing is; titles hold few others that are no nouns.
+# Function words; most other words in titles are nouns.
 _FUNCTION_WORDS = frozenset({
     "a", "about", "above", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "before",
     "between", "both", "but", "by", "can", "could", "do", "does", "down", "each", "every", "few", "for", "from",
@@ -30,22 +30,22 @@ _FUNCTION_WORDS = frozenset({
 
 @lru_cache(maxsize=1 << 14)
 def words_as_nouns(title: str) -> tuple[str, ...]:
-    """The stand-in: the title's words in lower case that hold a letter and are no function words."""
+    """Approximate nouns: lower-cased words that contain a letter and are not function words."""
     words = (word.lower() for word in _WORD.findall(title))
     return tuple(word for word in words if word not in _FUNCTION_WORDS and any(char.isalpha() for char in word))
 
 
 @lru_cache(maxsize=1 << 14)
 def spacy_nouns(title: str) -> tuple[str, ...]:
-    """Nouns and proper nouns as spaCy's small English model tags them, in lower case.
+    """Lower-cased nouns and proper nouns by spaCy's small English model.
 
-    Source: the reference's own way (it lists the tag PNOUN too, which spaCy does not have).
+    Source: the reference (which also lists the tag PNOUN, which spaCy does not have).
     """
     return tuple(token.text.lower() for token in _pipeline()(title) if token.pos_ in ("NOUN", "PROPN"))
 
 
 def noun_source(name: str) -> Nouns:
-    """The function for a setting; `auto` is spaCy where it and its model are installed, else the stand-in.
+    """The noun extraction of a setting; `auto` is spaCy if it and its model are installed, else `words_as_nouns`.
 
     Raises:
         ValueError: An unknown name, or `spacy` without spaCy or its model.

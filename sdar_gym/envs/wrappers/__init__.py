@@ -1,4 +1,4 @@
-"""Wrappers for any text environment: skills beside the turns, budgets, a history, given tasks in turn, records."""
+"""Gymnasium wrappers for text environments: skills in `info`, budgets, history, task sequences, recording."""
 
 from sdar_gym.envs.wrappers.record_episodes import RecordEpisodes, RecordError
 from sdar_gym.envs.wrappers.skill_context import SkillContext

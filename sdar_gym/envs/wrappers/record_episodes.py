@@ -1,4 +1,4 @@
-"""Writes every episode as a line of JSON, in the form that a run folder's `episodes/*.jsonl` has."""
+"""`RecordEpisodes`: writes each episode as a JSON line, in the format of a run folder's `episodes/*.jsonl`."""
 
 from __future__ import annotations
 
@@ -18,72 +18,72 @@ _TASK_KEYS = ("task_id", "task_type", "split", "goal")
 
 
 class RecordError(ValueError):
-    """An episode that could not be written: a full disk, a folder that may not be written to."""
+    """An episode that could not be written, for example because the disk is full or the folder read-only."""
 
 
 class RecordEpisodes(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):
-    """Appends a line to a JSON-lines file when an episode ends, is reset away, or is closed in the middle.
+    """Appends a line to a JSON-lines file when an episode ends, or is aborted by `reset` or `close`.
 
-    The names are those of the run folder: `episode_id, task_id, task_type, split, goal, won, score, reward, ended,
-    turns`, and in a turn `observation, action, valid_action, reward`. What a model adds (its answer, its tokens) is not
-    known here and left out. `ended` is `won`, `lost`, `truncated` or `unfinished`; an episode without a single turn is
-    not written. Put this wrapper outermost, or it does not see what the others truncate.
+    Keys are those of the run folder: `episode_id, task_id, task_type, split, goal, won, score, reward, ended,
+    turns`, and in a turn `observation, action, valid_action, reward`. Model data (response, tokens) is not available
+    here and left out. `ended` is `won`, `lost`, `truncated` or `unfinished`; an episode without turns is not written.
+    Make this the outermost wrapper; otherwise it misses truncation by other wrappers.
 
-    Environments and processes may share a file: a line is one write at the end of the file, which the system keeps
-    whole. (On a network disk that does not promise this, give each process its own file.)
+    Environments and processes may share a file: each line is one atomic append. (On a network disk without atomic
+    appends, give each process its own file.)
 
     Args:
         env: A text environment.
         path: The file, or a folder (an existing one, or a name that ends in `/`) in which each process on each machine
             writes `episodes-<machine>-<process>.jsonl`.
-        name: Of the recording environment, in front of the running number in `episode_id`; has to be unique; by
-            default machine, process and number of the wrapper in its process.
+        name: Unique prefix of `episode_id`, followed by the number of the episode; by default machine, process and
+            number of the wrapper in its process.
 
     Raises:
-        RecordError: The place cannot be written to.
-        ValueError: The path cannot be one, or the name is no text.
+        RecordError: The file cannot be written.
+        ValueError: The path is invalid, or the name is not a string.
     """
 
-    _made = 0
+    _count = 0
 
     def __init__(self, env: gymnasium.Env[str, str], path: str | os.PathLike[str], name: str | None = None):
         self._path = local_path("path", path)
         self._folder = os.fspath(path).endswith(("/", os.sep)) or self._path.is_dir()
         if name is not None and (not isinstance(name, str) or not name):
             raise ValueError(f"name must be a text, got {shortened(name)}; leave it out for one made up.")
-        # Absolute, so that an environment made again from its spec in another folder goes on in the same place.
+        # Absolute, so that an environment made again from its spec in another folder continues the same file.
         RecordConstructorArgs.__init__(self, path=f"{self._path}{os.sep if self._folder else ''}", name=name)
         gymnasium.Wrapper.__init__(self, env)
         self._name = name
         self._number = 0
-        self._claim()
+        self._take_serial()
         self._episode: dict[str, Any] | None = None
         self._observation = ""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._append(b"")  # A place that cannot be written to is refused now, not after the first episode.
+            self._append(b"")  # Fails now instead of after the first episode.
         except OSError as error:
             raise _refused(self.path, error) from error
 
     @property
     def path(self) -> Path:
-        """The file of this process."""
+        """Output file of this process."""
         if not self._folder:
             return self._path
         return self._path / f"episodes-{socket.gethostname()}-{os.getpid()}.jsonl"
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin an episode; one that was running is written as `unfinished`.
+        """Start an episode; a running one is written as `unfinished`.
 
         Raises:
-            ValueError: The environment's `info` lacks something that is recorded.
+            ValueError: The environment's `info` lacks a recorded key.
         """
         observation, info = super().reset(seed=seed, options=options)
         missing = [key for key in (*_TASK_KEYS, "won", "score") if key not in info]
         if missing:
             raise ValueError(
-                f"RecordEpisodes needs info[{missing[0]!r}], and {type(self.unwrapped).__name__} gives none; add it to "
-                "the info of reset(), or make the environment a TextEnv."
+                f"RecordEpisodes needs info[{missing[0]!r}], and {type(self.unwrapped).__name__} does not provide it; "
+                "add it to the info of reset(), or make the environment a TextEnv."
             )
         self._write("unfinished")
         self._episode = {
@@ -100,10 +100,10 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str], RecordConstructorArg
         return observation, info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Play one turn; the last one of an episode writes it.
+        """Play one turn; the last turn of an episode writes it.
 
         Raises:
-            RecordError: It cannot be written. The turn is played; what it returned is lost.
+            RecordError: It cannot be written. The turn was played, but its result is lost.
         """
         observation, reward, terminated, truncated, info = super().step(action)
         episode = self._episode
@@ -119,19 +119,19 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str], RecordConstructorArg
         return observation, float(reward), terminated, truncated, info
 
     def close(self) -> None:
-        """Write a running episode as `unfinished`; closing twice is fine."""
+        """Close, and write a running episode as `unfinished`; may be called twice."""
         self._write("unfinished")
         super().close()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # A copy in another process, or a second one in this, must not give its episodes the same ids.
+        # A copy, in this or another process, must not reuse the episode ids.
         self.__dict__.update(state)
-        self._claim()
+        self._take_serial()
 
-    def _claim(self) -> None:
-        # The name is made when it is first needed: a fork shares everything up to then.
-        self._serial = RecordEpisodes._made
-        RecordEpisodes._made += 1
+    def _take_serial(self) -> None:
+        # The name is built when it is used, since the process id changes with a fork.
+        self._serial = RecordEpisodes._count
+        RecordEpisodes._count += 1
 
     def _label(self) -> str:
         return self._name or f"{socket.gethostname()}-{os.getpid()}-{self._serial}"
@@ -141,7 +141,7 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str], RecordConstructorArg
         if episode is None or not episode["turns"]:
             return
         episode["ended"] = ended
-        # ASCII, so that a lone surrogate in an action is an escape and not an error.
+        # ASCII, so that a lone surrogate in an action is escaped.
         line = json.dumps(episode, ensure_ascii=True) + "\n"
         try:
             self._append(line.encode("ascii"))
@@ -153,7 +153,7 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str], RecordConstructorArg
         try:
             written = os.write(handle, line)
             if written < len(line):
-                # Half a line would spoil the next one; with a newline it is one bad line and the rest stays good.
+                # Terminate the partial line, so that it does not corrupt the next one.
                 os.write(handle, b"\n")
                 raise OSError(28, f"{written} of {len(line)} bytes written")
         finally:
@@ -162,4 +162,4 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str], RecordConstructorArg
 
 def _refused(path: Path, error: OSError) -> RecordError:
     place, reason = terminal_safe(str(path)), error.strerror or str(error)
-    return RecordError(f"Episodes cannot be written to {place}: {reason}. Free some room, or record to another place.")
+    return RecordError(f"Episodes cannot be written to {place}: {reason}. Free disk space, or record to another place.")

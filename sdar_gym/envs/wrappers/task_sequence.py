@@ -1,4 +1,4 @@
-"""Plays given tasks one after the other, also where somebody else resets: vectors and training libraries do."""
+"""`TaskSequence`: plays given tasks in order, even if a vector or a training library calls `reset`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sdar_gym.validation import text_list
 
 
 class TaskSequence(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):
-    """Every reset without a task of its own begins the next task of a list; after the last one comes the first.
+    """Each reset without options starts the next task of a list, cyclically.
 
-    Gymnasium's options of `reset` are for one episode, so that a vector which resets by itself goes on with random
-    tasks of the environment's own split. With this wrapper it goes on with the tasks that were given.
+    Options of `reset` apply to one episode, so a vector environment with autoreset continues with random tasks of the
+    environment's split. With this wrapper it continues with the given tasks.
 
     Example:
         >>> from functools import partial
@@ -26,10 +26,10 @@ class TaskSequence(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs)
 
     Args:
         env: A text environment.
-        task_ids: The tasks, in the order in which they are played.
+        task_ids: Task ids, in the order of play.
 
     Raises:
-        ValueError: There are none, or they are no texts.
+        ValueError: There are none, or they are not strings.
     """
 
     def __init__(self, env: gymnasium.Env[str, str], task_ids: Iterable[str]):
@@ -42,7 +42,7 @@ class TaskSequence(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs)
         self._next = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin the next task; a seed begins the list anew, and options go before it."""
+        """Start the next task. A seed restarts the list; options take precedence over it."""
         if seed is not None:
             self._next = 0
         if not options:

@@ -1,4 +1,4 @@
-"""Makes the observation the last turns and the current one, for agents that keep no memory of their own."""
+"""`TextHistory`: prepends the last turns to the observation, for agents without memory."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _TURN = "{observation}\n> {action}"
 
 
 class TextHistory(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):
-    r"""Shows the last turns, oldest first, each as what was seen and, after `> `, what was done; then what is seen now.
+    r"""Prepends past turns, oldest first, to the observation; a turn is its observation and, after `> `, its action.
 
     Args:
         env: A text environment.
-        turns: How many past turns are shown; 0 leaves observations as they are.
-        turn_format: How a past turn is written, with `{observation}` and `{action}`.
-        separator: Between turns.
-        max_characters: Longest observation that results; whole old turns go first, the current observation never does.
-            By default there is no limit.
+        turns: Number of past turns to include; 0 leaves observations unchanged.
+        turn_format: Format of a past turn, with `{observation}` and `{action}`.
+        separator: Text between turns.
+        max_characters: Maximum length of the resulting observation. The oldest turns are dropped first, the current
+            observation never. No limit by default.
 
     Raises:
-        ValueError: A number of turns or a limit that is none, or a format that lacks a part.
+        ValueError: An invalid number of turns or limit, or a format that lacks a placeholder.
     """
 
     def __init__(
@@ -59,25 +59,25 @@ class TextHistory(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):
         self._observation = ""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin an episode without a past."""
+        """Start an episode with an empty history."""
         observation, info = super().reset(seed=seed, options=options)
         self._past.clear()
         self._observation = observation
-        return self._shown(), info
+        return self._with_history(), info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Play one turn, which is then the last of the past ones."""
+        """Play one turn and add it to the history."""
         observation, reward, terminated, truncated, info = super().step(action)
-        # An action may be any text, an observation is one that can be encoded.
+        # Observations must be encodable, actions may be any text.
         action = well_formed(action)
-        # Not str.format: texts may hold braces of their own.
+        # Not str.format: texts may contain braces.
         before, _, after = self.turn_format.partition("{observation}")
-        written = (before.replace("{action}", action), self._observation, after.replace("{action}", action))
-        self._past.append("".join(written))
+        parts = (before.replace("{action}", action), self._observation, after.replace("{action}", action))
+        self._past.append("".join(parts))
         self._observation = observation
-        return self._shown(), float(reward), terminated, truncated, info
+        return self._with_history(), float(reward), terminated, truncated, info
 
-    def _shown(self) -> str:
+    def _with_history(self) -> str:
         parts = [*self._past, self._observation]
         if self.max_characters is not None:
             while len(parts) > 1 and len(self.separator.join(parts)) > self.max_characters:

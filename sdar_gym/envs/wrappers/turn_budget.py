@@ -1,4 +1,4 @@
-"""Ends an episode when its turns or its tokens are used up, so that no prompt outgrows a model."""
+"""`TurnBudget`: truncates an episode after a number of turns or tokens, so that prompts fit the model context."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sdar_gym.validation import whole_number
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What an episode has used, as `info["budget"]`.
+    """Budget used by an episode, as `info["budget"]`.
 
     Attributes:
         turns: Turns played.
         tokens: Tokens of all observations and actions so far.
-        turns_left: Turns that remain; None if they are not limited.
-        tokens_left: Tokens that remain, 0 if more were used; None if they are not limited.
-        spent: `""`, or what ran out first: `turns` or `tokens`.
+        turns_left: Remaining turns; None without a limit.
+        tokens_left: Remaining tokens, at least 0; None without a limit.
+        spent: The exhausted limit, `turns` or `tokens`; `""` if there is none.
     """
 
     turns: int
@@ -33,26 +33,26 @@ class Budget:
 
 
 def count_words(text: str) -> int:
-    """Pieces of text between white space: what can be counted without a tokenizer."""
+    """Number of white-space separated words, the default count without a tokenizer."""
     return len(text.split())
 
 
 class TurnBudget(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):
-    """Truncates an episode once a number of turns, or of tokens of observations and actions, is used up.
+    """Truncates an episode after a number of turns, or of tokens in observations and actions.
 
-    The turn that uses the budget up is played and counts; it is the last. An episode that ends by itself on that turn
-    is `terminated` and not `truncated`, as with the environment's own limit. The first observation counts: a budget
-    that it uses up already ends the episode with the first turn.
+    The turn that exhausts the budget is played and counts; it is the last. An episode that ends by itself on that turn
+    is `terminated` and not `truncated`, as with the environment's turn limit. The first observation counts: if it
+    exhausts the budget, the episode ends after the first turn.
 
     Args:
         env: A text environment.
-        max_turns: Turns an episode may have.
-        max_tokens: Tokens that its observations and actions may have together.
-        count: Tokens of a text, for example `lambda text: len(tokenizer.encode(text))`; has to be a function with a
-            name if the environment is to be pickled. By default words.
+        max_turns: Maximum number of turns of an episode.
+        max_tokens: Maximum number of tokens of all its observations and actions.
+        count: Number of tokens of a text, for example `lambda text: len(tokenizer.encode(text))`; must be a named
+            function if the environment is pickled. By default words are counted.
 
     Raises:
-        ValueError: Neither limit is given, or one is no whole number above 0.
+        ValueError: Neither limit is given, or one is not a positive integer.
     """
 
     def __init__(
@@ -68,20 +68,20 @@ class TurnBudget(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):
         max_tokens = None if max_tokens is None else whole_number("max_tokens", max_tokens, 1)
         if not callable(count):
             raise ValueError(f"count must be a function from a text to a number, got {shortened(count)}.")
-        # The function itself is recorded: a bound tokenizer method must not be copied with its tokenizer.
+        # No deep copy of the arguments: it would copy the tokenizer of a bound method.
         RecordConstructorArgs.__init__(
             self, max_turns=max_turns, max_tokens=max_tokens, count=count, _disable_deepcopy=True
         )
         gymnasium.Wrapper.__init__(self, env)
         self.max_turns = max_turns
         self.max_tokens = max_tokens
-        self._count_of = count
+        self._count_tokens = count
         self._turns = 0
         self._tokens = 0
         self._ended = True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin an episode with a full budget."""
+        """Start an episode with a full budget."""
         observation, info = super().reset(seed=seed, options=options)
         self._turns = 0
         self._tokens = self._count(observation)
@@ -105,8 +105,8 @@ class TurnBudget(gymnasium.Wrapper[str, str, str, str], RecordConstructorArgs):
         return observation, float(reward), terminated, truncated, {**info, "budget": budget}
 
     def _count(self, text: str) -> int:
-        # Tokenizers refuse halves of characters, which actions may hold.
-        return whole_number("What count() returns", self._count_of(well_formed(text)), 0)
+        # Tokenizers reject lone surrogates, which actions may contain.
+        return whole_number("What count() returns", self._count_tokens(well_formed(text)), 0)
 
     def _budget(self) -> Budget:
         turns_left = None if self.max_turns is None else self.max_turns - self._turns

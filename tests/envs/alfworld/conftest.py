@@ -1,4 +1,4 @@
-"""A small kitchen with every oddity of the ALFRED world in it, and the real sample games."""
+"""A small kitchen with all oddities of the ALFRED world, and the real sample games."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOOD = ["pickupable", "heatable", "coolable", "cleanable", "sliceable"]
 DISH = ["pickupable", "heatable", "coolable", "cleanable", "isReceptacleObject"]
 TOOL = ["pickupable", "cleanable"]
 
-# Place 0 is the middle of the room; places 3 and 4 have several receptacles.
+# Location 0 is the middle of the room; locations 3 and 4 have several receptacles.
 RECEPTACLES = [
     ["Cabinet_bar__plus_00_dot_10", "CabinetType", 1, 1, 0],
     ["Cabinet_bar_00_dot_10", "CabinetType", 2, 1, 1],
@@ -66,7 +66,7 @@ NO_GOAL_YET = ["place", "AppleType", "ShelfType", "", [], [], 1]
 
 
 def kitchen_json(goal: list[Any] | None = None, **fields: Any) -> dict[str, Any]:
-    """The kitchen in compiled form; its default goal, an apple on the shelf, is open at the start."""
+    """The compiled kitchen; its default goal, an apple on the shelf, does not hold at the start."""
     rooms = copy.deepcopy(RECEPTACLES)
     things = sorted(copy.deepcopy(OBJECTS), key=lambda row: row[0].lower())
     kinds = [row[0].split("_bar_")[0] for row in things]
@@ -106,7 +106,7 @@ def make_kitchen() -> Callable[..., Game]:
 
 @pytest.fixture
 def pddl_fields() -> dict[str, Any]:
-    """A very small game as a `.tw-pddl` holds it, written by hand."""
+    """The content of a minimal hand-written `.tw-pddl` file."""
     problem = """
     (define (problem small)
       (:domain alfred)
@@ -161,7 +161,7 @@ def pddl_fields() -> dict[str, Any]:
 
 @pytest.fixture
 def write_game(pddl_fields: dict[str, Any]) -> Callable[..., Path]:
-    """Writes the very small game, with changes, as `<root>/<task id>/game.tw-pddl`."""
+    """Writes the minimal game, with changes, as `<root>/<task id>/game.tw-pddl`."""
 
     def write(root: Path, task_id: str = "train/fetch/trial_1", **changes: Any) -> Path:
         file = root / task_id / "game.tw-pddl"

@@ -1,4 +1,4 @@
-"""How the engine's tests play the hand-made kitchen."""
+"""Helpers to play the hand-made kitchen in engine tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FETCH_MUG = ("go to countertop 1", "take mug 1 from countertop 1")
 
 
 def play(engine: Engine, *commands: str) -> str:
-    """The last answer; every command has to be admissible."""
+    """Feedback of the last command; all commands must be admissible."""
     answer = ""
     for command in commands:
         assert command in engine.admissible(), command

@@ -1,4 +1,4 @@
-"""The TextWorld backend of the environment, and the parity command on a few real games."""
+"""The TextWorld backend of the environment, and the parity benchmark on a few real games."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_episode_is_the_same_on_both_backends() -> None:
     assert envs[0].reset(options={"task_id": TASK}) == envs[1].reset(options={"task_id": TASK})
     for command in ("fly", *plan):
         ours, theirs = (env.step(command) for env in envs)
-        # TextWorld does not show the state that goal conditions are counted on.
+        # TextWorld does not expose the state for goal conditions.
         assert theirs[4].pop("goal_condition_rate") == float(theirs[4]["won"])
         ours[4].pop("goal_condition_rate")
         assert ours == theirs

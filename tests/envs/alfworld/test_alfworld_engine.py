@@ -1,4 +1,4 @@
-"""What the native engine says and does, rule by rule, in a kitchen made for it."""
+"""The native engine, rule by rule, in a hand-made kitchen."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_commands_come_in_plain_string_order(make_kitchen: Callable[..., Game]) 
     assert engine.admissible()[:4] == ("go to shelf 1", "go to shelf 10", "go to shelf 11", "go to shelf 2")
 
 
-# What lies where
+# Contents of receptacles
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_next_to_it_is_what_went_from_one_neighbour_to_another(engine: Engine) -
     assert play(engine, "look") == f"{facing}a fork 1."  # carried away, the apple is no longer beside
 
 
-# Commands as typed
+# Parsing of commands
 
 
 @pytest.mark.parametrize("text", ["  look", "look\n", "\tlook\r\n", "\u00a0look\u3000", "\x1flook", "look\x85"])

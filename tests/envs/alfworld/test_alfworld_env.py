@@ -1,4 +1,4 @@
-"""`sdar/ALFWorld-v0` as Gymnasium sees it: made, seeded, copied, put into vectors, and misused."""
+"""`sdar/ALFWorld-v0` through Gymnasium: making, seeding, pickling, vectors and errors."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_task_types_can_be_chosen() -> None:
     ("options", "complaint"),
     [
         ({"task": TASK}, "Unknown reset option.*'task'.*'task_id' and 'split'"),
-        ({"task_id": "small/train/3"}, "'small/train/3' is no generated task"),
+        ({"task_id": "small/train/3"}, "'small/train/3' is not a generated task"),
         ({"task_id": 3}, "'task_id' must be a str, got 3"),
         ({"task_id": [TASK]}, "'task_id' must be a str, got \\['small/train/000003'\\]"),
         ({"split": "test"}, "Unknown split 'test'; ALFWorld has train"),
@@ -229,7 +229,7 @@ def test_options_that_contradict_each_other_are_refused(options: Any) -> None:
 def test_other_ids_have_no_type_and_the_empty_split_is_none() -> None:
     env = ALFWorldEnv(scene="small")
     for wrong in ("", "nonsense", "small/train/x", "small/train/999999"):
-        with pytest.raises(TaskNotFoundError, match="is no generated task"):
+        with pytest.raises(TaskNotFoundError, match="is not a generated task"):
             env.task_type(wrong)
     for split in ("", ["train"], 3):
         with pytest.raises(TaskNotFoundError, match="Unknown split"):

@@ -1,4 +1,4 @@
-"""Generated and real games: winnable, open at the start, the same everywhere, and apart between splits."""
+"""Generated and real games: solvable, not solved at the start, deterministic, and disjoint between splits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sdar_gym.envs.alfworld.sources import open_source
 from sdar_gym.envs.alfworld.walkthrough import walkthrough
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game, GameFormatError, game_from_json
 
-# Whoever has to change these raises GENERATOR_VERSION: evaluation panels are lists of such ids.
+# Pinned: a change requires a new GENERATOR_VERSION, since evaluation panels are lists of these ids.
 FINGERPRINTS = {
     "full/train/000017": "f940142ec488e10b",
     "full/valid_seen/000003": "4f6e87139ebe3c78",
@@ -35,7 +35,7 @@ FINGERPRINTS = {
     "small/valid_seen/000010": "6ebc85724a424a0b",
     "small/valid_unseen/000000": "48e1c727732543f4",
 }
-# Prime, so that the six task types, which take turns, are all met.
+# A prime step, so that all six alternating task types occur.
 STRIDES = {"train": 1499, "valid_seen": 29, "valid_unseen": 29}
 
 

@@ -1,4 +1,4 @@
-"""Goal conditions, and goals that people wrote."""
+"""Goal conditions, and human-written goals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_placing_one_thing_is_one_condition(make_kitchen: Callable[..., Game]) -
 
 def test_two_things_count_only_in_the_same_place(make_kitchen: Callable[..., Game]) -> None:
     engine = Engine(make_kitchen(["place", "MugType", "CabinetType", "", [], [], 2]))
-    assert goal_conditions(engine) == (1, 2)  # A mug stands in cabinet 1.
+    assert goal_conditions(engine) == (1, 2)  # A mug is in cabinet 1.
     play(engine, *FETCH_MUG, "go to cabinet 2", "open cabinet 2", "move mug 1 to cabinet 2")
     assert goal_conditions(engine) == (1, 2)
     play(engine, "take mug 1 from cabinet 2", "go to cabinet 1", "open cabinet 1", "move mug 1 to cabinet 1")
@@ -46,7 +46,7 @@ def test_a_changed_thing_has_three_conditions(make_kitchen: Callable[..., Game])
     assert goal_conditions(engine) == (0, 3)
     play(engine, *FETCH_APPLE, "go to microwave 1", "heat apple 1 with microwave 1")
     assert goal_conditions(engine) == (1, 3)
-    # Another apple, a cold one, on the table: placed and heated, but not by the same apple.
+    # Placing and heating are satisfied, but by different apples.
     play(engine, "go to countertop 2", "move apple 1 to countertop 2", "go to drawer 1", "open drawer 1")
     play(engine, "take apple 2 from drawer 1", "go to diningtable 1", "move apple 2 to diningtable 1")
     assert goal_conditions(engine) == (2, 3)
@@ -106,14 +106,14 @@ def test_people_s_goals_take_the_place_of_the_sentence(
     assert info["goal"] in goals
     assert info["task_id"] == GAME
     assert observation.endswith(f"Your task is to: {info['goal']}")
-    assert env.reset(seed=99)[1]["goal"] == info["goal"]  # The id chooses, not the seed.
+    assert env.reset(seed=99)[1]["goal"] == info["goal"]  # Determined by the id, not the seed.
     assert env.task_ids() == (GAME,)
     for bad in ("#3", "#", "#x", "#-1"):
         with pytest.raises(TaskNotFoundError, match="#0 to #2"):
             env.reset(options={"task_id": GAME + bad})
 
 
-def test_games_that_nobody_wrote_about_are_refused(write_game: Callable[..., Path], tmp_path: Path) -> None:
+def test_games_without_human_goals_raise(write_game: Callable[..., Path], tmp_path: Path) -> None:
     file = write_game(tmp_path)
     env = gymnasium.make(ENV_ID, games=tmp_path, goals="human")
     with pytest.raises(TaskNotFoundError, match=r"no traj_data\.json"):
@@ -137,7 +137,7 @@ def test_half_a_character_in_a_goal_becomes_one_that_can_be_encoded(
     assert [info["goal"] for _, info in texts] == ["look \ufffd at it", "go \U0001f600"]
     assert all(observation.encode() for observation, _ in texts)
     with pytest.raises(TaskNotFoundError, match="has 2 human goals"):
-        env.reset(options={"task_id": f"{GAME}#2"})  # The one of blanks is no goal.
+        env.reset(options={"task_id": f"{GAME}#2"})  # The blank sentence is skipped.
 
 
 @pytest.mark.parametrize("number", ["٣", "01", "9" * 5000, "1 ", "+1", "1e0"])
@@ -151,11 +151,14 @@ def test_a_goal_s_number_has_one_form(number: str, write_game: Callable[..., Pat
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"turk_annotations": {"anns": [{"task_desc": 5}]}}', "a task_desc in turk_annotations.anns is no text but 5"),
+        (
+            '{"turk_annotations": {"anns": [{"task_desc": 5}]}}',
+            "a task_desc in turk_annotations.anns is not a text but 5",
+        ),
         ('{"turk_annotations": {"anns": [5]}}', "no list turk_annotations.anns"),
         ('{"turk_annotations": {"anns": null}}', "no list turk_annotations.anns"),
         ('{"turk_annotations": []}', "no list turk_annotations.anns"),
-        ("[1]", r"no JSON object but \[1\]"),
+        ("[1]", r"not a JSON object but \[1\]"),
         ("[" * 100_000, "nested too deeply"),
         ("\udcff", "is not UTF-8 from byte 0 on"),
         (" " * (16 << 20) + "{}", "has more than 16,777,216 bytes"),

@@ -1,4 +1,4 @@
-"""Reading one `.tw-pddl` file: what is understood, what is refused, and what is never run."""
+"""Parser of `.tw-pddl` files: valid files, errors, and code that is never executed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_task_type_is_read_off_the_id_where_it_says_so(pddl_fields: dict[str
         (lambda text: text[:-40], "Unterminated string"),
         (lambda text: "", "Expecting value"),
         (lambda text: text.encode() + b"\xff", "it is not UTF-8 from byte"),
-        (lambda text: f"[{text}]", "it holds no JSON object"),
+        (lambda text: f"[{text}]", "it is not a JSON object"),
         (lambda text: "[" * 100_000, "its JSON is nested too deeply"),
         (lambda text: text.replace("pddl_problem", "problem"), "it has no field 'pddl_problem'"),
         (lambda text: text.replace('"grammar"', '"words"'), "it has no field 'grammar'"),
@@ -92,12 +92,12 @@ def test_an_incomplete_world_is_refused(pddl_fields: dict[str, Any], field: str,
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("pddl_problem", 7, "its pddl_problem is no text but 7"),
-        ("grammar", ["x"], r"its grammar is no text but \['x'\]"),
-        ("grammar", '"rhs": "Your task is to: \\q"', "its task sentence is no JSON text"),
-        ("walkthrough", "look", "its walkthrough is no list of texts"),
-        ("walkthrough", [1], "its walkthrough is no list of texts"),
-        ("walkthrough", 5, "its walkthrough is no list of texts"),
+        ("pddl_problem", 7, "its pddl_problem is not a text but 7"),
+        ("grammar", ["x"], r"its grammar is not a text but \['x'\]"),
+        ("grammar", '"rhs": "Your task is to: \\q"', "its task sentence is not a JSON string"),
+        ("walkthrough", "look", "its walkthrough is not a list of texts"),
+        ("walkthrough", [1], "its walkthrough is not a list of texts"),
+        ("walkthrough", 5, "its walkthrough is not a list of texts"),
     ],
 )
 def test_fields_of_another_type_are_named(pddl_fields: dict[str, Any], field: str, value: object, says: str) -> None:
@@ -120,7 +120,7 @@ def test_what_is_missing_in_a_world_is_named(pddl_fields: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("kind", ["receptacle", "object", "location", "a" * 300])
 def test_a_name_without_end_is_refused(pddl_fields: dict[str, Any], kind: str) -> None:
-    # A pattern that begins anew at each letter would take hours for this one.
+    # A quadratic pattern would take hours.
     problem = pddl_fields["pddl_problem"].replace(
         "(:objects", f"(:objects {'a' * 1_000_000} {'b' * 900_000}_bar_1 - {kind} "
     )
@@ -139,7 +139,7 @@ def test_a_name_without_end_is_refused(pddl_fields: dict[str, Any], kind: str) -
     ],
 )
 def test_hostile_problems_are_read_in_linear_time(pddl_fields: dict[str, Any], start: str, piece: str) -> None:
-    # Two megabytes, the most that a game may have: anything quadratic would run into the time limit.
+    # Two megabytes, the size limit: a quadratic algorithm would exceed the time limit.
     section = start.partition(" ")[0]
     problem = pddl_fields["pddl_problem"].replace(section, f"{start} {piece * (2_000_000 // len(piece))} ")
     try:

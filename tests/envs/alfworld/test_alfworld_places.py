@@ -1,4 +1,4 @@
-"""Games where people have them: zips, other folders, files of other tools, and places that only come near."""
+"""Unusual game archives and folders: zip variants, other tools, wrong paths with suggestions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFL
     with zipfile.ZipFile(path, "w", method) as file:
         for name, content in files.items():
             info = zipfile.ZipInfo(name)
-            info.filename, info.compress_type = name, method  # As it is written: zipfile would mend backslashes.
+            info.filename, info.compress_type = name, method  # Verbatim: zipfile would replace backslashes.
             file.writestr(info, content)
     return path
 
@@ -125,7 +125,7 @@ def test_a_damaged_archive_is_one_message_or_read_as_it_was(name: str, game: byt
         archives._open_as.cache_clear()
         try:
             found = open_source(archive)
-            # Damage that touches no game: a time of change, an owner, another file's content.
+            # Damage outside the games: a modification time, an owner, another file.
             assert found.task_ids("valid_seen") == (ID,)
         except (GameFormatError, MissingGamesError, TaskNotFoundError) as error:
             assert "\n" not in str(error) and str(archive) in str(error)
@@ -164,7 +164,7 @@ def test_a_file_of_a_folder_is_bounded_too(tmp_path: Path) -> None:
     file = tmp_path / "games" / ID / "game.tw-pddl"
     file.parent.mkdir(parents=True)
     with file.open("wb") as stream:
-        stream.truncate(3 << 30)  # Takes no room on the disk.
+        stream.truncate(3 << 30)  # A sparse file.
     with pytest.raises(GameFormatError, match="has more than 2,097,152 bytes"):
         open_source(tmp_path / "games").load(ID)
 
@@ -199,17 +199,17 @@ def test_an_archive_without_games_says_what_it_holds(tmp_path: Path) -> None:
     assert "It is empty" in refused(make_zip(tmp_path / "i.zip", {}))
     with lzma.open(tmp_path / "j.xz", "wb") as file:
         file.write(b"only text " * 200)
-    assert "what is compressed in it is no tar archive" in refused(tmp_path / "j.xz", GameFormatError)
+    assert "the compressed content is not a tar archive" in refused(tmp_path / "j.xz", GameFormatError)
     (tmp_path / "k.rar").write_bytes(b"Rar!" * 500)
     assert "it is neither a tar nor a zip archive" in refused(tmp_path / "k.rar", GameFormatError)
 
 
-# Other places
+# Other paths
 
 
 @pytest.fixture
 def downloads(game: bytes, tmp_path: Path) -> Path:
-    """A folder as it looks after downloads of two versions."""
+    """A folder with downloads of two versions."""
     root = tmp_path / "downloads"
     file = root / "json_2.1.2" / ID / "game.tw-pddl"
     file.parent.mkdir(parents=True)
@@ -236,7 +236,7 @@ def downloads(game: bytes, tmp_path: Path) -> Path:
 def test_a_place_near_games_names_them(downloads: Path, place: str, named: str) -> None:
     root = downloads.parent if named.startswith("downloads") else downloads
     assert f"{root}/{named}" in refused(downloads / place)
-    # What it names can be opened.
+    # The suggested paths can be opened.
     assert open_source(str(root / named.partition(" ")[0])).task_ids("valid_seen") == (ID,)
 
 
@@ -253,7 +253,7 @@ def test_a_place_that_cannot_be_read_is_a_message(tmp_path: Path) -> None:
     assert "cannot be read" in refused(tmp_path / "pipe") or "none near" in refused(tmp_path / "pipe")
     assert refused("~nosuchuser/games", ValueError).startswith("games='~nosuchuser/games' cannot be resolved")
     assert "must be a path of 1 to 4096 characters" in refused("x" * 5000, ValueError)
-    refused("/" + "x" * 300, ValueError)  # Longer than a name on a disk may be.
+    refused("/" + "x" * 300, ValueError)  # Longer than file systems allow.
 
 
 @pytest.mark.parametrize(

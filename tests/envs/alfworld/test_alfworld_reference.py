@@ -1,4 +1,4 @@
-"""Side by side with ALFWorld's own stack: the same text, the same commands, the same end, to the letter."""
+"""Parity with ALFWorld's original engine: identical texts, admissible commands and `won`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ GARBAGE = (
     "go to fridge 01", "go to fridge 99", "put mug 1 in/on shelf 1", "use microwave 1", "take", "{1/0}", "#task#",
     "\ud7ff",
 )  # fmt: skip
-# Every oddity of the kitchen in turn: neighbours, things in two places, closed doors, order of changes, the way back
-# from a won state.
+# All oddities of the kitchen: adjacent receptacles, objects in two places, closed doors, order of changes, and leaving
+# a won state.
 KITCHEN_TOUR = """\
 look|go to countertop 1|look|examine shelf 1|take apple 1 from countertop 2|look|move apple 1 to shelf 1|look
 take fork 1 from countertop 2|move fork 1 to countertop 1|take apple 1 from shelf 1|move apple 1 to countertop 1|look
@@ -165,13 +165,13 @@ def test_the_kitchen_survives_the_file_format(make_kitchen: Callable[..., Game])
 @pytest.mark.parametrize(
     ("row", "position", "value", "complaint"),
     [
-        ("receptacles", 0, "Cabinet 1", "'Cabinet 1' in train/kitchen/1 is no PDDL name"),
-        ("receptacles", 0, "Cabinet_1", "'Cabinet_1' in train/kitchen/1 has not ALFRED's form"),
-        ("receptacles", 0, "SinkBasin_bar_1", "'SinkBasin_bar_1' in .* has not ALFRED's form"),
+        ("receptacles", 0, "Cabinet 1", "'Cabinet 1' in train/kitchen/1 is not a PDDL name"),
+        ("receptacles", 0, "Cabinet_1", "'Cabinet_1' in train/kitchen/1 does not have ALFRED's format"),
+        ("receptacles", 0, "SinkBasin_bar_1", "'SinkBasin_bar_1' in .* does not have ALFRED's format"),
         ("receptacles", 0, "Apple_bar__PLUS_01_dot_00", "have the same id; PDDL ignores case"),
         ("receptacles", 0, "Mug_bar_1", "share a type, and so would share numbers"),
         ("receptacles", 1, "AppleType", "'AppleType' as the type of a receptacle and of an object"),
-        ("objects", 1, "Apple)Type", "is no PDDL name"),
+        ("objects", 1, "Apple)Type", "is not a PDDL name"),
     ],
 )
 def test_names_that_the_format_cannot_hold_are_refused(

@@ -1,4 +1,4 @@
-"""Real games from folders and archives: found, compiled once, shared, and refused where they are damaged."""
+"""Game sources over folders and archives: discovery, compilation, caching, and errors for damaged files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.envs import TaskNotFoundError
+from sdar_gym.envs import TaskNotFoundError, compiled_cache
 from sdar_gym.envs.alfworld import archives
 from sdar_gym.envs.alfworld.game_source import MissingGamesError
 from sdar_gym.envs.alfworld.generator import GeneratedSource
@@ -25,7 +25,7 @@ OTHER_ID = "train/fetch/trial_2"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A cache of compiled archives of this test's own."""
+    """An empty cache of compiled archives."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     archives._open_as.cache_clear()
     yield tmp_path / "cache" / "sdar_gym" / "alfworld"
@@ -138,12 +138,12 @@ def test_an_archive_is_compiled_once(pack: Callable[..., Path], cache: Path, mon
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "without its first line", "a folder"])
-def test_a_compiled_archive_that_is_not_whole_is_made_anew(pack: Callable[..., Path], cache: Path, damage: str) -> None:
+def test_a_damaged_compiled_archive_is_compiled_again(pack: Callable[..., Path], cache: Path, damage: str) -> None:
     archive = pack("train.tar.xz", ID, OTHER_ID)
     whole = open_source(archive)
     (compiled,) = cache.iterdir()
     content = compiled.read_bytes()
-    # Cut after the first game: what is left can be read, and would be a smaller split.
+    # Truncated after the first game: still readable, but a smaller split.
     cut = content[: content.index(OTHER_ID.encode()) - 1]
     changed = content.replace(b"put two", b"put ten")
     assert changed != content
@@ -163,34 +163,34 @@ def test_a_compiled_archive_that_is_not_whole_is_made_anew(pack: Callable[..., P
     assert damage == "a folder" or compiled.read_bytes() == content
 
 
-def test_a_disk_that_is_full_leaves_nothing_half_written(
+def test_a_full_disk_leaves_no_partial_file(
     pack: Callable[..., Path], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(source: str, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archives.os, "replace", full)
+    monkeypatch.setattr(compiled_cache.os, "replace", full)
     assert open_source(pack("train.tar.xz", ID)).task_ids("train") == (ID,)
     assert list(cache.iterdir()) == []
 
 
-def test_a_process_keeps_a_bounded_number_of_games() -> None:
+def test_the_game_cache_is_bounded() -> None:
     load_cached.cache_clear()
     source = GeneratedSource("small")
     ids = source.task_ids("train")[:700]
     for task_id in ids:
         load_cached(source, task_id)
     assert load_cached.cache_info().currsize == 512
-    # The tasks of one update are many fewer: none of them is made twice.
+    # The tasks of an update fit: none is generated twice.
     group = ids[-64:]
     before = load_cached.cache_info().misses
     assert all(load_cached(source, task_id) is load_cached(source, task_id) for task_id in group * 8)
     assert load_cached.cache_info().misses == before
     games = [load_cached(source, task_id) for task_id in group]
-    assert len({id(game.can_contain) for game in games}) == 1  # What they have in common is there once.
+    assert len({id(game.can_contain) for game in games}) == 1  # Equal sets are shared.
 
 
-def test_a_changed_archive_is_compiled_anew(pack: Callable[..., Path], cache: Path) -> None:
+def test_a_changed_archive_is_compiled_again(pack: Callable[..., Path], cache: Path) -> None:
     archive = pack("train.tar.xz", ID)
     first = open_source(archive)
     pack("train.tar.xz", ID, OTHER_ID)
@@ -199,7 +199,7 @@ def test_a_changed_archive_is_compiled_anew(pack: Callable[..., Path], cache: Pa
     assert len(list(cache.iterdir())) == 2
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
+def test_an_unwritable_cache_is_skipped(
     pack: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "occupied").write_text("a file, not a folder")
@@ -236,7 +236,7 @@ def test_sources_are_pickled_by_name(pack: Callable[..., Path]) -> None:
 @pytest.mark.parametrize("suffix", ["xz", "gz"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "empty"])
 def test_a_broken_archive_is_refused(pack: Callable[..., Path], cache: Path, suffix: str, damage: str) -> None:
-    # Noise does not compress, so that there is something to damage behind the header.
+    # Noise does not compress, so that there are enough bytes to damage behind the header.
     archive = pack(f"train.tar.{suffix}", ID, OTHER_ID, noise=Random(0).randbytes(100_000).hex())
     content = archive.read_bytes()
     middle = len(content) // 2

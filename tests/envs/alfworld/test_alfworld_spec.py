@@ -1,4 +1,4 @@
-"""A path of games means what it meant when the environment was made, also for who makes it again from its spec."""
+"""`env.spec`: paths of games are absolute, so that the environment can be made again anywhere."""
 
 from __future__ import annotations
 

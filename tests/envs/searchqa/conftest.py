@@ -1,4 +1,4 @@
-"""Servers on this machine: the real one, and one that misbehaves as it is told."""
+"""Local search servers: the real one, and a scriptable misbehaving one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOOD = {"result": [[{"document": {"id": "d", "contents": '"T"\ntext'}, "score": 
 
 
 class Misbehaving:
-    """A server that does with each request what the next of its orders says, and remembers the bodies."""
+    """A server that handles each request by the next of its orders, and records the bodies."""
 
     def __init__(self, orders: list[str]):
         self.orders = list(orders)
@@ -31,7 +31,7 @@ class Misbehaving:
             def do_POST(self) -> None:
                 outer.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 order = outer.orders.pop(0) if outer.orders else "good"
-                # The client may have gone, which is what some of the tests want.
+                # Some tests disconnect the client.
                 with suppress(OSError):
                     outer.obey(order, self)
 
@@ -123,7 +123,7 @@ def _serving(index: PassageIndex) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[str]:
-    """The address of our server over 200 passages."""
+    """Address of the server over 200 passages."""
     docs = [Document(f"p{row}", f'"Title {row}"\nword{row} is common') for row in range(200)]
     with _serving(index_passages(docs)) as url:
         yield url
@@ -131,5 +131,5 @@ def served() -> Iterator[str]:
 
 @pytest.fixture
 def serving() -> Callable[[PassageIndex], AbstractContextManager[str]]:
-    """Starts our own server over an index, as `sdar-gym serve-search` runs it; gives its address."""
+    """Starts the server over an index, as `sdar-gym serve-search` does; returns its address."""
     return _serving

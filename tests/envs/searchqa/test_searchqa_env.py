@@ -1,4 +1,4 @@
-"""The environment: turns, rewards, episodes' ends, arguments, sharing and pickling."""
+"""`SearchQAEnv`: turns, rewards, episode ends, arguments, sharing and pickling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.policies import expert_of
-from sdar_gym.envs.searchqa import retrieval
+from sdar_gym.envs.searchqa import local_index
 from sdar_gym.envs.searchqa.env import MissingCorpusError, SearchQAEnv
 from sdar_gym.envs.text_env import TaskNotFoundError
 
@@ -35,7 +35,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     """Two questions and three passages."""
     questions, corpus = tmp_path / "quiz.jsonl", tmp_path / "quiz_corpus.jsonl"
     rows = [
-        {"question": "What colour is the boat?", "golden_answers": ["deep red", "crimson"]},
+        {"question": "What color is the boat?", "golden_answers": ["deep red", "crimson"]},
         {"question": "Who owns the boat?", "golden_answers": ["Olaf"], "data_source": "nq"},
     ]
     passages = [("boat", "The boat is crimson."), ("owner", "Olaf owns the boat."), ("cow", "Cows eat grass.")]
@@ -49,10 +49,10 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_question_is_searched_for_and_answered(files: tuple[Path, Path]) -> None:
     env = make(questions=files[0], corpus=files[1])
     observation, info = env.reset(options={"task_id": "train/quiz/000000"})
-    assert observation == info["goal"] == "What colour is the boat?"
+    assert observation == info["goal"] == "What color is the boat?"
     assert set(info) == KEYS
     assert info["admissible_actions"] == ()
-    observation, reward, terminated, truncated, info = env.step("I see. <search>colour boat</search>")
+    observation, reward, terminated, truncated, info = env.step("I see. <search>color boat</search>")
     assert observation == (
         '<information>{"result": "Doc 1: \\"boat\\"\\nThe boat is crimson.\\nDoc 2: \\"owner\\"\\nOlaf owns the boat."}'
         "</information>"
@@ -104,7 +104,7 @@ def test_what_is_not_understood_is_an_invalid_turn() -> None:
     assert observation.startswith("<information>") and not info["action_valid"]
 
 
-def test_nothing_found_is_said(files: tuple[Path, Path]) -> None:
+def test_an_empty_search_result_is_shown(files: tuple[Path, Path]) -> None:
     env = make(questions=files[0])
     env.reset(seed=0)
     assert env.step("<search>zeppelin</search>")[0] == '<information>{"result": "Nothing found."}</information>'
@@ -146,7 +146,7 @@ def test_environments_share_one_index(files: tuple[Path, Path]) -> None:
         env.step("<search>boat</search>")
         found.append(env._retriever)
     assert found[0] is found[1]
-    # A corpus that was replaced is read again.
+    # A replaced corpus is read again.
     files[1].write_text(json.dumps({"id": "new", "contents": "A blue boat."}) + "\n")
     env.reset(seed=0)
     assert env.step("<search>boat</search>")[0].count("Doc") == 2
@@ -198,7 +198,7 @@ def test_questions_without_passages_are_refused_unless_a_server_has_them(files: 
 def test_a_large_corpus_file_is_not_read_into_every_process(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrieval, "MAX_CORPUS_BYTES", 10)
+    monkeypatch.setattr(local_index, "MAX_CORPUS_BYTES", 10)
     with pytest.raises(ValueError, match="sdar-gym index"):
         make(questions=files[0], corpus=files[1])
 
@@ -248,5 +248,5 @@ def test_real_hotpotqa_questions_are_answered_from_their_passages(data_dir: Call
             ended = terminated or truncated
         won += info["won"]
     assert len(env.task_ids()) == 100
-    # What search can give an oracle that knows the answer when it sees it; a change of the ranking would move it.
+    # Pinned upper bound of the search; changes with the ranking.
     assert 55 <= won <= 65

@@ -1,4 +1,4 @@
-"""What a server and a client take from each other, and for how long; and whom the server answers at all."""
+"""Limits of search server and client: sizes, timeouts, and protection against cross-site requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from sdar_gym.envs.searchqa import server as server_module
 from sdar_gym.envs.searchqa.client import SearchClient
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError
 from sdar_gym.skills.index import Document
 from sdar_gym.skills.index.passages import PassageIndex, index_passages
 
@@ -51,11 +51,11 @@ def test_the_bytes_of_an_answer_are_limited(monkeypatch: pytest.MonkeyPatch) -> 
         return search(query, k)
 
     monkeypatch.setattr(index, "search", counted)
-    monkeypatch.setattr(server_module, "MAX_ANSWER", 100_000)
-    asked = server_module.read_body(json.dumps({"queries": ["word"] * 200, "topk": 50}).encode(), 3)
+    monkeypatch.setattr(server_module, "MAX_RESPONSE_BYTES", 100_000)
+    request = server_module.read_body(json.dumps({"queries": ["word"] * 200, "topk": 50}).encode(), 3)
     with pytest.raises(server_module.BadRequestError, match="larger than 100000 bytes; send fewer queries"):
-        server_module.answer(index, asked)
-    # It ends when it is known, not when all is searched.
+        server_module.search_response(index, request)
+    # It stops as soon as the limit is exceeded.
     assert searches == 1
 
 
@@ -138,7 +138,7 @@ def test_a_server_that_is_not_on_loopback_goes_by_any_name() -> None:
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[int]:
-    """The port of a server with the command's connections, but of a patience of 0.4 s."""
+    """Port of a server with `TimedProtocol` and a limit of 0.4 s."""
     from sdar_gym.envs.searchqa.connections import TimedProtocol
 
     class Impatient(TimedProtocol):
@@ -168,7 +168,7 @@ WHOLE = request(b'{"query": "word7"}')
 
 
 def ends(connection: socket.socket) -> bool:
-    """Whether the other side ends the connection; what it sends before is read."""
+    """Whether the server closes the connection; reads the data before."""
     connection.settimeout(20)
     try:
         while connection.recv(65_536):
@@ -185,7 +185,7 @@ def ends(connection: socket.socket) -> bool:
     [b"", b"POST", WHOLE[:40], WHOLE[:-5], WHOLE + b"GET /hea", WHOLE + WHOLE[:-1]],
     ids=lambda said: str(len(said)),
 )
-def test_connections_that_wait_with_half_a_request_are_ended(impatient: int, said: bytes) -> None:
+def test_incomplete_requests_time_out(impatient: int, said: bytes) -> None:
     with socket.create_connection(("127.0.0.1", impatient)) as connection:
         connection.sendall(said)
         assert ends(connection)
@@ -204,13 +204,13 @@ def test_a_request_that_drips_is_not_waited_for(impatient: int, drips: str) -> N
         assert time.monotonic() - begun > 0.3
 
 
-def test_an_answer_that_nobody_reads_is_given_up(impatient: int) -> None:
+def test_an_unread_response_times_out(impatient: int) -> None:
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", impatient))
         connection.sendall(request(json.dumps({"queries": ["common"] * 5, "topk": 250}).encode()))
         until = time.monotonic() + 20
-        # The end is seen when the next byte is sent.
+        # The closed connection is detected by the next write.
         while time.monotonic() < until:
             time.sleep(0.2)
             try:
@@ -228,7 +228,7 @@ def test_a_connection_that_is_used_stays(impatient: int) -> None:
             answer = client.post("/retrieve", json={"query": "word7"})
             assert answer.json()["result"][0][0]["id"] == "7"
             ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
-        # Between requests it may wait for as long as uvicorn lets it.
+        # Between requests, uvicorn's keep-alive limit applies.
         assert len(ports) == 1
 
 
@@ -241,7 +241,7 @@ def test_a_client_that_leaves_in_the_middle_is_no_error(impatient: int, capfd: p
 
 
 class Raw:
-    """A server of one connection that says what it is told, piece by piece."""
+    """A server for one connection that sends the given pieces."""
 
     def __init__(self, *pieces: bytes, pause: float = 0.05):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -276,13 +276,13 @@ class Raw:
     ],
     ids=["name", "headers", "body"],
 )
-def test_a_server_that_drips_is_waited_for_as_long_as_was_said(pieces: tuple[bytes, ...]) -> None:
+def test_a_slow_response_times_out(pieces: tuple[bytes, ...]) -> None:
     server = Raw(*pieces)
     client = SearchClient(server.url, timeout=0.4, retries=0)
     begun = time.monotonic()
-    with pytest.raises(SearchFailedError, match=r"ReadTimeout: no whole answer within 0\.4 s"):
+    with pytest.raises(SearchFailedError, match=r"ReadTimeout: no complete response within 0\.4 s"):
         client.search("who", 3)
-    # All of it would take ten seconds.
+    # The whole response would take ten seconds.
     assert time.monotonic() - begun < 5
     client.close()
     server.close()
@@ -291,17 +291,17 @@ def test_a_server_that_drips_is_waited_for_as_long_as_was_said(pieces: tuple[byt
 def test_a_stream_without_a_pause_is_not_read_for_ever() -> None:
     server = Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n", *[b" " * 10] * 20_000, pause=0.0005)
     client = SearchClient(server.url, timeout=0.4, retries=0)
-    with pytest.raises(SearchFailedError, match=r"no whole answer within 0\.4 s"):
+    with pytest.raises(SearchFailedError, match=r"no complete response within 0\.4 s"):
         client.search("who", 3)
     client.close()
     server.close()
 
 
 def test_an_answer_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdar_gym.envs.searchqa.client.MAX_ANSWER", 50_000)
+    monkeypatch.setattr("sdar_gym.envs.searchqa.client.MAX_RESPONSE_BYTES", 50_000)
     server = Raw(b"HTTP/1.1 200 OK\r\n\r\n", *[b" " * 10_000] * 100, pause=0)
     client = SearchClient(server.url, retries=3)
-    with pytest.raises(SearchFailedError, match=r"in 1 attempt\(s\): the answer is larger than 50000 bytes"):
+    with pytest.raises(SearchFailedError, match=r"in 1 attempt\(s\): the response is larger than 50000 bytes"):
         client.search("who", 3)
     client.close()
     server.close()

@@ -1,4 +1,4 @@
-"""What Search-QA must not need or start: Ray, torch, Java, the server's packages."""
+"""Search-QA without Ray, torch, Java and the packages of the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import sdar_gym  # noqa: F401  registers the environments
-from sdar_gym.envs.searchqa.retrieval import RetrieverSpec, shared_retriever
+from sdar_gym.envs.searchqa.retrieval import shared_retriever
+from sdar_gym.envs.searchqa.search_contract import SearchSpec
 
 PLAY = """
 import sys, gymnasium, sdar_gym
@@ -27,6 +28,6 @@ def test_the_embedded_world_is_played_with_the_base_packages_alone() -> None:
 
 def test_ray_is_not_started_by_itself() -> None:
     ray = pytest.importorskip("ray")
-    ray.shutdown()  # One that tests of another file left for the next ones.
+    ray.shutdown()  # An instance left by another test module.
     with pytest.raises(ValueError, match=r"ray\.init\(\)"):
-        shared_retriever(RetrieverSpec(search="ray"))
+        shared_retriever(SearchSpec(search="ray"))

@@ -1,4 +1,4 @@
-"""Questions as they are published: FlashRAG, Search-R1, HotpotQA, NQ-open; splits and sources by names."""
+"""Question files of FlashRAG, Search-R1, HotpotQA and NQ-open; splits and sources from names."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_holdout_is_chosen_by_the_question_alone(tmp_path: Path) -> None:
         ("train.jsonl", '{"question": "a"}\n', "row 1 has no answer.*question"),
         ("train.jsonl", '{"golden_answers": ["a"]}\n', "row 1 has no question"),
         ("train.jsonl", '{"question": "a", "answer": "b"}\nrubbish\n', "line 2 is not JSON"),
-        ("train.jsonl", "[1]\n", "row 1 is no question.*list"),
+        ("train.jsonl", "[1]\n", "row 1 is not a question.*list"),
         ("train.jsonl", "", "holds no questions"),
         ("train.json", '{"a": 1}', "expected a list"),
         ("train.json", "[", "cannot be read"),

@@ -1,4 +1,4 @@
-"""The named actor: one for the cluster, asked by environments in other processes, and started again when it dies."""
+"""The Ray search actor: one per cluster, used from other processes, and restarted when it dies."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import gymnasium
 import pytest
 
 import sdar_gym  # noqa: F401  registers the environments
-from sdar_gym.envs.searchqa.actor import NAMESPACE, ActorRetriever
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError
+from sdar_gym.envs.searchqa.actor import NAMESPACE, ActorSearch
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """A Ray of this module's own."""
+    """A Ray instance for this module."""
     ray = pytest.importorskip("ray")
-    ray.shutdown()  # One that tests of another file left for the next ones.
+    ray.shutdown()  # An instance left by another test module.
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
@@ -37,7 +37,7 @@ def corpus(tmp_path: Path) -> str:
 def test_environments_of_other_processes_ask_the_same_actor(ray: Any) -> None:
     @ray.remote
     def play(seed: int) -> tuple[str, str]:
-        # The id names the package: a worker has not imported it yet.
+        # The id contains the package, which the worker has not imported.
         env = gymnasium.make("sdar_gym:sdar/SearchQA-v0", search="ray").unwrapped
         env.reset(seed=seed)
         observation = env.step("<search>river</search>")[0]
@@ -55,7 +55,7 @@ def test_environments_of_other_processes_ask_the_same_actor(ray: Any) -> None:
 
 
 def test_an_actor_that_died_is_started_again(ray: Any, corpus: str) -> None:
-    retriever = ActorRetriever(corpus, retries=3)
+    retriever = ActorSearch(corpus, retries=3)
     assert [found.id for found in retriever.search("word7", 3)] == ["p7"]
     assert retriever.info()["passages"] == 50
     ray.kill(ray.get_actor(retriever.name, namespace=NAMESPACE))
@@ -63,7 +63,7 @@ def test_an_actor_that_died_is_started_again(ray: Any, corpus: str) -> None:
 
 
 def test_a_corpus_that_the_actor_cannot_open_is_an_error(ray: Any, tmp_path: Path) -> None:
-    retriever = ActorRetriever(str(tmp_path / "none.jsonl"), retries=1)
+    retriever = ActorSearch(str(tmp_path / "none.jsonl"), retries=1)
     with pytest.raises(SearchFailedError, match="no passage corpus"):
         retriever.search("word", 3)
 
@@ -73,12 +73,10 @@ def test_what_is_checked_before_a_run_asks_the_actor(ray: Any, corpus: str, tmp_
     questions.write_text('{"question": "word7?", "answer": "a"}\n')
     env = gymnasium.make("sdar/SearchQA-v0", questions=questions, corpus=corpus, search="ray").unwrapped
     env.check_ready()
-    assert ray.get_actor(ActorRetriever(corpus).name, namespace=NAMESPACE) is not None
+    assert ray.get_actor(ActorSearch(corpus).name, namespace=NAMESPACE) is not None
     damaged = tmp_path / "damaged.jsonl"
     damaged.write_text('{"contents": "a"}\n{"contents": 5}\n')
     env = gymnasium.make("sdar/SearchQA-v0", questions=questions, corpus=damaged, search="ray").unwrapped
-    with pytest.raises(
-        ValueError, match=r"gave no answer in .*CorpusError.*row 2: `contents` must be a text"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"failed in .*CorpusError.*row 2: `contents` must be a text") as caught:
         env.check_ready()
     assert "Traceback" not in str(caught.value)

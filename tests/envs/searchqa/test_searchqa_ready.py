@@ -1,4 +1,4 @@
-"""What is found before an episode: corpora and servers that are none, paths that move, arguments of another type."""
+"""Errors before an episode: bad corpora and servers, relative paths, invalid arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pytest
 
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.searchqa.env import SearchQAEnv
-from sdar_gym.envs.searchqa.retrieval import RetrieverSpec, check_address, local_index
+from sdar_gym.envs.searchqa.local_index import local_index
+from sdar_gym.envs.searchqa.search_contract import SearchSpec, check_address
 from sdar_gym.skills.index.build import build_folder
 
 PLAY = """
@@ -89,7 +90,7 @@ def test_a_damaged_folder_is_refused_when_the_environment_is_made(questions: Pat
     build_folder(place, tmp_path / "index", "bm25s")
     make(questions=questions, corpus=tmp_path / "index").check_ready()
     (tmp_path / "index" / "bm25s" / "scores.bin").write_bytes(b"")
-    os.utime(tmp_path / "index" / "index.json", ns=(1, 1))  # As another folder, which this process has not opened.
+    os.utime(tmp_path / "index" / "index.json", ns=(1, 1))  # A new cache key, as of a folder that is not open yet.
     env = make(questions=questions, corpus=tmp_path / "index")
     for check in (env.check_ready, lambda: env.reset(seed=0)):
         with pytest.raises(ValueError, match="build the index again"):
@@ -107,18 +108,18 @@ def test_a_search_index_is_there_from_the_first_observation_on(questions: Path) 
     assert "a city" in env.step("<search>city</search>")[0]
 
 
-def test_a_server_is_asked_once_and_one_that_is_not_there_is_said(misbehaving: Callable[..., Any]) -> None:
+def test_check_ready_sends_one_query_and_raises_without_a_server(misbehaving: Callable[..., Any]) -> None:
     server = misbehaving("good")
     make(search=server.url, search_timeout=5).check_ready()
     assert len(server.bodies) == 1
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     env = make(search=f"http://user:secret@127.0.0.1:{port}", search_retries=0)
-    env.reset(seed=0)  # It reads the question only.
-    with pytest.raises(ValueError, match=rf"127\.0\.0\.1:{port}/retrieve gave no answer.*serve-search") as caught:
+    env.reset(seed=0)  # Does not search yet.
+    with pytest.raises(ValueError, match=rf"127\.0\.0\.1:{port}/retrieve failed in .*serve-search") as caught:
         env.check_ready()
     assert "secret" not in str(caught.value)
-    for order, message in (("status 404", "status 404"), ("say {}", "not what /retrieve answers")):
+    for order, message in (("status 404", "status 404"), ("say {}", "does not follow the /retrieve contract")):
         env = make(search=misbehaving(order).url, search_retries=0)
         with pytest.raises(ValueError, match=message):
             env.check_ready()
@@ -222,16 +223,16 @@ def test_a_holdout_of_questions_that_have_a_test_split_is_refused() -> None:
         *("http://user:secret@host:x", "http://ho\x1b[2Jst", "http://user:secret@ho\nst"),
     ],
 )
-def test_an_address_that_is_none_is_refused_without_its_password(address: str) -> None:
+def test_an_invalid_address_is_refused_without_its_password(address: str) -> None:
     for refuse in (lambda: check_address(address), lambda: make(search=address)):
-        with pytest.raises(ValueError, match="no address of a search server; write http://host:port") as caught:
+        with pytest.raises(ValueError, match="not the address of a search server; write http://host:port") as caught:
             refuse()
         assert "sec" not in str(caught.value).replace("search", "") and "\x1b" not in str(caught.value)
 
 
 def test_a_password_is_not_shown_by_what_holds_it() -> None:
-    spec = RetrieverSpec(search="HTTP://user:secret@host:1/retrieve")
+    spec = SearchSpec(search="HTTP://user:secret@host:1/retrieve")
     assert spec.is_server and "secret" not in repr(spec)
     with pytest.raises(ValueError, match="Unknown search") as caught:
-        RetrieverSpec(search="ftp://user:secret@host")
+        SearchSpec(search="ftp://user:secret@host")
     assert "secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""One row, one question: every form that the sets are published in, and what is refused because it has none of them."""
+"""Question rows: all published formats of the data sets, and errors for any other format."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_fields_may_begin_with_capitals_as_in_bamboogle_and_triviaqa() -> None:
         ({"answers": {"answer_start": [3]}}, "`answers` is an object"),
         ({"answer": "York", "answer_aliases": {"a": 1}}, "`answer_aliases` must be a text or a list"),
         ({"answer": "York", "aliases": [3.5]}, "`aliases` must be a text or a list"),
-        ({"possible_answers": "[York"}, "`possible_answers` is no list in JSON"),
-        ({"possible_answers": "[" * 100_000}, "`possible_answers` is no list in JSON"),
+        ({"possible_answers": "[York"}, "`possible_answers` is not a JSON list"),
+        ({"possible_answers": "[" * 100_000}, "`possible_answers` is not a JSON list"),
         ({"reward_model": 5}, "`reward_model` must be an object with `ground_truth`, found a number: 5"),
         ({"reward_model": "York"}, "`reward_model` must be an object with `ground_truth`, found a text"),
         ({"reward_model": {"ground_truth": {"answer": "York"}}}, "`reward_model.ground_truth` must have `target`"),
@@ -120,7 +120,7 @@ def test_any_other_form_is_refused_with_the_field_and_what_was_found(row: dict[s
 
 @pytest.mark.parametrize("row", [5, "text", None, [1], True])
 def test_a_row_that_is_no_object_is_refused(row: Any) -> None:
-    with pytest.raises(QuestionFormatError, match="row 3 is no question: expected an object"):
+    with pytest.raises(QuestionFormatError, match="row 3 is not a question: expected an object"):
         read_question(row, "row 3")
 
 
@@ -135,7 +135,7 @@ def test_questions_without_an_answer_are_left_out_and_counted(tmp_path: Path, ca
         {"question": "one?", "answer": "1", "answerable": True},
         {"question": "two?", "answer": "2", "answerable": False},
         {"question": "three?", "answer": "3"},
-        # Nothing has to stand where nothing answers it.
+        # An unanswerable question needs no answer.
         {"question": "four?", "answer": "", "answerable": False},
     ]
     path = tmp_path / "musique_full_train.jsonl"
@@ -154,7 +154,7 @@ def test_questions_without_an_answer_are_left_out_and_counted(tmp_path: Path, ca
 def test_what_is_left_out_does_not_fill_a_split() -> None:
     unanswerable = RawQuestion("q", ("a",), "musique", answerable=False)
     source = ListedQuestions({"train": [RawQuestion("q", ("a",), "musique")], "test": [unanswerable]})
-    # Nor does it push its twin out of an earlier split.
+    # It does not remove the same question from an earlier split.
     assert source.splits == ("train",) and source.dropped == 0 and source.unanswerable == 1
 
 

@@ -1,4 +1,4 @@
-"""Searching over HTTP: our server, its contract, and a client that meets servers at their worst."""
+"""Search over HTTP: the server, its contract, and the client against misbehaving servers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import pytest
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.searchqa import client as client_module
 from sdar_gym.envs.searchqa.client import SearchClient
-from sdar_gym.envs.searchqa.retrieval import SearchFailedError
+from sdar_gym.envs.searchqa.search_contract import SearchFailedError
 
 Start = Callable[..., Any]
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The client's pauses are noted, not made; servers of other tests go on sleeping."""
+    """Record the pauses of the client without sleeping; other modules still sleep."""
     pauses: list[float] = []
     monkeypatch.setattr(client_module, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
     return pauses
@@ -136,7 +136,7 @@ def test_a_failure_that_passes_is_tried_again(misbehaving: Start, quick: list[fl
         ("status 500", "status 500: .*as ordered"),
         ("hang-up", "disconnected"),
         ("break", "peer closed|incomplete"),
-        ("say rubbish", "not what /retrieve answers"),
+        ("say rubbish", "does not follow the /retrieve contract"),
         ('say {"result": [[{"document": {"id": "1"}}]]}', "result 1 has neither `contents`"),
         ('say {"result": [[3]]}', "result 1 is no passage"),
         ('say {"result": []}', "0 lists for one query"),
@@ -201,7 +201,7 @@ def test_a_server_that_is_not_there_is_named(quick: list[float]) -> None:
         {"result": [{"document": {"id": 4, "contents": '"T"\ntext'}, "score": 2}]},  # one list for one query
     ],
 )
-def test_the_forms_that_servers_answer_in_are_read(misbehaving: Start, said: Any) -> None:
+def test_all_response_formats_are_parsed(misbehaving: Start, said: Any) -> None:
     client = SearchClient(misbehaving(f"say {json.dumps(said)}").url + "/")
     (found,) = client.search("who", 3)
     assert (found.id, found.contents) == ("4", '"T"\ntext')
@@ -227,6 +227,6 @@ def test_a_failed_search_costs_no_turn_and_can_be_made_again(misbehaving: Start,
 
 
 @pytest.mark.parametrize("url", ["http://", "http:///retrieve"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="no address"):
+def test_an_invalid_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="not the address"):
         SearchClient(url)

@@ -1,4 +1,4 @@
-"""The embedded world: the same everywhere, splits that share nothing, and questions that can be answered by search."""
+"""The embedded world: determinism, disjoint splits, and questions that search can answer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.searchqa.env import SearchQAEnv
 from sdar_gym.envs.searchqa.expert import fact_in, found_passages
 from sdar_gym.envs.searchqa.generator import TASK_TYPES, EmbeddedQuestions
-from sdar_gym.envs.searchqa.retrieval import local_index
+from sdar_gym.envs.searchqa.local_index import local_index
 from sdar_gym.envs.searchqa.tasks import SPLITS
 from sdar_gym.envs.searchqa.text import information
 from sdar_gym.envs.searchqa.world import UNASKED, embedded_world
 
-# Panels are frozen against the world: whoever changes it raises GENERATOR_VERSION and this.
+# Pinned: a change of the world requires a new GENERATOR_VERSION, and a new hash here.
 FINGERPRINT = "30d8f1422cc95cb0"
 PRINT = """
 import hashlib
@@ -66,7 +66,7 @@ def test_splits_share_neither_what_is_asked_about_nor_what_is_answered() -> None
     }
     for first, second in (("train", "dev"), ("train", "test"), ("dev", "test")):
         assert not names[first] & names[second]
-        # Years, trades and products are anybody's.
+        # Years, trades and products may occur in all splits.
         shared = {word for word in said[first] & said[second] if word[0].isupper()}
         assert not shared
 
@@ -92,7 +92,7 @@ def test_the_expert_answers_all_by_reading(split: str) -> None:
     for task_id in env.task_ids()[::4]:
         observation, info = env.reset(options={"task_id": task_id})
         hidden, env._question = env._question, None
-        # Its answer key out of reach.
+        # Without access to the golden answers.
         expert.begin(env, observation, info)
         env._question = hidden
         turns = {"one_hop": 2, "two_hop": 3, "comparison": 3}[info["task_type"]]

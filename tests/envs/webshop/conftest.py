@@ -1,4 +1,4 @@
-"""A shop small enough to know every product of, and how its files look on disk."""
+"""A small catalog with known products, and its data files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sdar_gym.envs.webshop import sources
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.products import HumanInstruction, Product
 
 
@@ -41,14 +41,14 @@ def make_product() -> Callable[..., Product]:
 
 
 @pytest.fixture
-def small_shop() -> Catalogue:
-    """Twelve pairs of sneakers, which all are found by the same words."""
-    return Catalogue([product(f"B00000000{letter}", title=f"Acme Sneakers {letter}") for letter in "ABCDEFGHIJKL"])
+def small_shop() -> Catalog:
+    """Twelve sneakers that match the same queries."""
+    return Catalog([product(f"B00000000{letter}", title=f"Acme Sneakers {letter}") for letter in "ABCDEFGHIJKL"])
 
 
 @pytest.fixture
 def raw_files(tmp_path: Path) -> Path:
-    """A folder with WebShop's three files and all their oddities."""
+    """A folder with WebShop's three data files and their irregularities."""
     items = [
         {
             "asin": "B0AAAAAAAA",
@@ -100,7 +100,7 @@ def raw_files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def no_open_catalogues(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that has opened nothing yet."""
+def no_open_catalogs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No open catalogs in this process."""
     monkeypatch.setattr(sources, "_OPEN", {})
     yield

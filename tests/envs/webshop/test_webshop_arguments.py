@@ -1,4 +1,4 @@
-"""Arguments of another type, and paths that mean the same later and elsewhere."""
+"""Invalid arguments, and paths that are independent of working directory and process."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import pytest
 
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.webshop.env import WebShopEnv
-from sdar_gym.envs.webshop.sources import open_catalogue
+from sdar_gym.envs.webshop.sources import open_catalog
 
 
 def test_a_path_means_what_it_meant_when_the_environment_was_made(
-    raw_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogues: None
+    raw_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogs: None
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(raw_files.parent)
     monkeypatch.setenv("WEBSHOP_DATA", raw_files.name)
-    split = open_catalogue(raw_files).splits("synthetic")[0]
+    split = open_catalog(raw_files).splits("synthetic")[0]
     named: tuple[dict[str, Any], ...] = ({"data": raw_files.name}, {})
     envs = [gymnasium.make("sdar/WebShop-v0", split=split, **data) for data in named]
     for env in envs:
@@ -62,7 +62,7 @@ def test_a_path_means_what_it_meant_when_the_environment_was_made(
         *(({"title_nouns": value}, "Unknown title_nouns") for value in (None, 5, ["words"])),
         *(({"data": value}, "data must be a path") for value in (5, True, ["a"], "", b"shop", "a\0b", "x" * 5000)),
         ({"data": "s3://bucket/shop"}, "data must be a local or mounted folder"),
-        ({"data": "x" * 300}, "nothing at|cannot be read"),
+        ({"data": "x" * 300}, "No such file|cannot be read"),
     ],
 )
 def test_an_argument_of_another_type_is_named(arguments: dict[str, Any], message: str) -> None:
@@ -73,8 +73,8 @@ def test_an_argument_of_another_type_is_named(arguments: dict[str, Any], message
 def test_whole_numbers_of_any_kind_are_taken() -> None:
     arguments: dict[str, Any] = {"num_products": np.int64(7), "success_reward": np.float32(2)}
     env = WebShopEnv("generated", show_attributes=np.bool_(True), **arguments)  # pyright: ignore[reportArgumentType]
-    assert len(env._catalogue.products) == 7
-    assert env._catalogue is WebShopEnv("generated", num_products=7)._catalogue
+    assert len(env._catalog.products) == 7
+    assert env._catalog is WebShopEnv("generated", num_products=7)._catalog
 
 
 def test_an_empty_split_is_no_split() -> None:

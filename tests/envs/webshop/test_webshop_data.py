@@ -1,4 +1,4 @@
-"""Files of any size, the goals made from them, and the splits."""
+"""Data files, the goals made from them, and splits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from sdar_gym.envs import TaskNotFoundError
-from sdar_gym.envs.webshop.catalogue import Catalogue, split_of
-from sdar_gym.envs.webshop.goals import NO_LIMIT, limit_candidates, make_goal, own_limit, own_price
+from sdar_gym.envs.webshop.catalog import Catalog, split_of
+from sdar_gym.envs.webshop.goals import NO_LIMIT, limit_candidates, make_goal, product_price, product_price_limit
 from sdar_gym.envs.webshop.products import Product, ProductFormatError, read_price
-from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalogue
+from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalog
 from sdar_gym.envs.webshop.streaming import JsonStreamError, iter_array, iter_object
 
 
@@ -40,7 +40,7 @@ def test_broken_streams_are_refused(text: str) -> None:
 
 
 def test_products_of_raw_files(raw_files: Path) -> None:
-    shop = open_catalogue(raw_files)
+    shop = open_catalog(raw_files)
     assert list(shop.products) == ["B0AAAAAAAA", "B0BBBBBBBB"]
     lamp, jar = shop.products.values()
     assert lamp.prices == (1019.5, 20.0)
@@ -53,39 +53,39 @@ def test_products_of_raw_files(raw_files: Path) -> None:
     human = shop.goal("human", "B0BBBBBBBB/0")
     assert human.instruction.startswith("a big jar, and price lower than 1")
     assert (human.attributes, human.options) == (("big",), (("", "red"),))
-    assert list(open_catalogue(raw_files, num_products=4).products) == ["B0AAAAAAAA"]
+    assert list(open_catalog(raw_files, num_products=4).products) == ["B0AAAAAAAA"]
 
 
-def test_a_catalogue_is_opened_once_and_again_when_its_file_changed(raw_files: Path, no_open_catalogues: None) -> None:
-    shop = open_catalogue(raw_files)
-    assert open_catalogue(str(raw_files)) is shop
-    assert open_catalogue(raw_files / "items_shuffle_1000.json") is shop
+def test_a_catalog_is_opened_once_and_again_when_its_file_changed(raw_files: Path, no_open_catalogs: None) -> None:
+    shop = open_catalog(raw_files)
+    assert open_catalog(str(raw_files)) is shop
+    assert open_catalog(raw_files / "items_shuffle_1000.json") is shop
     items = raw_files / "items_shuffle_1000.json"
     items.write_text(items.read_text(encoding="utf-8").replace("Blue Lamp", "Green Lamp!"), encoding="utf-8")
-    assert open_catalogue(raw_files).products["B0AAAAAAAA"].title == "Green Lamp!"
+    assert open_catalog(raw_files).products["B0AAAAAAAA"].title == "Green Lamp!"
 
 
 def test_the_environment_variable_names_data(raw_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBSHOP_DATA", str(raw_files))
-    assert len(open_catalogue().products) == 2
-    assert len(open_catalogue("generated", 7).products) == 7
+    assert len(open_catalog().products) == 2
+    assert len(open_catalog("generated", 7).products) == 7
 
 
 def test_missing_and_broken_data_say_what_to_do(raw_files: Path, tmp_path: Path) -> None:
-    with pytest.raises(WebShopDataError, match=r"nothing at .*nowhere.*data='generated'"):
-        open_catalogue(tmp_path / "nowhere")
+    with pytest.raises(WebShopDataError, match=r"No such file or folder: .*nowhere.*data='generated'"):
+        open_catalog(tmp_path / "nowhere")
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(WebShopDataError, match=r"holds no products.*items_shuffle"):
-        open_catalogue(empty)
+        open_catalog(empty)
     with pytest.raises(WebShopDataError, match="num_products must be at least 1, got 0"):
-        open_catalogue(raw_files, num_products=0)
+        open_catalog(raw_files, num_products=0)
     items = raw_files / "items_shuffle_1000.json"
     items.write_text('[{"asin": "B0AAAAAAAA", "name": "x"}]', encoding="utf-8")
     with pytest.raises(WebShopDataError, match="B0AAAAAAAA"):
-        open_catalogue(raw_files)
+        open_catalog(raw_files)
     items.write_text('[{"asin": "B0AAAA', encoding="utf-8")
     with pytest.raises(WebShopDataError, match="cannot be read"):
-        open_catalogue(raw_files)
+        open_catalog(raw_files)
 
 
 def test_prices() -> None:
@@ -117,18 +117,18 @@ def test_price_limits(price: float, candidates: tuple[float, ...], make_product:
     assert limit_candidates(price) == candidates
     item = make_product(prices=(price,))
     if len(candidates) < 2:
-        assert own_limit(item) == NO_LIMIT
+        assert product_price_limit(item) == NO_LIMIT
         assert "price" not in make_goal(item, "synthetic", 0).instruction
     else:
-        drawn = {own_limit(make_product(f"B{number:09}", prices=(price,))) for number in range(60)}
+        drawn = {product_price_limit(make_product(f"B{number:09}", prices=(price,))) for number in range(60)}
         assert drawn == set(candidates[1:])  # the larger of two is never the smallest
 
 
 def test_a_price_in_a_range_depends_on_the_product_alone(make_product: Callable[..., Product]) -> None:
-    prices = [own_price(make_product(f"B{number:09}", prices=(10.0, 20.0))) for number in range(200)]
+    prices = [product_price(make_product(f"B{number:09}", prices=(10.0, 20.0))) for number in range(200)]
     assert all(10 <= price <= 20 for price in prices)
     assert len(set(prices)) == 200
-    assert prices[7] == own_price(make_product("B000000007", prices=(10.0, 20.0), title="Else"))
+    assert prices[7] == product_price(make_product("B000000007", prices=(10.0, 20.0), title="Else"))
 
 
 def test_splits_are_by_product_and_the_same_everywhere() -> None:
@@ -136,14 +136,14 @@ def test_splits_are_by_product_and_the_same_everywhere() -> None:
     shares = {split: sum(split_of(asin) == split for asin in asins) / 5000 for split in ("train", "valid", "test")}
     assert shares == pytest.approx({"train": 0.8, "valid": 0.1, "test": 0.1}, abs=0.02)
     code = (
-        "from sdar_gym.envs.webshop.catalogue import split_of; "
+        "from sdar_gym.envs.webshop.catalog import split_of; "
         "print(''.join(split_of(f'B{number:09}')[0] + split_of(f'B{number:09}')[1] for number in range(300)))"
     )
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert elsewhere == "".join(split_of(asin)[:2] for asin in asins[:300])
 
 
-def test_task_ids_without_listing_them(small_shop: Catalogue) -> None:
+def test_task_ids_without_listing_them(small_shop: Catalog) -> None:
     seen: list[str] = []
     for split in small_shop.splits("synthetic"):
         ids = small_shop.task_ids("synthetic", split)

@@ -15,7 +15,7 @@ import sdar_gym
 from sdar_gym.envs import TaskNotFoundError
 from sdar_gym.envs.policies import RandomPolicy, expert_of
 from sdar_gym.envs.prompting import EpisodeView, PastTurn, prompt_template
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.env import SEARCH_ACTION, WebShopEnv
 from sdar_gym.envs.webshop.generator import generate_products
 from sdar_gym.envs.webshop.prompt import page_alone
@@ -152,20 +152,20 @@ def test_the_turn_limit_truncates() -> None:
     assert env.step("b")[2:4] == (False, True)
 
 
-def test_bugs_of_the_reference_are_mended_and_can_be_brought_back() -> None:
+def test_bugs_of_the_reference_are_fixed_and_can_be_restored() -> None:
     mended, compat = (WebShopEnv("generated", reference_compat=flag) for flag in (False, True))
     info = {env: env.reset(options={"task_id": TASK})[1] for env in (mended, compat)}
     assert "click[search]" not in info[mended]["admissible_actions"]
     assert "click[search]" in info[compat]["admissible_actions"]
     assert compat.step("click[search]")[4]["action_valid"]
     for query in ("<a> x", "<c>"):
-        # The reference ends the program here.
+        # The reference crashes here.
         assert compat.step(f"search[{query}]")[4]["action_valid"] is False
         assert mended.step(f"search[{query}]")[4]["action_valid"] is True
-    # A department as a command finds all its products, as a word those that name it.
+    # As a command, a department finds all its products; as a word, the products that contain it.
     assert "(Total results: 200)" in compat.step("search[<c> grocery]")[0]
     assert "(Total results: 200)" not in mended.step("search[<c> grocery]")[0]
-    # A query that names a page is taken for that page: going back goes a page too far.
+    # In the reference a query with the name of a page changes the page type, and so the effect of "< Prev".
     for env, page in ((compat, "Page 0 "), (mended, "Page 1 ")):
         env.reset(options={"task_id": TASK})
         env.step(f"search[search_results {PRODUCT.title}]")
@@ -175,7 +175,7 @@ def test_bugs_of_the_reference_are_mended_and_can_be_brought_back() -> None:
     assert "click[next >]" not in mended.step("search[zzzzz]")[4]["admissible_actions"]
 
 
-def test_a_session_after_a_failed_search_has_lost_its_product(small_shop: Catalogue) -> None:
+def test_a_session_after_a_failed_search_has_lost_its_product(small_shop: Catalog) -> None:
     session = Session("Buy.", small_shop.shelf(), compat=True)
     session.act("search[sneakers]")
     session.act("click[b00000000a]")
@@ -187,7 +187,7 @@ def test_a_session_after_a_failed_search_has_lost_its_product(small_shop: Catalo
 
 
 def test_values_that_two_options_share(make_product: Callable[..., object]) -> None:
-    shop = Catalogue([make_product(options={"band": ("black", "red"), "case": ("black", "red")})])  # pyright: ignore[reportArgumentType]
+    shop = Catalog([make_product(options={"band": ("black", "red"), "case": ("black", "red")})])  # pyright: ignore[reportArgumentType]
     session = Session("Buy.", shop.shelf())
     for action in ("search[sneakers]", "click[b000000001]", "click[black]", "click[red]"):
         assert session.act(action) == "done"
@@ -212,7 +212,7 @@ def test_pickled_episodes_go_on_and_are_small(env: WebShopEnv) -> None:
     data = pickle.dumps(env)
     assert len(data) < 20_000
     for other in (pickle.loads(data), copy.deepcopy(env)):
-        assert other._catalogue is env._catalogue
+        assert other._catalog is env._catalog
         assert other.step("click[buy now]")[4]["bought_options"] == {name: value}
     assert not env.step("click[description]")[2]
 

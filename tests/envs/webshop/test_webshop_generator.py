@@ -1,4 +1,4 @@
-"""The embedded shop: the same everywhere, like a shop, and worth a search."""
+"""The generated catalog: determinism, plausible products, and goals that need a search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from sdar_gym.envs.webshop.generator import DEFAULT_SIZE, FAMILY_SIZE, GENERATOR_VERSION, generate_products
 from sdar_gym.envs.webshop.generator_vocabulary import KINDS, SPECIAL
-from sdar_gym.envs.webshop.goals import make_goal, own_price
+from sdar_gym.envs.webshop.goals import make_goal, product_price
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.reward import score_purchase
 from sdar_gym.envs.webshop.title_nouns import words_as_nouns
@@ -20,8 +20,8 @@ def products() -> list[Product]:
     return generate_products()
 
 
-def test_the_catalogue_is_what_its_version_says(products: list[Product]) -> None:
-    # Ids, texts and prices are part of every result: whoever changes them raises GENERATOR_VERSION, and this with it.
+def test_the_catalog_is_what_its_version_says(products: list[Product]) -> None:
+    # Pinned: a change of ids, texts or prices requires a new GENERATOR_VERSION, and a new hash here.
     content = sha256("\n".join(repr(product) for product in products).encode()).hexdigest()[:16]
     assert (GENERATOR_VERSION, content) == (1, "60afb7e523cb894c")
 
@@ -43,11 +43,11 @@ def test_products_are_many_kinds_of_things_and_each_is_one(products: list[Produc
     assert all(len(values) >= 2 for product in products for values in product.options.values())
 
 
-def test_neighbours_are_confusable(products: list[Product]) -> None:
+def test_neighbors_are_confusable(products: list[Product]) -> None:
     kinds = len(KINDS)
     for start in range(kinds):
         family = [products[start + kinds * member] for member in range(FAMILY_SIZE)]
-        # One maker, one look, one thing: only model, attributes, options and price tell them apart.
+        # Products of a family differ only in model, attributes, options and price.
         assert len({product.title.split(",")[0].rsplit(" ", 1)[0] for product in family}) <= 2
         assert len({product.path for product in family}) == 1
         shared = set.intersection(*(set(product.attributes) for product in family))
@@ -55,15 +55,15 @@ def test_neighbours_are_confusable(products: list[Product]) -> None:
         assert len({product.instruction_attributes for product in family}) > 1
 
 
-def test_the_right_purchase_scores_one_and_a_neighbour_mostly_less(products: list[Product]) -> None:
+def test_the_right_purchase_scores_one_and_a_neighbor_mostly_less(products: list[Product]) -> None:
     worse = total = 0
     kinds = len(KINDS)
     for at, product in enumerate(products[: 5 * kinds]):
         goal = make_goal(product, "synthetic", product.goal_count - 1)
         chosen = dict(goal.options)
-        assert score_purchase(product, goal, own_price(product), chosen, words_as_nouns).total == 1.0
-        neighbour = products[(at + kinds) % (5 * kinds)]
-        mine = {name: value for name, value in chosen.items() if value in neighbour.options.get(name, ())}
-        worse += score_purchase(neighbour, goal, own_price(neighbour), mine, words_as_nouns).total < 1.0
+        assert score_purchase(product, goal, product_price(product), chosen, words_as_nouns).total == 1.0
+        neighbor = products[(at + kinds) % (5 * kinds)]
+        mine = {name: value for name, value in chosen.items() if value in neighbor.options.get(name, ())}
+        worse += score_purchase(neighbor, goal, product_price(neighbor), mine, words_as_nouns).total < 1.0
         total += 1
     assert worse / total > 0.9

@@ -1,4 +1,4 @@
-"""Real products and recordings of the official environment; skipped where there are none."""
+"""Parity on real products, recordings of the official environment and human sessions; skipped without the data."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from human_sessions import HumanSession, read_sessions
 
-from sdar_gym.envs.webshop.catalogue import Catalogue
-from sdar_gym.envs.webshop.demonstrations import (
-    Demonstration,
-    DemonstrationError,
-    read_demonstration,
-    read_demonstrations,
-)
 from sdar_gym.envs.webshop.env import WebShopEnv
 from sdar_gym.envs.webshop.expert import Expert
 from sdar_gym.envs.webshop.products import Product
@@ -85,15 +79,15 @@ def test_real_human_goals_are_played(data_dir: Callable[[str], Path]) -> None:
 
 @dataclass
 class RecordedShelf:
-    """A shelf that finds what the site found when it was recorded."""
+    """A shelf with the recorded search results of the site."""
 
-    demonstration: Demonstration
+    recorded: HumanSession
     products: dict[str, Product] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
 
     def search(self, query: str, k: int) -> tuple[str, ...]:
         hits: list[str] = []
-        for visit in self.demonstration.visits:
+        for visit in self.recorded.visits:
             if visit.query.lower() == query and visit.found:
                 first = (visit.number - 1) * 10
                 hits += ["X"] * (first + len(visit.found) - len(hits))
@@ -101,13 +95,13 @@ class RecordedShelf:
         return tuple(hits)
 
 
-def test_what_people_did_leads_through_our_pages(
+def test_recorded_human_sessions_lead_through_the_same_pages(
     data_dir: Callable[[str], Path], make_product: Callable[..., Product]
 ) -> None:
     folder = data_dir("webshop") / "human_trajs"
     if not folder.is_dir():
         pytest.skip(f"no sessions of people in {folder}")
-    sessions = list(read_demonstrations(folder))
+    sessions = list(read_sessions(folder))
     assert len(sessions) == 25
     pages = 0
     for recorded in sessions:
@@ -124,25 +118,9 @@ def test_what_people_did_leads_through_our_pages(
             assert outcome == ("bought" if visit.kind == "done" else "done"), (recorded.name, actions)
             if visit.asin:
                 assert session.asin == visit.asin
-            # What the site says on its last page of the options is not always what was chosen.
+            # The options on the last page of the site are not always the chosen ones.
             if visit.kind != "done":
                 assert session.kind == ("" if visit.kind == "index" else visit.kind)
                 assert session.options == dict(visit.options)
             pages += 1
     assert pages > 200
-
-
-def test_sessions_of_people_in_a_shop_without_their_products(data_dir: Callable[[str], Path]) -> None:
-    folder = data_dir("webshop") / "human_trajs"
-    if not folder.is_dir():
-        pytest.skip(f"no sessions of people in {folder}")
-    shop: Catalogue = WebShopEnv(data_dir("webshop"))._catalogue
-    sessions = list(read_demonstrations(folder))
-    assert sum(not recorded.playable(shop) for recorded in sessions) == len(sessions) == 25
-
-
-def test_a_broken_session_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "broken.jsonl"
-    path.write_text('{"page": "index"}\n', encoding="utf-8")
-    with pytest.raises(DemonstrationError, match=r"broken\.jsonl is no readable WebShop session"):
-        read_demonstration(path)

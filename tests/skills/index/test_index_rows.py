@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sdar_gym.envs.searchqa.local_index import local_index
 from sdar_gym.envs.searchqa.questions import open_questions
-from sdar_gym.envs.searchqa.retrieval import local_index
 from sdar_gym.envs.searchqa.tasks import QuestionFormatError
 from sdar_gym.skills.index import Document
 from sdar_gym.skills.index import rows as rows_module

@@ -1,4 +1,4 @@
-"""What the native engine makes of heating, cutting, lamps and the rest, and when it calls a game won."""
+"""State changes in the native engine (heating, slicing, lamps, …), and the win condition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kitchen_play import FETCH_APPLE, FETCH_KNIFE, FETCH_MUG, play, refused
 from sdar_gym.envs.alfworld.engine import Engine
 from sdar_gym.envs.alfworld.world import Game, game_from_json
 
-# Changing things
+# State changes
 
 
 @pytest.mark.parametrize(

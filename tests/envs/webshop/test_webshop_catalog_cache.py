@@ -1,4 +1,4 @@
-"""Large shops are kept compiled on disk: the same products and hits as without, whatever happens to the files."""
+"""The disk cache of catalogs: same products and hits as without it, damaged files, concurrent processes."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from random import Random
 import pytest
 
 from sdar_gym.envs.webshop import sources
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
+from sdar_gym.envs.webshop.catalog_cache import cache_name, read_cached, write_cached
 from sdar_gym.envs.webshop.compiled import CompiledProducts, compiled
 from sdar_gym.envs.webshop.env import WebShopEnv
 from sdar_gym.envs.webshop.generator import generate_products
-from sdar_gym.envs.webshop.keeping import keep, kept, kept_name
 from sdar_gym.envs.webshop.products import HumanInstruction, Product
-from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalogue
+from sdar_gym.envs.webshop.sources import WebShopDataError, open_catalog
 
 SIZE = 300
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogues: None) -> Path:
-    """An empty cache folder, where WebShop's part of it will be."""
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_open_catalogs: None) -> Path:
+    """WebShop's folder in an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "_WORTH_KEEPING", SIZE)
+    monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", SIZE)
     return tmp_path / "cache" / "sdar_gym" / "webshop"
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """How often the generated shop was made."""
+    """Sizes of all catalogs generated during the test."""
     sizes: list[int] = []
 
     def generate(size: int) -> list[Product]:
@@ -43,14 +43,14 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield sizes
 
 
-def open_anew(size: int = SIZE) -> Catalogue:
+def open_anew(size: int = SIZE) -> Catalog:
     sources._OPEN.clear()
-    catalogue = open_catalogue("generated", size)
-    catalogue.shelf()
-    return catalogue
+    catalog = open_catalog("generated", size)
+    catalog.shelf()
+    return catalog
 
 
-def test_kept_products_and_hits_equal_those_that_were_made(cache: Path, made: list[int]) -> None:
+def test_cached_products_and_hits_equal_generated_ones(cache: Path, made: list[int]) -> None:
     first, second = open_anew(), open_anew()
     assert made == [SIZE]
     assert sorted(path.suffix for path in cache.iterdir()) == [".bm25", ".products"]
@@ -59,7 +59,7 @@ def test_kept_products_and_hits_equal_those_that_were_made(cache: Path, made: li
     for shop in (first, second):
         assert list(map(repr, shop.products.values())) == list(map(repr, plain))
         assert list(shop.products) == [product.asin for product in plain]
-    uncached = Catalogue(plain)
+    uncached = Catalog(plain)
     words = [word for product in plain[::9] for word in product.search_text.split()]
     rng = Random(0)
     for number in range(100):
@@ -73,7 +73,7 @@ def test_kept_products_and_hits_equal_those_that_were_made(cache: Path, made: li
     assert second.reference_goals("synthetic", 0).order == uncached.reference_goals("synthetic", 0).order
 
 
-def test_an_episode_is_the_same_from_a_kept_shop(cache: Path) -> None:
+def test_an_episode_is_the_same_from_a_cached_catalog(cache: Path) -> None:
     def episode() -> list[object]:
         sources._OPEN.clear()
         env = WebShopEnv("generated", num_products=SIZE)
@@ -90,14 +90,14 @@ def test_an_episode_is_the_same_from_a_kept_shop(cache: Path) -> None:
     assert episode() == episode()
 
 
-def test_small_shops_leave_nothing_on_disk(cache: Path, raw_files: Path) -> None:
+def test_small_catalogs_are_not_cached(cache: Path, raw_files: Path) -> None:
     open_anew(SIZE - 1)
-    open_catalogue(raw_files)
+    open_catalog(raw_files)
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("suffix", [".products", ".bm25"])
-def test_a_damaged_file_is_noticed_and_made_again(cache: Path, made: list[int], suffix: str) -> None:
+def test_a_damaged_file_is_detected_and_replaced(cache: Path, made: list[int], suffix: str) -> None:
     repr_of_all = repr(list(open_anew().products.values()))
     path = next(path for path in cache.iterdir() if path.suffix == suffix)
     if path.is_dir():
@@ -122,12 +122,12 @@ def test_a_damaged_file_is_noticed_and_made_again(cache: Path, made: list[int], 
     assert len(made) == 1 + (len(damages) if suffix == ".products" else 0)
 
 
-def test_a_cache_that_cannot_be_written_is_fine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[int], no_open_catalogues: None
+def test_an_unwritable_cache_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[int], no_open_catalogs: None
 ) -> None:
     (tmp_path / "occupied").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "occupied"))
-    monkeypatch.setattr(sources, "_WORTH_KEEPING", SIZE)
+    monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", SIZE)
     assert len(open_anew().products) == len(open_anew().products) == SIZE
     assert made == [SIZE, SIZE]
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -135,14 +135,14 @@ def test_a_cache_that_cannot_be_written_is_fine(
     assert len(open_anew().products) == SIZE
 
 
-def test_real_products_are_kept_until_their_file_changes(
+def test_real_products_are_cached_until_their_file_changes(
     cache: Path, raw_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_WORTH_KEEPING", 2)
+    monkeypatch.setattr(sources, "_MIN_CACHED_SIZE", 2)
 
     def titles() -> list[str]:
         sources._OPEN.clear()
-        shop = open_catalogue(raw_files)
+        shop = open_catalog(raw_files)
         shop.shelf()
         return [product.title for product in shop.products.values()]
 
@@ -151,19 +151,19 @@ def test_real_products_are_kept_until_their_file_changes(
     with monkeypatch.context() as patch:
         patch.setattr(sources, "read_products", lambda *_, **__: pytest.fail("read again"))
         assert titles() == ["Blue Lamp", "Jar"]
-        assert list(map(repr, open_catalogue(raw_files).products.values())) == list(map(repr, plain))
-        assert open_catalogue(raw_files).task_ids("human", open_catalogue(raw_files).splits("human")[0])
+        assert list(map(repr, open_catalog(raw_files).products.values())) == list(map(repr, plain))
+        assert open_catalog(raw_files).task_ids("human", open_catalog(raw_files).splits("human")[0])
     items = raw_files / "items_shuffle_1000.json"
     items.write_text(items.read_text(encoding="utf-8").replace("Blue", "Green!"), encoding="utf-8")
     assert titles() == ["Green! Lamp", "Jar"]
-    # What was kept of the older file is gone.
+    # The entries of the older file were removed.
     assert len(list(cache.iterdir())) == 2
     items.write_text("[", encoding="utf-8")
     with pytest.raises(WebShopDataError):
         titles()
 
 
-def test_several_processes_may_make_the_same_shop(cache: Path) -> None:
+def test_several_processes_may_compile_the_same_catalog(cache: Path) -> None:
     code = (
         "from sdar_gym.envs.webshop.env import WebShopEnv; env = WebShopEnv('generated', num_products=2100); "
         "env.reset(seed=1); print(env.step('search[red shoes]')[0])"
@@ -210,14 +210,14 @@ def test_anything_that_is_text_survives(make_product: Callable[..., Product]) ->
 
 
 def test_names_follow_the_source_and_the_code(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = kept_name("a", 1)
-    assert name == kept_name("a", 1)
-    assert len({name, kept_name("b", 1), kept_name("a", 2)}) == 3
+    name = cache_name("a", 1)
+    assert name == cache_name("a", 1)
+    assert len({name, cache_name("b", 1), cache_name("a", 2)}) == 3
     monkeypatch.setattr("sdar_gym.__version__", "another")
-    assert kept_name("a", 1) != name
-    assert kept_name("a", 1).split("-")[0] == name.split("-")[0]
-    keep("x-1.products", iter([b"ab", b"c"]))
-    content = kept("x-1.products")
+    assert cache_name("a", 1) != name
+    assert cache_name("a", 1).split("-")[0] == name.split("-")[0]
+    write_cached("x-1.products", iter([b"ab", b"c"]))
+    content = read_cached("x-1.products")
     assert content is not None
     assert bytes(content) == b"abc"
-    assert kept("x-2.products") is None
+    assert read_cached("x-2.products") is None

@@ -1,4 +1,4 @@
-"""Reads the shopping that people did for WebShop: from the pages they saw back to the actions they took."""
+"""Recorded human sessions of WebShop, and the actions reconstructed from their pages."""
 
 from __future__ import annotations
 
@@ -11,28 +11,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from sdar_gym.envs.webshop.catalogue import Catalogue
 from sdar_gym.envs.webshop.text import ATTRIBUTES, BACK, BUY, NEXT, PREVIOUS, SUB_PAGES
-from sdar_gym.paths import DAMAGED, first_line
-from sdar_gym.text import well_formed
-
-
-class DemonstrationError(ValueError):
-    """A file that is no recorded session, or one that no actions lead through."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One page of a session.
+    """A page of a session.
 
     Attributes:
         kind: `index`, `search_results`, `item_page`, `item_sub_page` or `done`.
-        query: The running search, words joined by blanks.
-        number: Page number of the results it belongs to.
-        found: Product ids on a page of results.
-        asin: The product.
-        options: Options chosen so far.
-        sub_page: Which of the product's sub-pages.
+        query: Current query, words joined by spaces.
+        number: Number of the result page it belongs to.
+        found: Product ids on a result page.
+        asin: Product id.
+        options: Chosen options.
+        sub_page: Name of the sub-page of a product.
     """
 
     kind: str
@@ -45,68 +38,34 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstration:
-    """A session of a person.
+class HumanSession:
+    """A recorded session.
 
     Attributes:
-        name: Of its file.
+        name: Name of its file.
         instruction: The task.
-        asin: The product that the task was made from.
-        visits: The pages seen, the search page first.
-        steps: What leads from each page to the next: mostly one action, more where a person changed browser tabs.
-        score: The score of the purchase; None if nothing was bought.
+        visits: Visited pages, the search page first.
+        steps: Actions between consecutive pages: usually one, more if the person changed browser tabs.
     """
 
     name: str
     instruction: str
-    asin: str
     visits: tuple[Visit, ...]
     steps: tuple[tuple[str, ...], ...]
-    score: float | None
-
-    @property
-    def actions(self) -> tuple[str, ...]:
-        """All actions in order."""
-        return tuple(action for step in self.steps for action in step)
-
-    def playable(self, catalogue: Catalogue) -> bool:
-        """Whether a shop has the products that were looked at and the one that was asked for."""
-        needed = {self.asin, *(visit.asin for visit in self.visits if visit.asin)}
-        return needed <= catalogue.products.keys()
 
 
-def read_demonstrations(folder: Path) -> Iterator[Demonstration]:
+def read_sessions(folder: Path) -> Iterator[HumanSession]:
     """All sessions of a folder of `*.jsonl`, in the order of their names.
 
-    Raises:
-        DemonstrationError: A file cannot be read.
+    Source: the logs of WebShop's site, a page a line: page, url, goal, content.
     """
     for path in sorted(folder.glob("*.jsonl")):
-        yield read_demonstration(path)
-
-
-def read_demonstration(path: Path) -> Demonstration:
-    """One session.
-
-    Source: the logs of WebShop's site, a page a line: page, url, goal, content, and at the end reward.
-
-    Raises:
-        DemonstrationError: The file cannot be read.
-    """
-    try:
-        # By line feeds alone: texts may hold other characters that end a line elsewhere.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-        read = [json.loads(line) for line in lines if line.strip()]
-        rows = json.loads(well_formed(json.dumps(read, ensure_ascii=False)))
-        # A page that was loaded again is not a step.
+        # Not splitlines(): texts may contain other line separators.
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        # Without reloaded pages.
         visits = tuple(visit for visit, _ in groupby(_visit(row) for row in rows))
-        goal = rows[0]["goal"]
         steps = tuple(_step(before, after) for before, after in pairwise(visits))
-        return Demonstration(path.stem, goal["instruction_text"], goal["asin"], visits, steps, rows[-1].get("reward"))
-    except (*DAMAGED, LookupError, ValueError, TypeError, AttributeError, SyntaxError, RuntimeError) as error:
-        raise DemonstrationError(
-            f"{path} is no readable WebShop session: {type(error).__name__}: {first_line(error)}."
-        ) from error
+        yield HumanSession(path.stem, rows[0]["goal"]["instruction_text"], visits, steps)
 
 
 def _visit(row: dict[str, Any]) -> Visit:
@@ -124,7 +83,7 @@ def _visit(row: dict[str, Any]) -> Visit:
 
 
 def _sub_page(url: str) -> str:
-    # The name stands between page number and options; a query can hold slashes, so it is looked for from the end.
+    # The name is between page number and options; a query can contain slashes, so search from the end.
     parts = unquote(url).split("/")
     return next(part for part in reversed(parts) if part in (*SUB_PAGES, ATTRIBUTES))
 
@@ -149,7 +108,7 @@ def _step(before: Visit, after: Visit) -> tuple[str, ...]:
         if not new:
             raise ValueError(f"no click leads from {before} to {after}")
         return (_click(new[0]),)
-    # From product to product, or to fewer options, in another tab: back to the results, and choose once more.
+    # To another product, or to fewer options, in another tab: go back to the results and choose again.
     back = {"item_page": 1, "item_sub_page": 2}.get(before.kind, 0)
     return (*(_click(PREVIOUS),) * back, _click(after.asin), *(_click(value) for _, value in after.options))
 

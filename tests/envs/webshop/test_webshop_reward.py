@@ -1,4 +1,4 @@
-"""The score of a purchase, by hand-computed cases; recordings are compared in test_webshop_golden.py."""
+"""The purchase score on hand-computed cases; test_webshop_real.py compares recordings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from sdar_gym.envs.webshop.goals import make_goal
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.reward import (
-    colour_of,
-    colour_within,
+    color_of,
+    color_within,
     count_attributes,
     match_options,
     match_options_as_published,
@@ -37,7 +37,7 @@ def test_a_perfect_purchase_and_its_terms(make_product: Make) -> None:
         "category_match": True,
         "title_score": 1.0,
     }
-    # Two attributes, two options and the price are five fifths; each miss costs one.
+    # Two attributes, two options and the price count one fifth each.
     assert score_purchase(shoes, goal, 30.0, {"color": "red"}, words_as_nouns).total == pytest.approx(0.8)
     assert score_purchase(shoes, goal, 30.01, {}, words_as_nouns).total == pytest.approx(0.4)
 
@@ -84,23 +84,23 @@ def test_options_as_values_under_their_names() -> None:
     assert match_options({"shade": "navy blue"}, (("", "blue"), ("", "red"))) == 1
 
 
-def test_options_as_published_miss_colours_and_match_names() -> None:
+def test_options_as_published_miss_colors_and_match_names() -> None:
     goal = (("color", "light blue"), ("size", "x-large"))
-    # The bought colour is cut down to "blue", the goal's stays "color light blue": words in common are enough here,
+    # The chosen color is reduced to "blue", the goal stays "color light blue": a common word suffices here,
     assert match_options_as_published({"color": "light blue"}, goal) == 1
-    # but not where the colour word is part of another word.
+    # but not if the color word is part of another word.
     assert match_options_as_published({"color": "sunflowers"}, (("color", "sunflowers"),)) == 0
     assert match_options_as_published({"size": "large"}, goal) == 1
     assert match_options_as_published({"color": "size"}, goal) == 1
-    # Values without names, as in human goals, are cut down on both sides.
+    # Values without names, as in human goals, are reduced on both sides.
     assert match_options_as_published({"color": "sunflowers"}, (("", "sunflowers"),)) == 1
 
 
-def test_colours() -> None:
-    assert (colour_of("light blue"), colour_of("dash"), colour_of("b-gray"), colour_of("x")) == (
+def test_colors() -> None:
+    assert (color_of("light blue"), color_of("dash"), color_of("b-gray"), color_of("x")) == (
         ("blue", "dash", "gray", "x")
     )
-    assert (colour_within("dash"), colour_within("predator"), colour_within("x")) == ("ash", "red", "x")
+    assert (color_within("dash"), color_within("predator"), color_within("x")) == ("ash", "red", "x")
 
 
 def test_token_set_ratio_drops_latin_1_and_rounds() -> None:

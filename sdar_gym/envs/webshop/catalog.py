@@ -1,4 +1,4 @@
-"""The products of a shop with their index, goals and splits: read once per process, shared by its environments."""
+"""`Catalog`: the products of a shop with search indexes, goals and splits, shared by the environments of a process."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from hashlib import sha256
 from itertools import accumulate
 
 from sdar_gym.envs.text_env import TaskNotFoundError
+from sdar_gym.envs.webshop.catalog_cache import read_cached_index, write_cached_index
 from sdar_gym.envs.webshop.compiled import CompiledProducts
-from sdar_gym.envs.webshop.goals import GOAL_KINDS, Goal, ReferenceGoals, goal_count, make_goal, own_price
-from sdar_gym.envs.webshop.keeping import keep_index, kept_index
+from sdar_gym.envs.webshop.goals import GOAL_KINDS, Goal, ReferenceGoals, goal_count, make_goal, product_price
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.skills.index import Document, SearchIndex, open_index, resolve_backend
 from sdar_gym.skills.index.bm25s_index import Bm25sIndex
 
 SPLITS = ("train", "valid", "test")
-# Shares of the products, in the order of SPLITS.
+# Cumulative fractions of the products, in the order of SPLITS.
 _SHARES = (0.8, 0.9, 1.0)
-# Queries are kept with what they found; very long ones, which a model may send, are not.
+# Size of the search cache; very long queries, which a model may write, are not cached.
 _CACHED_QUERIES = 4096
 _LONGEST_CACHED = 500
 
 
 def split_of(asin: str) -> str:
-    """The split a product belongs to; its id alone decides, so that no other process can disagree."""
+    """Split of a product, by the hash of its id."""
     at = int.from_bytes(sha256(f"sdar webshop split {asin}".encode()).digest()[:8], "big") / 2**64
     return next(split for split, share in zip(SPLITS, _SHARES, strict=True) if at < share)
 
 
 def split_task_id(task_id: str) -> tuple[str, str]:
-    """Product id and number of a task id. Ids may hold slashes, numbers do not; without a slash there is no number."""
+    """Product id and goal number of a task id; the number follows the last slash and is "" without one."""
     asin, slash, number = task_id.rpartition("/")
     return (asin, number) if slash else (task_id, "")
 
 
 class Shelf:
-    """Products and a search over them.
+    """Products with cached search.
 
     Args:
-        products: By id, in the order of the file.
-        index: Finds ids.
-        ids: The id for each name that the index finds, where the index has other names.
+        products: Products by id, in file order.
+        index: Search index over product ids, or over other names.
+        ids: Product id by name in the index, if it has other names.
     """
 
     def __init__(self, products: Mapping[str, Product], index: SearchIndex, ids: Mapping[str, str] | None = None):
@@ -51,11 +51,11 @@ class Shelf:
         self.order = list(products)
         self.index = index
         self._id_of = ids
-        # Groups of episodes play the same task and often search the same words; paging searches again, too.
+        # Episodes of a group often make the same searches, and each result page repeats the search.
         self._cached = lru_cache(maxsize=_CACHED_QUERIES)(self._find)
 
     def search(self, query: str, k: int) -> tuple[str, ...]:
-        """Ids of the best products for a query, at most k."""
+        """Ids of the best k products for a query."""
         return self._cached(query, k) if len(query) <= _LONGEST_CACHED else self._find(query, k)
 
     def _find(self, query: str, k: int) -> tuple[str, ...]:
@@ -67,19 +67,19 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class _Goals:
-    """The products of one split that have goals, and how many goals come before each."""
+    """Products with goals of one split, and the cumulative numbers of their goals."""
 
     asins: tuple[str, ...]
     ends: tuple[int, ...]
 
 
-class Catalogue:
-    """Products, what can be asked about them, and one index per search backend.
+class Catalog:
+    """Products with their goals and splits, and one index per search backend.
 
     Args:
-        products: In the order of the file.
-        missing: By kind of goals: why the shop has none at all.
-        name: Under which the index is kept on disk; empty if it is not.
+        products: Products in file order.
+        missing: Reason by goal kind why the data have no such goals.
+        name: Name of the index in the disk cache; empty if it is not cached.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Catalogue:
         self._reference: dict[tuple[str, int], ReferenceGoals] = {}
 
     def shelf(self, backend: str = "auto") -> Shelf:
-        """The products with an index of a search backend, built on first use.
+        """Products with an index of a search backend, built on first use.
 
         Raises:
             MissingBackendError: The backend is not installed.
@@ -109,30 +109,31 @@ class Catalogue:
         backend = resolve_backend(backend)
         if backend not in self._shelves:
             self._shelves[backend] = (
-                self._kept_shelf(f"{self._name}.bm25")
+                self._cached_shelf(f"{self._name}.bm25")
                 if self._name and backend == "bm25s"
                 else Shelf(self.products, open_index(self._documents((asin, asin) for asin in self.products), backend))
             )
         return self._shelves[backend]
 
-    def _kept_shelf(self, name: str) -> Shelf:
-        # An index is kept over row numbers. Equal scores are ordered by id as text, so numbers get the order of ids.
+    def _cached_shelf(self, name: str) -> Shelf:
+        # The cached index has row numbers as ids. Ties are ordered by id as text, so the numbers follow the order of
+        # ids.
         numbers = dict(zip(sorted(map(str, range(len(self.products)))), sorted(self.products), strict=True))
-        index = kept_index(name)
+        index = read_cached_index(name)
         if index is None:
             index = Bm25sIndex(self._documents(numbers.items()))
-            keep_index(name, index)
+            write_cached_index(name, index)
         return Shelf(self.products, index, numbers)
 
     def _documents(self, named: Iterable[tuple[str, str]]) -> Iterator[Document]:
         return (Document(name, self.products[asin].search_text) for name, asin in named)
 
     def splits(self, kind: str) -> tuple[str, ...]:
-        """The splits with goals of a kind."""
+        """Splits with goals of a kind."""
         return tuple(split for split in SPLITS if split in self._by_split(kind))
 
     def task_ids(self, kind: str, split: str) -> tuple[str, ...]:
-        """All task ids of a split, in the order of the file.
+        """All task ids of a split, in file order.
 
         Raises:
             TaskNotFoundError: The split has no goals.
@@ -144,7 +145,7 @@ class Catalogue:
         return self._ids[kind, split]
 
     def task_count(self, kind: str, split: str) -> int:
-        """How many tasks a split has, without listing them.
+        """Number of tasks of a split, without listing them.
 
         Raises:
             TaskNotFoundError: The split has no goals.
@@ -152,13 +153,13 @@ class Catalogue:
         return self._of_split(kind, split).ends[-1]
 
     def task_id_at(self, kind: str, split: str, position: int) -> str:
-        """`task_ids(kind, split)[position]`, without listing them; the full shop has millions."""
+        """`task_ids(kind, split)[position]`, without listing the ids; the full catalog has millions."""
         goals = self._of_split(kind, split)
         at = bisect(goals.ends, position)
         return f"{goals.asins[at]}/{position - (goals.ends[at - 1] if at else 0)}"
 
     def product_of(self, task_id: str) -> Product:
-        """The product of a task id.
+        """Product of a task id.
 
         Raises:
             TaskNotFoundError: There is no such product.
@@ -169,15 +170,15 @@ class Catalogue:
         return self.products[asin]
 
     def goal(self, kind: str, task_id: str, *, reference_seed: int | None = None) -> Goal:
-        """The goal of a task id.
+        """Goal of a task id.
 
         Args:
             kind: `synthetic` or `human`.
-            task_id: `<asin>/<number>`, counting the product's goals of that kind from 0.
-            reference_seed: Take price limits as the reference draws them for this seed; default those of the product.
+            task_id: `<asin>/<number>`, where the number counts the goals of that kind from 0.
+            reference_seed: Use the price limits of the reference for this seed instead of those of the product.
 
         Raises:
-            TaskNotFoundError: There is no such product, or it has not so many goals.
+            TaskNotFoundError: There is no such product or goal.
         """
         product = self.product_of(task_id)
         _, digits = split_task_id(task_id)
@@ -193,13 +194,13 @@ class Catalogue:
         return drawn.goal_of(product.asin, number)
 
     def price(self, asin: str, *, kind: str = "synthetic", reference_seed: int | None = None) -> float:
-        """What a product costs when it is bought; see `goal` for `reference_seed`."""
+        """Price of a product in dollars; see `goal` for `reference_seed`."""
         if reference_seed is None:
-            return own_price(self.products[asin])
+            return product_price(self.products[asin])
         return self.reference_goals(kind, reference_seed).prices[asin]
 
     def reference_goals(self, kind: str, seed: int) -> ReferenceGoals:
-        """The reference's goals for an environment seed, made on first use."""
+        """Goals of the reference for an environment seed, made on first use."""
         if (kind, seed) not in self._reference:
             self._reference[kind, seed] = ReferenceGoals(tuple(self.products.values()), seed, kind)
         return self._reference[kind, seed]

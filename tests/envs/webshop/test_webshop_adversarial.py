@@ -1,4 +1,4 @@
-"""Shops with data that nobody expects: whatever is listed is understood, and whatever is asked for can be reached."""
+"""Adversarial product data: every listed action is valid, and every goal is reachable."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.envs.webshop.catalogue import Catalogue
+from sdar_gym.envs.webshop.catalog import Catalog
 from sdar_gym.envs.webshop.env import WebShopEnv
 from sdar_gym.envs.webshop.expert import Expert
 from sdar_gym.envs.webshop.products import Product
 from sdar_gym.envs.webshop.session import Session, read_action
-from sdar_gym.envs.webshop.sources import open_catalogue
+from sdar_gym.envs.webshop.sources import open_catalog
 
 # fmt: off
 VALUES = (
@@ -46,7 +46,7 @@ def item(asin: str, options: dict[str, list[str]], **changes: Any) -> dict[str, 
 
 
 def document(raw: dict[str, Any]) -> dict[str, Any]:
-    """The same product as WebShop's search engine keeps it, with option values as they are."""
+    """The product in the documents format, with unchanged option values."""
     options = {name: [entry["value"] for entry in values] for name, values in raw["customization_options"].items()}
     read = {"Title": raw["name"], "Price": "$19.99", "pricing": [19.99], "options": options, "Attributes": ["soft"]}
     return {"id": raw["asin"], "product": {**raw, **read}}
@@ -107,7 +107,7 @@ def test_every_goal_of_a_hostile_shop_can_be_reached(hostile_shop: Path) -> None
 
 def test_whatever_is_listed_is_understood(hostile_shop: Path) -> None:
     env = WebShopEnv(hostile_shop, show_attributes=True)
-    products = tuple(env._catalogue.products.values())
+    products = tuple(env._catalog.products.values())
 
     def open_page(product: Product) -> tuple[str, ...]:
         env.reset(seed=0)
@@ -154,7 +154,7 @@ def test_what_cannot_be_offered_is_neither_listed_nor_asked_for(tmp_path: Path) 
 def test_the_published_listing_is_kept_in_reference_compat(tmp_path: Path) -> None:
     options = {"Size": ["  ", "50x60 [2 pack]", "Buy Now"], "Style": ["50x60 [2 pack]"]}
     folder = write_shop(tmp_path, [item("B000000001", options)])
-    env = WebShopEnv(folder, split=open_catalogue(folder).splits("synthetic")[0], reference_compat=True)
+    env = WebShopEnv(folder, split=open_catalog(folder).splits("synthetic")[0], reference_compat=True)
     assert len(env.task_ids()) == 3
     env.reset(seed=0)
     env.step("search[throw blanket]")
@@ -165,7 +165,7 @@ def test_the_published_listing_is_kept_in_reference_compat(tmp_path: Path) -> No
 
 
 def test_names_are_read_in_any_case_and_buttons_come_first(make_product: Callable[..., Product]) -> None:
-    shop = Catalogue([make_product(options={"style": ("Buy Now", "Straße"), "Color": ("Red", "RED")})])
+    shop = Catalog([make_product(options={"style": ("Buy Now", "Straße"), "Color": ("Red", "RED")})])
 
     def clicked(name: str) -> dict[str, str] | str:
         session = Session("Buy.", shop.shelf())
@@ -183,7 +183,7 @@ def test_names_are_read_in_any_case_and_buttons_come_first(make_product: Callabl
 
 def test_ids_that_differ_in_case_and_ids_like_buttons(make_product: Callable[..., Product]) -> None:
     ids = ("B00000000A", "b00000000a", "Next >", "back to search")
-    session = Session("Buy.", Catalogue([make_product(asin) for asin in ids]).shelf())
+    session = Session("Buy.", Catalog([make_product(asin) for asin in ids]).shelf())
     session.act("search[sneakers]")
     targets = {name: click.target for name, click in session.page.clicks.items() if click.kind == "product"}
     assert sorted(targets.values()) == sorted(ids)
@@ -203,13 +203,13 @@ def test_a_query_may_hold_brackets_and_one_action_is_one(make_product: Callable[
     for action in ("search[a] or search[b]", "search[a] click[b]"):
         assert read_action(action)[0] != "search"
     assert read_action("click[a] please") == ("click", "a")
-    session = Session("Buy.", Catalogue([make_product()]).shelf())
+    session = Session("Buy.", Catalog([make_product()]).shelf())
     assert session.act("search[sneakers [2 pack]]") == "done"
     assert "B000000001" in session.page.parts
 
 
 def test_a_product_without_words_is_found_by_its_id(make_product: Callable[..., Product]) -> None:
-    shop = Catalogue([make_product("B0/x[1]", title="!!!", description="", bullets=(), options={}), make_product()])
+    shop = Catalog([make_product("B0/x[1]", title="!!!", description="", bullets=(), options={}), make_product()])
     session = Session("Buy.", shop.shelf())
     session.act("search[B0/x[1]]")
     assert session.page.click_on("product", "B0/x[1]") == "b0/x[1]"
@@ -219,12 +219,12 @@ def test_a_product_without_words_is_found_by_its_id(make_product: Callable[..., 
 
 def test_a_product_of_more_than_a_million_dollars_is_within_no_limit(tmp_path: Path) -> None:
     folder = write_shop(tmp_path, [item("B000000001", {}, pricing="$2,000,000.00")])
-    env = WebShopEnv(folder, split=open_catalogue(folder).splits("synthetic")[0])
+    env = WebShopEnv(folder, split=open_catalog(folder).splits("synthetic")[0])
     assert play(env, "B000000001/0")["won"]
 
 
 def test_options_that_share_values_are_chosen_in_the_order_of_the_page(tmp_path: Path) -> None:
     folder = write_shop(tmp_path, [item("B000000001", {"z": ["x", "y"], "a": ["x", "y"], "m": ["y", "x"]})])
-    env = WebShopEnv(folder, split=open_catalogue(folder).splits("synthetic")[0])
+    env = WebShopEnv(folder, split=open_catalog(folder).splits("synthetic")[0])
     assert len(env.task_ids()) == 8
     assert all(play(env, task_id)["won"] for task_id in env.task_ids())

@@ -1,4 +1,4 @@
-"""Given tasks in turn, also where somebody else resets."""
+"""`TaskSequence`: given tasks in order, also with automatic resets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_sequence_of_tasks_goes_on_where_a_vector_resets(mode: AutoresetMode) 
     envs.close()
 
 
-def test_a_sequence_begins_anew_with_a_seed_and_gives_way_to_options() -> None:
+def test_a_seed_restarts_the_sequence_and_options_take_precedence() -> None:
     made = gymnasium.make(ENV)
     ids = made.unwrapped.task_ids()[:3]  # type: ignore[attr-defined]
     env = TaskSequence(made, ids)

@@ -1,4 +1,4 @@
-"""`RecordEpisodes`: what it writes, in the names of the run folder, and what happens when it cannot."""
+"""`RecordEpisodes`: the written lines, several processes, and errors."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_copy_numbers_its_episodes_apart(tmp_path: Path) -> None:
         copy.step("look")
         copy.close()
     assert len({line["episode_id"] for line in lines(path)}) == 3
-    assert len(lines(path)) == 4  # The running episode was copied too, and both end it.
+    assert len(lines(path)) == 4  # The running episode was copied, and both copies finish it.
 
 
 def test_it_works_in_a_vector_and_from_a_spec(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_full_disk_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.Mo
         return real(handle, data)
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(RecordError, match=r"No space left on device.*Free some room"):
+    with pytest.raises(RecordError, match=r"No space left on device.*Free disk space"):
         env.close()
     monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:9] if len(data) > 1 else data))
     env.reset(seed=0)
@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.Mo
     env.step("look")
     env.close()
     text = (tmp_path / "e.jsonl").read_text()
-    assert json.loads(text.splitlines()[-1])["ended"] == "unfinished"  # The half line spoils itself only.
+    assert json.loads(text.splitlines()[-1])["ended"] == "unfinished"  # The partial line does not corrupt others.
 
 
 @pytest.mark.parametrize(
@@ -203,5 +203,5 @@ def test_an_environment_that_says_too_little_is_refused(tmp_path: Path) -> None:
         ) -> tuple[str, dict[str, Any]]:
             return "hello", {"task_id": "a", "task_type": "b", "split": "train"}
 
-    with pytest.raises(ValueError, match=r"RecordEpisodes needs info\['goal'\], and Silent gives none"):
+    with pytest.raises(ValueError, match=r"RecordEpisodes needs info\['goal'\], and Silent does not provide it"):
         RecordEpisodes(Silent(), tmp_path / "e.jsonl").reset()

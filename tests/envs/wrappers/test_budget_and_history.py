@@ -1,4 +1,4 @@
-"""`TurnBudget` ends episodes when turns or tokens run out; `TextHistory` shows the last turns."""
+"""`TurnBudget`: truncation by turns or tokens; `TextHistory`: past turns in the observation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = {"games": "generated", "scene": "small"}
 
 
 class Echo(gymnasium.Env[str, str]):
-    """Says back what it hears; `stop` ends it."""
+    """Echoes the action; `stop` terminates."""
 
     def __init__(self) -> None:
         self.observation_space = self.action_space = FreeText()
@@ -57,7 +57,7 @@ def test_tokens_of_observations_and_actions_run_out() -> None:
     assert info["budget"] == Budget(1, 3 + 8 + 10, None, 0, "tokens")
 
 
-def test_an_end_of_its_own_is_no_truncation() -> None:
+def test_termination_in_the_last_turn_is_not_truncation() -> None:
     env = TurnBudget(Echo(), max_turns=1, max_tokens=4)
     env.reset()
     *_, terminated, truncated, info = env.step("stop")
@@ -85,7 +85,7 @@ def test_the_count_is_the_tokenizers() -> None:
         ({"max_tokens": 9, "count": 3}, "count must be a function from a text to a number, got 3"),
     ],
 )
-def test_senseless_budgets_are_refused(arguments: dict[str, Any], says: str) -> None:
+def test_invalid_budgets_raise(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         TurnBudget(Echo(), **arguments)
 
@@ -99,14 +99,14 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert type(TextHistory(Echo(), turns=np.int64(1)).turns) is int  # pyright: ignore
 
 
-def test_a_count_that_is_none_is_named() -> None:
-    # What tokenizer.encode gives is the tokens, not their number.
+def test_an_invalid_count_raises() -> None:
+    # tokenizer.encode returns the tokens, not their number.
     env = TurnBudget(Echo(), max_tokens=50, count=lambda text: text.split())  # pyright: ignore
     with pytest.raises(ValueError, match=r"What count\(\) returns must be a whole number of at least 0, got \['hello'"):
         env.reset()
 
 
-def test_half_a_character_in_an_action_reaches_neither_tokenizer_nor_history() -> None:
+def test_a_lone_surrogate_in_an_action_reaches_neither_tokenizer_nor_history() -> None:
     env = TextHistory(TurnBudget(Echo(), max_tokens=500, count=lambda text: len(text.encode())))
     env.reset()
     env.step("look \ud83d")
@@ -150,7 +150,7 @@ def test_the_history_can_be_cut_formatted_or_left_out() -> None:
         ({"separator": None}, "separator must be a text, got None"),
     ],
 )
-def test_senseless_histories_are_refused(arguments: dict[str, Any], says: str) -> None:
+def test_invalid_histories_raise(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         TextHistory(Echo(), **arguments)
 

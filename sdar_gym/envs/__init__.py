@@ -1,47 +1,50 @@
-"""Text environments: the contract, the registry, and the benchmarks themselves."""
+"""Text environments: the base class, the registry, and everything an environment of your own needs."""
 
-from sdar_gym.envs.registry import EnvEntry, entries, entry_of, load_plugins, register
+from sdar_gym.envs.policies import RandomPolicy, ScriptedPolicy, expert_of
+from sdar_gym.envs.prompting import (
+    ActionTags,
+    EpisodeView,
+    ParsedAction,
+    PastTurn,
+    PromptTemplate,
+    WindowTemplate,
+    prompt_template,
+)
+from sdar_gym.envs.registry import EnvEntry, PluginWarning, entries, entry_of, register
 from sdar_gym.envs.spaces import FreeText
-from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
+from sdar_gym.envs.tasks import PanelError, TaskPanel, freeze_panel, load_panel
 from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
+from sdar_gym.text import well_formed
+from sdar_gym.validation import finite_number, flag, one_of, whole_number
 
 __all__ = [
+    "ActionTags",
     "EnvEntry",
+    "EpisodeView",
     "FreeText",
+    "PanelError",
+    "ParsedAction",
+    "PastTurn",
+    "PluginWarning",
+    "PromptTemplate",
+    "RandomPolicy",
+    "ScriptedPolicy",
     "Task",
     "TaskNotFoundError",
     "TaskPanel",
     "TextEnv",
     "Turn",
+    "WindowTemplate",
     "entries",
     "entry_of",
+    "expert_of",
+    "finite_number",
+    "flag",
     "freeze_panel",
     "load_panel",
-    "load_plugins",
+    "one_of",
+    "prompt_template",
     "register",
+    "well_formed",
+    "whole_number",
 ]
-
-
-def register_builtin() -> None:
-    """Register the environments that ship with the gym."""
-    register(
-        "sdar/ALFWorld-v0",
-        "sdar_gym.envs.alfworld.env:ALFWorldEnv",
-        prompt="sdar_gym.envs.alfworld.prompt:TEMPLATES",
-        skills="alfworld",
-        expert="sdar_gym.envs.alfworld.expert:Expert",
-    )
-    register(
-        "sdar/SearchQA-v0",
-        "sdar_gym.envs.searchqa.env:SearchQAEnv",
-        prompt="sdar_gym.envs.searchqa.prompt:TEMPLATES",
-        skills="searchqa",
-        expert="sdar_gym.envs.searchqa.expert:Expert",
-    )
-    register(
-        "sdar/WebShop-v0",
-        "sdar_gym.envs.webshop.env:WebShopEnv",
-        prompt="sdar_gym.envs.webshop.prompt:TEMPLATES",
-        skills="webshop",
-        expert="sdar_gym.envs.webshop.expert:Expert",
-    )

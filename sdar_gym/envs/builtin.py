@@ -1,4 +1,4 @@
-"""The environments that ship with the gym, registered when `sdar_gym` is imported."""
+"""Registration of the built-in environments: ALFWorld, Search-QA and WebShop."""
 
 from __future__ import annotations
 

@@ -204,6 +204,18 @@ play sdar/WebShop-v0 num_products=-1
 play sdar/SearchQA-v0 questions=/no/such
 play sdar/SearchQA-v0 topk=0
 play sdar/SearchQA-v0 search=nope
+new-env
+new-env word-ladder
+new-env WordLadder
+new-env ../up
+new-env class
+new-env sdar
+new-env numpy
+new-env folder --folder @folder/..
+new-env word_ladder --folder @text
+new-env word_ladder --folder @text/x
+new-env word_ladder --folder s3://bucket/x
+new-env word_ladder --folder ~nosuchuser/x
 warmstart
 warmstart @text
 warmstart @text/x

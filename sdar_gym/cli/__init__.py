@@ -1,4 +1,4 @@
-"""The command line: `sdar-gym train | eval | envs | play | baselines | data | warmstart | doctor`."""
+"""The command line: `sdar-gym train | eval | envs | play | new-env | baselines | data | warmstart | doctor`."""
 
 from sdar_gym.cli.app import main
 

@@ -97,6 +97,22 @@ def play(
     play_command(env, arguments or [], task, seed, skills)
 
 
+@app.command("new-env")
+def new_env(
+    name: Annotated[str, typer.Argument(help="Name of the package, such as word_ladder.")],
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder to write the package's folder into; default: this one.", **PLACE),
+    ] = None,
+) -> None:
+    """Write a small package with a new text environment, to edit and install."""
+    from sdar_gym.cli.new_env import new_env_command
+
+    if folder is not None:
+        check_output_folder("--folder", folder)
+    new_env_command(name, folder or Path())
+
+
 @app.command()
 def warmstart(
     output: Annotated[Path, typer.Argument(help="Folder for the policy.", **PLACE)],

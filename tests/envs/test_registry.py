@@ -12,10 +12,10 @@ from typing import Any
 import gymnasium
 import pytest
 
-from sdar_gym.envs import entries, entry_of, load_plugins, register, registry
+from sdar_gym.envs import entries, entry_of, register, registry
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.prompting import WindowTemplate, prompt_template
-from sdar_gym.envs.registry import PluginWarning
+from sdar_gym.envs.registry import PluginWarning, load_plugins
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
 POINT = "sdar_gym.envs.alfworld.env:ALFWorldEnv"

@@ -50,6 +50,10 @@ def test_its_entry_point_is_found_and_it_keeps_the_contract(tmp_path: Path) -> N
     assert told["expert"] == "maze_env.expert:Expert"
     assert told["file"].startswith(str(tmp_path))
     assert not told["early"]  # Registering imports the package, not its environment.
+    # Imported first, the plug-in imports the gym, which loads the plug-in.
+    first = "import maze_env.env, gymnasium; gymnasium.make('examples/Maze-v0')"
+    done = run([sys.executable, "-W", "error", "-c", first], tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")

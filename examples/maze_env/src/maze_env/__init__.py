@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from sdar_gym.envs import register as register_env
-
 
 def register() -> None:
     """Called by SDAR Gym through the entry point; everything is named by text and loaded when it is used."""
+    # Imported here: `import sdar_gym` calls this function, and may do so while this module is being imported.
+    from sdar_gym.envs import register as register_env
+
     register_env(
         "examples/Maze-v0",
         "maze_env.env:MazeEnv",

@@ -21,7 +21,7 @@ def new_env_command(name: str, folder: Path) -> None:
         "python -m pytest     # passes now; run it after every change",
         "pip install -e .     # so that the command line and Ray's workers find it",
         f"sdar-gym play {package.env_id} --skills",
-        f"sdar-gym train quickstart env={package.env_id} evaluation.split=test",
+        f"sdar-gym train quickstart env={package.env_id}",
     ):
         terminal.tell(f"  {step}")
     terminal.tell(f"The game is an example: replace it in {Path(name) / 'env.py'}; README.md says how.")

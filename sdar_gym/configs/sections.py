@@ -294,7 +294,9 @@ class EvaluationSettings(Settings):
 
     PREFIX: ClassVar[str] = "evaluation."
 
-    split: str = setting("valid_seen", "Split that the set is chosen from.")
+    split: str | None = setting(
+        None, "Split that the set is chosen from; null for the environment's first one after the training split."
+    )
     panel: str | None = setting(
         None, "File of a fixed set; null chooses `tasks` of the split, the same ones every time."
     )

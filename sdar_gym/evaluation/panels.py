@@ -36,9 +36,10 @@ def build_panel(env_id: str, env: TextEnv, settings: EvaluationSettings) -> Task
         if panel.env_id != env_id:
             raise ValueError(f"Panel {settings.panel} was made for {shortened(panel.env_id)[1:-1]}, not for {env_id}.")
         return panel
-    ids = env.task_ids(settings.split)
+    split = settings.split or env.splits[min(1, len(env.splits) - 1)]
+    ids = env.task_ids(split)
     types = {task_id: env.task_type(task_id) for task_id in ids}
-    return freeze_panel(f"{settings.split}-{min(settings.tasks, len(ids))}", env_id, ids, settings.tasks, types)
+    return freeze_panel(f"{split}-{min(settings.tasks, len(ids))}", env_id, ids, settings.tasks, types)
 
 
 def panel_requests(panel: TaskPanel, seed: int) -> list[EpisodeRequest]:

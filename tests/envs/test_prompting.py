@@ -14,6 +14,7 @@ from sdar_gym.envs.prompting import (
     instruction,
     parse_action,
     prompt_template,
+    skill_context,
 )
 
 TURNS = tuple(PastTurn(f"room {n}", f"go {n}") for n in range(1, 6))
@@ -81,7 +82,7 @@ def test_history_is_numbered_from_the_start_of_the_episode() -> None:
     ids=["generic", "own"],
 )
 def test_the_window_prompt_says_what_there_is_to_know(template: WindowTemplate) -> None:
-    (message,) = template.messages(VIEW, window=2, skills="", think=True)
+    (message,) = template.messages(VIEW, window=2, think=True)
     text = message["content"]
     assert message["role"] == "user"
     assert "Your task: put a hot egg in fridge." in text
@@ -98,8 +99,8 @@ def test_the_window_prompt_says_what_there_is_to_know(template: WindowTemplate) 
 def test_only_the_teacher_reads_skills(name: str) -> None:
     template = prompt_template("sdar/ALFWorld-v0", name)
     view = EpisodeView(VIEW.goal, (), "you see a fridge 1. Your task is to: …", ())
-    (student,) = template.messages(view, window=2, skills="", think=False)
-    (teacher,) = template.messages(view, window=2, skills=SKILL, think=False)
+    (student,) = template.messages(view, window=2, think=False)
+    (teacher,) = template.messages(view, window=2, privileged=skill_context(SKILL), think=False)
     assert SKILL not in student["content"]
     assert SKILL in teacher["content"]
     # One inserted passage is all the difference.
@@ -111,11 +112,11 @@ def test_only_the_teacher_reads_skills(name: str) -> None:
 
 def test_what_is_empty_is_left_out() -> None:
     template = WindowTemplate("You are an agent.")
-    (message,) = template.messages(EpisodeView("win.", (), "Hello.", ()), window=2, skills="", think=False)
+    (message,) = template.messages(EpisodeView("win.", (), "Hello.", ()), window=2, think=False)
     assert message["content"] == (
         f"You are an agent.\n\nYour task: win.\n\nStep 1. You see: Hello.\n\n{instruction(False)}"
     )
-    (message,) = template.messages(VIEW, window=0, skills="", think=False)
+    (message,) = template.messages(VIEW, window=0, think=False)
     assert "Observation" not in message["content"]
 
 
@@ -168,7 +169,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_template_of_one_s_own_is_named_by_its_module(own_module: str) -> None:
     template = prompt_template("sdar/ALFWorld-v0", f"{own_module}:mine")
     assert template is prompt_template("sdar/WebShop-v0", f"{own_module}:mine")
-    (message,) = template.messages(VIEW, window=2, skills="", think=False)
+    (message,) = template.messages(VIEW, window=2, think=False)
     assert message["content"].startswith("You are mine.")
 
 

@@ -65,7 +65,7 @@ def test_the_next_steps_are_printed_and_the_readme_says_them_too(
         "python -m pytest",
         "pip install -e .",
         "sdar-gym play word_ladder/WordLadder-v0 --skills",
-        "sdar-gym train quickstart env=word_ladder/WordLadder-v0 evaluation.split=test",
+        "sdar-gym train quickstart env=word_ladder/WordLadder-v0",
     ):
         assert step in out
         assert step in readme

@@ -22,7 +22,7 @@ from sdar_gym.envs.alfworld.generator import generate_game
 from sdar_gym.envs.alfworld.notes import start_notes
 from sdar_gym.envs.alfworld.prompt import render_notes
 from sdar_gym.envs.alfworld.world import TASK_TYPES
-from sdar_gym.envs.prompting import EpisodeView, prompt_template
+from sdar_gym.envs.prompting import EpisodeView, prompt_template, skill_context
 from sdar_gym.policy import warmstart
 from sdar_gym.policy.acceptance import WITH_SKILLS, WITHOUT_SKILLS
 from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
@@ -147,8 +147,10 @@ def test_the_library_and_the_prompt_are_what_the_policy_was_taught_to_read(task_
     found = retriever.retrieve(SkillQuery("alfworld", task_type, game.task, observation))
     assert found.text == skill_text(task_type, true_procedure(task_type))
     view = EpisodeView(game.task, (), observation, ())
-    (message,) = prompt_template("sdar/ALFWorld-v0", "compact").messages(view, window=2, skills=found.text, think=False)
-    assert message["content"] == render_notes(game.task, start_notes(observation), found.text)
+    (message,) = prompt_template("sdar/ALFWorld-v0", "compact").messages(
+        view, window=2, privileged=skill_context(found.text), think=False
+    )
+    assert message["content"] == render_notes(game.task, start_notes(observation), skill_context(found.text))
 
 
 RECIPE = Recipe(

@@ -73,5 +73,5 @@ def test_skills_and_prompt_are_found() -> None:
     )
     assert found.ids == ("key.procedure",)
     view = EpisodeView("find the exit of the maze.", (), "Doors lead north.", ("go north",))
-    (message,) = prompt_template(ID, "window").messages(view, window=2, skills="", think=False)
+    (message,) = prompt_template(ID, "window").messages(view, window=2, think=False)
     assert "walking through a maze" in message["content"]

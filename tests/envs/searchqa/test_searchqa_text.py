@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from sdar_gym.envs.prompting import EpisodeView, PastTurn, prompt_template
+from sdar_gym.envs.prompting import EpisodeView, PastTurn, prompt_template, skill_context
 from sdar_gym.envs.searchqa.reward import exact_match, f1, mean_over_sources, normalize
 from sdar_gym.envs.searchqa.text import information, read_call, write_call
 from sdar_gym.skills.index.analysis import terms
@@ -166,7 +166,7 @@ VIEW = EpisodeView(
 
 def prompt(view: EpisodeView, window: int, skills: str = "", think: bool = True) -> str:
     template = prompt_template("sdar/SearchQA-v0", "window")
-    (message,) = template.messages(view, window=window, skills=skills, think=think)
+    (message,) = template.messages(view, window=window, privileged=skill_context(skills), think=think)
     assert message["role"] == "user"
     return message["content"]
 

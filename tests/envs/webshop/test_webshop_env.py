@@ -254,7 +254,7 @@ def test_the_prompt_shows_the_instruction_once(env: WebShopEnv) -> None:
         second, _, _, _, info = shop.step("search[shampoo]")
         view = EpisodeView(info["goal"], (PastTurn(first, "search[shampoo]"),), second, info["admissible_actions"])
         template = prompt_template("sdar/WebShop-v0", "window")
-        (message,) = template.messages(view, window=2, skills="", think=True)
+        (message,) = template.messages(view, window=2, think=True)
         assert message["content"].count(info["goal"]) == 1
         assert "Page 1" in message["content"] or "page 1" in message["content"]
         assert template.parse("<think>a</think><action>click[next >]</action>", think=True).action == "click[next >]"

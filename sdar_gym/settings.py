@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
@@ -68,12 +68,10 @@ class Settings:
 
     Attributes:
         PREFIX: What precedes a setting's name where users write it, such as `training.`.
-        FROM_MAPPING: Whether a mapping may stand for a group of this class inside another group.
     """
 
     __slots__ = ()
     PREFIX: ClassVar[str] = ""
-    FROM_MAPPING: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         hints = hints_of(type(self))
@@ -118,11 +116,11 @@ class Settings:
         hints, given = hints_of(cls), {}
         for key, inner in value.items():
             if key not in hints:
-                raise ValueError(f"{name} has no setting {shortened(key)}.{did_you_mean(key, hints)}")
+                raise ValueError(f"{name or 'A run'} has no setting {shortened(key)}.{did_you_mean(key, hints)}")
             kept = getattr(base, key) if base is not None else None
             group = group_type(hints[key])
             if group is not None and kept is not None and isinstance(inner, Mapping):
-                inner = group.parse(f"{name}.{key}", inner, kept)
+                inner = group.parse(_dotted(name, key), inner, kept)
             given[key] = inner
         if base is not None:
             return replace(base, **given)
@@ -132,8 +130,12 @@ class Settings:
             if each.default is MISSING and each.default_factory is MISSING and each.name not in given
         ]
         if missing:
-            raise ValueError(f"{name} needs {', '.join(f'{name}.{key}' for key in missing)}.")
+            raise ValueError(f"{', '.join(_dotted(name, key) for key in missing)} must be set.")
         return cls(**given)
+
+
+def _dotted(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
 
 
 def without_effect(name: str, value: Any, reason: str) -> None:
@@ -206,11 +208,10 @@ def _checked(name: str, value: Any, hint: Any, each: Field[Any]) -> Any:
         return _mapping(name, value, inner, rule)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return choice(kind, name, value)
-    if hasattr(kind, "parse") and (getattr(kind, "FROM_MAPPING", True)):
+    if hasattr(kind, "parse"):
         return kind.parse(name, value)
     if isinstance(kind, type) and not isinstance(value, kind):
-        example = f", such as {kind.__name__}(), not a {type(value).__name__}" if is_dataclass(kind) else ""
-        raise ValueError(f"{name} must be a {kind.__name__}{example}; got {shortened(value)}.")
+        raise ValueError(f"{name} must be a {kind.__name__}; got {shortened(value)}.")
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -102,27 +102,6 @@ class UnknownSettingError(ConfigError):
     def told(self, origin: str) -> str:
         """The message with where it was written."""
         return f"Unknown setting {self._name} (in {origin}).{self._hint}"
-
-
-def build(kind: type, content: Mapping[str, Any], where: str = "") -> Any:
-    """A data class from what was read.
-
-    Raises:
-        ValueError: A setting is missing or makes no sense.
-    """
-    hints, given = hints_of(kind), {}
-    for key in content:
-        child_hint(kind, key, where, {})
-    for field in fields(kind):
-        if field.name not in content:
-            if field.default is MISSING and field.default_factory is MISSING:
-                raise ConfigError(f"{dotted(where, field.name)}: Field required")
-            continue
-        value = content[field.name]
-        group = next((one for one in members(hints[field.name]) if is_dataclass(one)), None)
-        name = dotted(where, field.name)
-        given[field.name] = build(group, value, name) if isinstance(group, type) and isinstance(value, dict) else value
-    return kind(**given)
 
 
 def dotted(where: str, key: str) -> str:

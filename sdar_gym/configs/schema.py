@@ -10,7 +10,7 @@ from sdar_gym.algorithms.methods import METHODS, get_method
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.configs.bounds import LARGEST_SEED
 from sdar_gym.configs.env_arguments import argument_types, with_places
-from sdar_gym.configs.reading import ConfigError, UnknownSettingError, build
+from sdar_gym.configs.reading import ConfigError, UnknownSettingError
 from sdar_gym.configs.run_names import check_run_name
 from sdar_gym.configs.sections import (
     EvaluationSettings,
@@ -93,7 +93,7 @@ def parse_run_config(content: Any, origin: str, changes: Sequence[str] = ()) -> 
     if not isinstance(content, dict):
         raise ConfigError(f"{origin} is not a configuration: it holds {type(content).__name__}, not settings.")
     try:
-        run: RunConfig = build(RunConfig, content)
+        run = RunConfig.build("", content)
         _check_objectives(run)
     except UnknownSettingError as error:
         raise ConfigError(error.told(origin)) from error

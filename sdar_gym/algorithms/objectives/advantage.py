@@ -33,7 +33,6 @@ class AdvantageEstimator(Settings):
     """
 
     PREFIX: ClassVar[str] = "advantage."
-    FROM_MAPPING: ClassVar[bool] = True
 
     estimator: Estimator = setting(Estimator.GRPO, "What a return is compared with: `grpo`, `rloo` or `gigpo`.")
     statistics: Statistics = setting(

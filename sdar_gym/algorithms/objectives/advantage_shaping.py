@@ -98,6 +98,7 @@ class AdvantageShaper(Component):
 
     __slots__ = ()
     KIND: ClassVar[str] = "advantage shaper"
+    PREFIX: ClassVar[str] = "shaping."
     registry: ClassVar[dict[str, type[Component]]] = {}
     multiplies: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("student", "teacher")

@@ -26,7 +26,6 @@ class Component(Settings):
     """
 
     __slots__ = ()
-    FROM_MAPPING: ClassVar[bool] = True
     KIND: ClassVar[str] = ""
     NAME: ClassVar[str] = ""
     registry: ClassVar[dict[str, type[Component]]] = {}

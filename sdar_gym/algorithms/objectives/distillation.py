@@ -64,7 +64,6 @@ class Distillation(Settings):
     """
 
     PREFIX: ClassVar[str] = "distill."
-    FROM_MAPPING: ClassVar[bool] = True
 
     coeff: Schedule = setting(doc="λ: a number or points `[[step, value], …]`.")
     divergence: Divergence = setting(Divergence.LOG_RATIO, "D, the divergence.")

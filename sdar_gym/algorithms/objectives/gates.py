@@ -51,6 +51,7 @@ class Gate(Component):
 
     __slots__ = ()
     KIND: ClassVar[str] = "gate"
+    PREFIX: ClassVar[str] = "distill.gate."
     registry: ClassVar[dict[str, type[Component]]] = {}
     needs_gap: ClassVar[bool] = True
     needs_entropy: ClassVar[bool] = False

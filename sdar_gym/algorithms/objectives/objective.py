@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 from sdar_gym.algorithms.objectives.advantage import AdvantageEstimator
 from sdar_gym.algorithms.objectives.advantage_shaping import AdvantageShaper
@@ -39,8 +39,6 @@ class Objective(Settings):
     Raises:
         ValueError: If a setting is out of range or settings contradict each other.
     """
-
-    FROM_MAPPING: ClassVar[bool] = True
 
     policy_coeff: Schedule = setting(Schedule.constant(1.0), "κ, coefficient of the group-relative advantage.")
     advantage: AdvantageEstimator = setting(AdvantageEstimator(), "A, the advantage estimator.")

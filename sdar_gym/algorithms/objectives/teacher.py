@@ -48,7 +48,6 @@ class Teacher(Settings):
     """
 
     PREFIX: ClassVar[str] = "teacher."
-    FROM_MAPPING: ClassVar[bool] = True
 
     view: View = setting(
         View.SKILLS,

@@ -55,7 +55,7 @@ from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
 from sdar_gym.algorithms.sdar.resources import check_resources, share_gpus, supply
 from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
 from sdar_gym.algorithms.sdar.unread import refuse_unread
-from sdar_gym.configs.reading import build, child_hint
+from sdar_gym.configs.reading import child_hint
 from sdar_gym.configs.sections import (
     EvaluationSettings,
     PolicySettings,
@@ -80,6 +80,7 @@ from sdar_gym.rollout.metrics import rollout_metrics, tokens_of
 from sdar_gym.rollout.privileged_context import privileged_context_writer
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.settings import Settings
 from sdar_gym.skills import LearningRetriever, Retriever
 from sdar_gym.text import closest
 from sdar_gym.training.collate import Columns
@@ -91,7 +92,7 @@ if TYPE_CHECKING:
     from sdar_gym.configs.schema import RunConfig
 
 # Sections by attribute: the fluent method's name, and the data class in which settings are declared.
-_SECTIONS: dict[str, tuple[str, type]] = {
+_SECTIONS: dict[str, tuple[str, type[Settings]]] = {
     "policy_settings": ("policy", PolicySettings),
     "skill_settings": ("skills", SkillSettings),
     "rollout_settings": ("rollout", RolloutSettings),
@@ -241,7 +242,7 @@ class SDARConfig(AlgorithmConfig):
             setattr(self, rllib[key], changes[key])
         values, spaces = search_spaces.split(changes)
         before = getattr(self, attribute)
-        after = build(kind, asdict(before) | values, name) if plain else replace(before, **values)
+        after = kind.build(name, asdict(before) | values) if plain else replace(before, **values)
         setattr(self, attribute, after)
         waiting = {key: space for key, space in spaces.items() if key not in rllib}
         kept = {key: space for key, space in self.section_spaces.get(attribute, {}).items() if key not in values}

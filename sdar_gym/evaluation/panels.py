@@ -13,8 +13,8 @@ from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
 from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.evaluation.summary import summarise, told_context
 from sdar_gym.paths import local_path
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.device import choose_device
-from sdar_gym.policy.facts import context_length
 from sdar_gym.policy.load import load_model, load_tokenizer
 from sdar_gym.policy.sizing import default_evaluation_batch, set_threads
 from sdar_gym.rollout.build import build_collector, build_engine, build_retriever, make_env

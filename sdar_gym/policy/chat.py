@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from sdar_gym.paths import first_line
+from sdar_gym.policy.chat_template_date import asks_for_clock, frozen_clock, frozen_template
 from sdar_gym.policy.errors import PolicyLoadError
-from sdar_gym.policy.template_date import asks_for_clock, frozen_clock, frozen_template
 from sdar_gym.text import shortened
 
 Message = Mapping[str, str]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from sdar_gym.policy.compat import cache_argument
+from sdar_gym.policy.transformers_compat import cache_argument
 
 # A shorter beginning is not worth a pass of its own.
 LEAST_SHARED = 32

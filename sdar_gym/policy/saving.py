@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from sdar_gym.files import flush_folder, flush_tree, fresh_sibling
 from sdar_gym.paths import first_line
-from sdar_gym.policy.finite import refuse_not_finite
+from sdar_gym.policy.non_finite import refuse_not_finite
 
 # Without it a folder is no saved model, for this gym and for `transformers`.
 _CONFIG = "config.json"

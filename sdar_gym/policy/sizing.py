@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from sdar_gym.policy.load import load_model_config
 
@@ -86,6 +86,16 @@ def learner_machine(on_gpu: bool, gpu_index: int = 0) -> Machine:
     return Machine(memory, gpu)
 
 
+def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model without weights, on the `meta` device: names and shapes cost no memory.
+
+    Raises:
+        ValueError: The configuration is no causal language model's.
+    """
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
 @lru_cache(maxsize=8)
 def model_shape(name: str) -> Shape:
     """The sizes of a policy by name, without its weights.
@@ -93,8 +103,7 @@ def model_shape(name: str) -> Shape:
     Raises:
         PolicyLoadError: Its configuration cannot be had.
     """
-    with torch.device("meta"):
-        return shape_of(AutoModelForCausalLM.from_config(load_model_config(name)))
+    return shape_of(empty_model(load_model_config(name)))
 
 
 def shape_of(model: PreTrainedModel) -> Shape:

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
 from sdar_gym.policy.saving import save_model
-from sdar_gym.policy.tiny import TinyShape, build_tiny
-from sdar_gym.policy.tokenizer import train_tokenizer
+from sdar_gym.policy.tiny_model import TinyShape, build_tiny
+from sdar_gym.policy.tiny_tokenizer import train_tokenizer
 
 # Rows are sorted by length within this many batches, so that a batch is hardly padded.
 _BUCKET = 16

@@ -13,8 +13,8 @@ from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import ChatFormat
-from sdar_gym.policy.checks import check_policy
 from sdar_gym.policy.load import load_generation_config, load_model_config, load_tokenizer, stop_token_ids
+from sdar_gym.policy.preflight import check_policy
 from sdar_gym.rollout.build import build_context, build_retriever, make_env, skill_env_name
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 from sdar_gym.rollout.sampler import TaskSampler

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 from sdar_gym.files import flush_tree, replace_text
 from sdar_gym.paths import DAMAGED, first_line
-from sdar_gym.policy.finite import NonFiniteError, refuse_not_finite
+from sdar_gym.policy.non_finite import NonFiniteError, refuse_not_finite
 from sdar_gym.runs.state_tree import StateTreeError, flatten_state, unflatten_state
 from sdar_gym.text import shortened
 

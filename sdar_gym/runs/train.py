@@ -15,7 +15,7 @@ from typing import Any
 
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.paths import first_line, local_path
-from sdar_gym.policy.finite import NonFiniteError
+from sdar_gym.policy.non_finite import NonFiniteError
 from sdar_gym.report.curve import draw_curve
 from sdar_gym.report.tokens import turn_tokens, write_tokens
 from sdar_gym.runs.check import check_run, stop_tokens, with_date

@@ -12,8 +12,8 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, GenerationConfig
 
 from sdar_gym.policy.chat import ChatFormat, ChatTemplateError, decode_response, framing_tokens, turn_end, unusable_ids
+from sdar_gym.policy.chat_template_date import frozen_clock
 from sdar_gym.policy.load import stop_token_ids
-from sdar_gym.policy.template_date import frozen_clock
 
 Message = dict[str, str]
 ASK: list[Message] = [{"role": "user", "content": "You are in a room. What now?"}]

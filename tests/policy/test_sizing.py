@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_gym.policy.load import load_model
+from sdar_gym.policy.load import load_model, load_model_config
 from sdar_gym.policy.sizing import (
     Machine,
     Shape,
     activation_bytes,
     choose_training_sizes,
     default_batch_tokens,
+    empty_model,
     model_shape,
     set_threads,
     shape_of,
@@ -83,3 +84,11 @@ def test_threads_are_one_for_small_models(policy_folder: Path, monkeypatch: pyte
 
 def test_an_engine_s_batch_is_bounded_on_the_cpu_too(policy_folder: Path) -> None:
     assert default_batch_tokens(load_model(str(policy_folder))) == 32_768
+
+
+def test_an_empty_model_has_names_and_no_weights(policy_folder: Path) -> None:
+    model = empty_model(load_model_config(str(policy_folder)))
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    assert "model.layers.0.self_attn.q_proj.weight" in dict(model.named_parameters())
+    # The default device is as it was.
+    assert torch.zeros(1).device.type == "cpu"

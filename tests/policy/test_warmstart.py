@@ -27,7 +27,7 @@ from sdar_gym.policy import warmstart
 from sdar_gym.policy.acceptance import WITH_SKILLS, WITHOUT_SKILLS
 from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
 from sdar_gym.policy.logprobs import score_answers
-from sdar_gym.policy.tiny import TinyShape, build_tiny
+from sdar_gym.policy.tiny_model import TinyShape, build_tiny
 from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import SkillQuery

@@ -16,7 +16,7 @@ import pytest
 import torch
 from made_runs import add_checkpoint, made_config, made_run, made_state  # pyright: ignore[reportMissingImports]
 
-from sdar_gym.policy.finite import NonFiniteError
+from sdar_gym.policy.non_finite import NonFiniteError
 from sdar_gym.runs import checkpoint
 from sdar_gym.runs.checkpoint import CheckpointError, read_manifest, read_state, verify_checkpoint
 from sdar_gym.runs.folder import RunFolder, RunFolderError

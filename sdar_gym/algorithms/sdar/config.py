@@ -32,7 +32,7 @@ from sdar_gym.configs.settings import (
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import EnvEntry, entry_of
-from sdar_gym.policy.facts import context_length
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.load import load_model_config
 from sdar_gym.policy.sizing import TrainingSizes, choose_training_sizes, learner_machine, model_shape
 from sdar_gym.rollout.build import build_retriever

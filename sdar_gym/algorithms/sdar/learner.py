@@ -37,8 +37,8 @@ from sdar_gym.algorithms.sdar.dense_teacher import AGREEMENT, DENSE_TEACHER_LOGP
 from sdar_gym.algorithms.sdar.module import ANSWER_MASK, INPUT_IDS, PROMPT_LENGTH
 from sdar_gym.algorithms.sdar.scoring import Scorer, dense_term, micro_batches
 from sdar_gym.algorithms.teachers import Weights
-from sdar_gym.policy.finite import NonFiniteError, largest_magnitude
 from sdar_gym.policy.load import load_model
+from sdar_gym.policy.non_finite import NonFiniteError, largest_magnitude
 from sdar_gym.policy.sizing import set_threads
 from sdar_gym.policy.teacher_weights import TeacherWeights
 

@@ -15,10 +15,10 @@ import torch
 import transformers
 from transformers import DynamicCache, PreTrainedModel
 
-from sdar_gym.policy.compat import cache_argument
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.errors import NonFiniteWeightsError
-from sdar_gym.policy.facts import context_length
 from sdar_gym.policy.load import load_weights
+from sdar_gym.policy.transformers_compat import cache_argument
 from sdar_gym.rollout.engines.base import GenerationRequest, GenerationResult, SamplingParams
 
 

@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
 # Names of the longest sequence where a configuration does not map its own to the usual one.
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
 # Kinds of scaled rotary positions whose configuration states the length before scaling.
 _SCALED = ("linear", "yarn")
 _BY_LENGTH = ("dynamic", "longrope", "su")
-
-
-def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model without its numbers, on the meta device: names and shapes cost no memory.
-
-    Raises:
-        ValueError: The configuration is no causal language model's.
-    """
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
 
 
 def context_length(config: PreTrainedConfig) -> int | None:

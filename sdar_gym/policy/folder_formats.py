@@ -22,7 +22,7 @@ TOKENIZERS = (
 )
 
 
-def what_it_is(place: Path) -> str:
+def describe_other_folder(place: Path) -> str:
     """What a folder without a saved model is, and what to name instead."""
     if (place / "config.yaml").is_file() and ((place / "metrics.jsonl").is_file() or (place / "policy").is_dir()):
         return f"is a run folder. {_of_run(place)}"

@@ -17,10 +17,10 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from sdar_gym.policy import hub
+from sdar_gym.policy import hub_access
 from sdar_gym.policy.load import PolicyLoadError, load_model, load_tokenizer, policy_path
 from sdar_gym.policy.lora import Adapters
-from sdar_gym.policy.source import policy_source
+from sdar_gym.policy.model_source import policy_source
 from sdar_gym.policy.teacher_weights import TeacherWeights
 
 
@@ -325,12 +325,12 @@ def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """As if the hub were at some address and might be asked."""
 
     def at(address: str) -> None:
-        monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(hub.constants, "ENDPOINT", address)
-        hub.hub_answers.cache_clear()
+        monkeypatch.setattr(hub_access.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(hub_access.constants, "ENDPOINT", address)
+        hub_access.hub_responds.cache_clear()
 
     yield at
-    hub.hub_answers.cache_clear()
+    hub_access.hub_responds.cache_clear()
 
 
 @pytest.fixture
@@ -348,15 +348,15 @@ def test_a_hub_that_cannot_be_reached_is_told_at_once(online: Callable[[str], No
     with pytest.raises(PolicyLoadError, match=rf"model of 'nope': there is no such folder here, .*{address} does not"):
         load_model("nope")
     # The libraries by themselves take most of a minute.
-    assert time.monotonic() - started < 2 * hub.HUB_TIMEOUT + 2
+    assert time.monotonic() - started < 2 * hub_access.HUB_TIMEOUT + 2
 
 
 def test_what_is_cached_is_used_when_the_hub_is_away(
     online: Callable[[str], None], policy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     online("http://127.0.0.1:9")
-    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda name, file: str(policy_folder / "config.json"))
-    assert hub.require_from_hub("somebody/model", "model") is True
+    monkeypatch.setattr(hub_access, "try_to_load_from_cache", lambda name, file: str(policy_folder / "config.json"))
+    assert hub_access.require_from_hub("somebody/model", "model") is True
 
 
 @pytest.mark.parametrize(("status", "there"), [(401, True), (404, True), (407, False), (503, False)])
@@ -374,7 +374,7 @@ def test_an_error_of_the_hub_is_an_answer_and_one_of_a_proxy_is_not(
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         online(f"http://127.0.0.1:{server.server_port}")
-        assert hub.hub_answers() is there
+        assert hub_access.hub_responds() is there
     finally:
         server.shutdown()
         server.server_close()

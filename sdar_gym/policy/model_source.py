@@ -13,7 +13,15 @@ from typing import Any
 
 from sdar_gym.paths import is_uri, without_password
 from sdar_gym.policy.errors import PolicyLoadError
-from sdar_gym.policy.folders import ADAPTERS, TOKENIZERS, WEIGHTS, any_file, other_format, read_json, what_it_is
+from sdar_gym.policy.folder_formats import (
+    ADAPTERS,
+    TOKENIZERS,
+    WEIGHTS,
+    any_file,
+    other_format,
+    read_json,
+    describe_other_folder,
+)
 from sdar_gym.text import shortened, terminal_safe
 
 BUILTIN_PREFIX = "builtin:"
@@ -167,7 +175,7 @@ def _folder(place: Path) -> PolicySource:
             )
         return _adapted(place)
     if not whole:
-        raise PolicyLoadError(f"{place} {what_it_is(place)}")
+        raise PolicyLoadError(f"{place} {describe_other_folder(place)}")
     config = read_json(place / "config.json")
     refuse_quantized(str(place), config.get("quantization_config") or config.get("quantization"))
     return PolicySource(str(place), str(place))

@@ -17,7 +17,7 @@ _ACTION = "go to desk 1"
 _UNUSUAL = ("Go to Desk 1", "look , then wait", "two  blanks", "crème brûlée")
 
 
-class ResponseFormError(PolicyLoadError):
+class ResponseFormatError(PolicyLoadError):
     """A tokenizer or a stop token with which no response could have the form that is asked for."""
 
 
@@ -31,7 +31,7 @@ def response_tags(template: PromptTemplate, messages: Sequence[Message], think: 
     ]
 
 
-def check_forms(
+def check_response_formats(
     tokenizer: Any, template: PromptTemplate, tags: Sequence[str], stop_ids: Collection[int], think: bool
 ) -> Iterator[str]:
     """Encode and decode responses of every form.
@@ -47,14 +47,14 @@ def check_forms(
         What is changed, but does no harm to most actions.
 
     Raises:
-        ResponseFormError: The tags or a plain action get lost, or a stop token is part of the form.
+        ResponseFormatError: The tags or a plain action get lost, or a stop token is part of the form.
     """
     for name in tags:
         form = _form(name, _ACTION, think)
         ids = tokenizer.encode(form, add_special_tokens=False)
         inside = [token for token in ids if token in stop_ids]
         if inside:
-            raise ResponseFormError(
+            raise ResponseFormatError(
                 f"The token {tokenizer.convert_ids_to_tokens(inside[0])!r} ends a response and is part of the form "
                 f"that the prompt asks for, {form!r}: every response would stop before its action. Take it out of "
                 "eos_token_id in generation_config.json, or out of the tokenizer's eos_token."
@@ -62,12 +62,12 @@ def check_forms(
         back = decode_response(tokenizer, ids, stop_ids)
         lost = [tag for tag in re.findall(r"</?[\w.-]+>", form) if tag not in back]
         if lost:
-            raise ResponseFormError(
+            raise ResponseFormatError(
                 f"The tokenizer loses {', '.join(lost)}: {form!r} comes back as {back!r}, so that no response could be "
                 "read. Add them to the tokenizer as tokens that are not special, or use another prompt."
             )
         if template.parse(back, think=think) != template.parse(form, think=think):
-            raise ResponseFormError(
+            raise ResponseFormatError(
                 f"The tokenizer changes responses: {form!r} comes back as {back!r}. Use a model whose tokenizer gives "
                 "text back as it was, such as Qwen2.5, Qwen3 or Llama."
             )

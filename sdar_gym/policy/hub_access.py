@@ -12,7 +12,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 
 from sdar_gym.paths import first_line
 from sdar_gym.policy.errors import failed
-from sdar_gym.policy.folders import ADAPTERS
+from sdar_gym.policy.folder_formats import ADAPTERS
 
 # Seconds that the hub has to answer.
 HUB_TIMEOUT = 4.0
@@ -37,7 +37,7 @@ def require_from_hub(name: str, part: str) -> bool:
         cached = any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", ADAPTERS))
     except ValueError as error:  # No name that the hub could have.
         raise failed(name, part, f"{first_line(error).rstrip('.')}.") from error
-    if hub_answers():
+    if hub_responds():
         return False
     if cached:
         return True
@@ -47,7 +47,7 @@ def require_from_hub(name: str, part: str) -> bool:
 
 
 @cache
-def hub_answers() -> bool:
+def hub_responds() -> bool:
     """Whether the hub can be reached from here; asked once a process."""
     if constants.HF_HUB_OFFLINE:
         return False

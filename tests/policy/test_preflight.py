@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 import sdar_gym.envs  # noqa: F401
 from sdar_gym.configs.settings import LoraSettings, PolicySettings, RolloutSettings
 from sdar_gym.envs.prompting import EpisodeView, ParsedAction, prompt_template
-from sdar_gym.policy.checks import PolicyFacts, check_policy
 from sdar_gym.policy.errors import NonFiniteWeightsError, PolicyLoadError
+from sdar_gym.policy.preflight import PolicyFacts, check_policy
 
 SHORT: dict[str, Any] = {"max_prompt_tokens": 1000, "max_response_tokens": 100}
 
@@ -452,8 +452,8 @@ def test_small_weights_are_tried(copied: Path) -> None:
 
 
 def test_adapters_are_checked_without_weights(policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdar_gym.policy.checks._SMALL_BYTES", 0)
-    monkeypatch.setattr("sdar_gym.policy.checks.load_model", lambda *args: pytest.fail("loaded"))
+    monkeypatch.setattr("sdar_gym.policy.preflight._SMALL_BYTES", 0)
+    monkeypatch.setattr("sdar_gym.policy.preflight.load_model", lambda *args: pytest.fail("loaded"))
     check(policy_folder, lora=LoraSettings(target_modules=["q_proj"]))
     check(policy_folder, lora=LoraSettings())
     with pytest.raises(

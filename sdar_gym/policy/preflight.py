@@ -16,9 +16,9 @@ from sdar_gym.configs.settings import PolicySettings, RolloutSettings
 from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import ChatFormat, ChatTemplateError, unusable_ids
+from sdar_gym.policy.chat_template_checks import refuse_random, refuse_wrong_settings, template_variables
+from sdar_gym.policy.context_length import context_length, scales_by_length
 from sdar_gym.policy.errors import PolicyLoadError, failed
-from sdar_gym.policy.facts import context_length, empty_model, scales_by_length
-from sdar_gym.policy.forms import check_forms, response_tags
 from sdar_gym.policy.load import (
     load_generation_config,
     load_model,
@@ -27,9 +27,9 @@ from sdar_gym.policy.load import (
     named_stop_ids,
     stop_token_ids,
 )
-from sdar_gym.policy.sizing import Shape, shape_of
-from sdar_gym.policy.source import policy_source, refuse_incomplete_files
-from sdar_gym.policy.templates import refuse_random, refuse_wrong_settings, template_variables
+from sdar_gym.policy.model_source import policy_source, refuse_incomplete_files
+from sdar_gym.policy.response_format import check_response_formats, response_tags
+from sdar_gym.policy.sizing import Shape, empty_model, shape_of
 from sdar_gym.text import shortened
 
 # Models up to this many bytes in single precision are loaded and tried before the run.
@@ -110,7 +110,7 @@ def check_policy(
         tags = response_tags(template, messages, rollout.think)
         notes = [
             *_stop_notes(chat, tokenizer, generation, stop_ids),
-            *check_forms(tokenizer, template, tags, stop_ids, rollout.think),
+            *check_response_formats(tokenizer, template, tags, stop_ids, rollout.think),
             *_thinking_notes(chat, rollout),
         ]
     except PolicyLoadError as error:

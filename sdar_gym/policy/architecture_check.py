@@ -6,7 +6,7 @@ own. Each of these ways is tried on a few tokens against the whole model, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -14,10 +14,10 @@ from transformers.cache_utils import DynamicLayer
 
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chunked_head import head_of
-from sdar_gym.policy.compat import cache_argument
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.errors import NonFiniteWeightsError, PolicyLoadError
-from sdar_gym.policy.facts import context_length
 from sdar_gym.policy.prefix_caching import LEAST_SHARED, hidden_states
+from sdar_gym.policy.transformers_compat import cache_argument
 
 _TAKE = "use a model that does not, such as Qwen2.5, Qwen3 or Llama."
 _ROTARY = "use a model with rotary positions, such as Qwen2.5, Qwen3 or Llama."
@@ -27,33 +27,8 @@ _SINGLE, _HALF = (1e-4, 1e-3), (0.05, 0.1)
 _LONG, _SHORT, _STEPS = 9, 5, 2
 
 
-def refuse_non_finite(name: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Refuse weights that are not finite.
-
-    Args:
-        name: Of the model, for the message.
-        tensors: Names and tensors, such as `model.named_parameters()`.
-
-    Raises:
-        NonFiniteWeightsError: With how many there are, and where.
-    """
-    count, where = 0, ""
-    for tensor_name, tensor in tensors:
-        if not tensor.is_floating_point():
-            continue
-        finite = torch.isfinite(tensor)
-        if not bool(finite.all()):
-            count += int((~finite).sum())
-            where = where or tensor_name
-    if count:
-        raise NonFiniteWeightsError(
-            f"The weights of {name!r} hold {count:,} numbers that are not finite, {where} among them; use an earlier "
-            "checkpoint, or save the model again."
-        )
-
-
 @torch.no_grad()
-def refuse_unsupported(name: str, model: PreTrainedModel) -> None:
+def refuse_unsupported_model(name: str, model: PreTrainedModel) -> None:
     """Compare every way in which the gym runs a model with the whole model.
 
     Args:

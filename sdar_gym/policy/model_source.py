@@ -18,9 +18,9 @@ from sdar_gym.policy.folder_formats import (
     TOKENIZERS,
     WEIGHTS,
     any_file,
+    describe_other_folder,
     other_format,
     read_json,
-    describe_other_folder,
 )
 from sdar_gym.text import shortened, terminal_safe
 

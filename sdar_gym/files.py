@@ -16,11 +16,20 @@ _UNFINISHED = re.compile(r"\.(?=[a-z_]*[0-9])[a-z0-9_]{8}$")
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file: afterwards, and after a crash in between, there is the whole old one or the whole new one."""
+    """Replace a text file atomically (UTF-8, line ends as in `text`); see `replace_bytes`."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically and flush it: after a crash there is the whole old file or the whole new one.
+
+    Raises:
+        OSError: The file cannot be written; the old one stays, and nothing else is left.
+    """
     fresh = _sibling(path)
     try:
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with fresh.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)

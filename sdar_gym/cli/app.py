@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from sdar_gym.cli.methods import methods_app
-from sdar_gym.cli.places import PLACE, check_output_folder
+from sdar_gym.cli.path_arguments import PLACE, check_output_folder
 from sdar_gym.cli.terminal import (
     Terminal,
     explained,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from sdar_gym.cli.places import check_output_file
+from sdar_gym.cli.path_arguments import check_output_file
 from sdar_gym.cli.terminal import Terminal, table
 from sdar_gym.evaluation.scripted_policies import markdown, measure_baselines
 from sdar_gym.text import terminal_safe

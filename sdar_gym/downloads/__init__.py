@@ -1,4 +1,4 @@
-"""Fetches the benchmarks' own data: what there is, from where, under which licence, and checked."""
+"""Fetches the benchmarks' own data: what there is, from where, under which license, and checked."""
 
 from sdar_gym.downloads.fetch import FetchResult, fetch
 from sdar_gym.downloads.files import DataError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from sdar_gym.downloads.download import DownloadSettings, Tell, download
 from sdar_gym.downloads.files import CHECKSUMS, DataError, Expected, copy_checked, only_one, sha256_of
 from sdar_gym.downloads.manifest import DataFile, DataSet
 from sdar_gym.downloads.unpack import unpack
+from sdar_gym.files import remove_unfinished, replace_text
 from sdar_gym.paths import DAMAGED, first_line, local_path, without_password
 from sdar_gym.text import shortened
 
@@ -88,6 +88,7 @@ def fetch(
         raise DataError(f"{folder} cannot be made: {error.strerror or error}. Choose another --output.") from error
     try:
         with only_one(folder):
+            remove_unfinished(folder, (CHECKSUMS,))
             return _fetch(data.wanted(full), source)
     except OSError as error:
         raise DataError(
@@ -232,12 +233,9 @@ def _damaged(path: Path, reason: str) -> DataError:
 
 def _write_lock(folder: Path, lock: dict[str, dict[str, Any]]) -> None:
     path = folder / CHECKSUMS
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(json.dumps(lock, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        replace_text(path, json.dumps(lock, indent=1, sort_keys=True) + "\n")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise DataError(
             f"{path} cannot be written: {error.strerror or error}. Free some room and fetch again."
         ) from error

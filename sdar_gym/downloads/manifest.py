@@ -1,4 +1,4 @@
-"""What can be fetched: files, official addresses, sizes and hashes where they are known, licences.
+"""What can be fetched: files, official addresses, sizes and hashes where they are known, licenses.
 
 A size or hash that is not known is None, never a guess: what is then fetched is recorded in `CHECKSUMS.json` beside the
 files, and has to be the same the next time.
@@ -7,10 +7,10 @@ files, and has to be the same the next time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from sdar_gym.downloads.files import UNKNOWN_LIMIT
+from sdar_gym.text import closest
 
 _ALFWORLD = "https://github.com/alfworld/alfworld/releases/download"
 # The address that answers with the file itself; `drive.google.com/uc` answers for large files with a page that asks.
@@ -56,7 +56,7 @@ class DataSet:
         name: What it is called on the command line.
         folder: Its folder under the output; the one that `$SDAR_GYM_DATA/` is searched for.
         title: For people.
-        licence: Shown before anything is fetched.
+        license: Shown before anything is fetched.
         files: In the order in which they are fetched.
         usage: How an environment is told to use it; `{folder}` stands for where it is.
     """
@@ -64,7 +64,7 @@ class DataSet:
     name: str
     folder: str
     title: str
-    licence: str
+    license: str
     files: tuple[DataFile, ...]
     usage: str
 
@@ -77,7 +77,7 @@ ALFWORLD = DataSet(
     name="alfworld",
     folder="alfworld",
     title="ALFWorld games (3,553 train, 140 seen, 134 unseen), Shridhar et al. 2021",
-    licence="MIT (ALFWorld); built from ALFRED, MIT. https://github.com/alfworld/alfworld/blob/master/LICENSE",
+    license="MIT (ALFWorld); built from ALFRED, MIT. https://github.com/alfworld/alfworld/blob/master/LICENSE",
     files=(
         DataFile(
             "json_2.1.3_tw-pddl.zip",
@@ -113,7 +113,7 @@ WEBSHOP = DataSet(
     name="webshop",
     folder="webshop",
     title="WebShop products and instructions, Yao et al. 2022",
-    licence=(
+    license=(
         "MIT, as the WebShop repository states; product texts were collected from amazon.com. "
         "https://github.com/princeton-nlp/WebShop/blob/master/LICENSE.md"
     ),
@@ -143,7 +143,7 @@ SEARCH_QA = DataSet(
     name="searchqa",
     folder="searchqa",
     title="Questions of Search-R1 (train: NQ, HotpotQA; test: seven sets), Wikipedia 2018 in passages",
-    licence=(
+    license=(
         "The carriers state none for the Search-R1 files; Natural Questions is CC BY-SA 3.0, HotpotQA CC BY-SA 4.0, "
         "Wikipedia's text CC BY-SA. FlashRAG's data sets: CC BY-SA 4.0."
     ),
@@ -201,7 +201,7 @@ def data_set(name: str) -> DataSet:
         ValueError: There is none of this name.
     """
     if name not in DATA_SETS:
-        close = get_close_matches(name, DATA_SETS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        near = closest(name, DATA_SETS)
+        hint = f" Did you mean {near!r}?" if near else ""
         raise ValueError(f"No data set {name!r}; there are {', '.join(DATA_SETS)}.{hint}")
     return DATA_SETS[name]

@@ -57,7 +57,7 @@ def unpack(archive: Path, folder: Path, single: str = "", reserved: Collection[s
     written = []
     # Not the archive itself either: it is still being read.
     own = (archive.name,) if archive.parent.resolve() == folder.resolve() else ()
-    taken = _OWN_NAMES | {_plain(name) for name in (*reserved, *own)}
+    taken = _OWN_NAMES | {_folded(name) for name in (*reserved, *own)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _members(archive, folder, taken) as members:
@@ -123,7 +123,7 @@ def _decompressed(archive: Path, magic: bytes) -> IO[bytes]:
 def _zip_members(archive: Path, opened: zipfile.ZipFile, folder: Path, taken: Collection[str]) -> Iterator[Member]:
     entries = [entry for entry in opened.infolist() if not entry.is_dir()]
     for entry in entries:
-        # The names as they are written: zipfile would quietly mend some of them.
+        # The names as stored: zipfile silently changes some of them.
         _check_name(archive, entry.orig_filename, taken)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
@@ -154,7 +154,7 @@ def _check_name(archive: Path, name: str, taken: Collection[str]) -> None:
         raise DataError(
             f"{archive} holds {shortened(name)}, a name with characters that cannot be seen. Do not use this archive."
         )
-    plain = _plain(name)
+    plain = _folded(name)
     parts = plain.split("/")
     if plain in taken or any(part in _OWN_NAMES or part.endswith(_OWN_ENDS) for part in parts):
         raise DataError(
@@ -167,7 +167,7 @@ def _check_name(archive: Path, name: str, taken: Collection[str]) -> None:
         )
 
 
-def _plain(name: str) -> str:
+def _folded(name: str) -> str:
     """A name as a file system that tells neither cases nor spellings of a character apart sees it."""
     path = PurePosixPath(unicodedata.normalize("NFKC", name).casefold())
     return str(path)

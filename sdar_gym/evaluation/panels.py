@@ -9,7 +9,7 @@ import torch
 
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.configs.settings import EvaluationSettings
-from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
+from sdar_gym.envs.tasks import TaskPanel, load_panel, split_panel
 from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.evaluation.summary import summarise, told_context
 from sdar_gym.paths import local_path
@@ -35,9 +35,7 @@ def build_panel(env_id: str, env: TextEnv, settings: EvaluationSettings) -> Task
         if panel.env_id != env_id:
             raise ValueError(f"Panel {settings.panel} was made for {shortened(panel.env_id)[1:-1]}, not for {env_id}.")
         return panel
-    ids = env.task_ids(settings.split)
-    types = {task_id: env.task_type(task_id) for task_id in ids}
-    return freeze_panel(f"{settings.split}-{min(settings.tasks, len(ids))}", env_id, ids, settings.tasks, types)
+    return split_panel(env_id, env, settings.split, settings.tasks)
 
 
 def panel_requests(panel: TaskPanel, seed: int) -> list[EpisodeRequest]:

@@ -10,7 +10,7 @@ import gymnasium
 
 from sdar_gym.envs.policies import RandomPolicy, ScriptedPolicy, expert_of
 from sdar_gym.envs.registry import entries, entry_of
-from sdar_gym.envs.tasks import TaskPanel, freeze_panel
+from sdar_gym.envs.tasks import TaskPanel, split_panel
 from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.evaluation.summary import wilson_interval
 
@@ -41,17 +41,6 @@ class Baseline:
     mean_turns: float
     invalid_actions: float
     seed: int
-
-
-def split_panel(env_id: str, env: TextEnv, split: str, size: int) -> TaskPanel:
-    """The frozen panel of a split: the same tasks that an evaluation of this size plays.
-
-    Raises:
-        ValueError: No such split, or a size below 1.
-    """
-    ids = env.task_ids(split)
-    types = {task_id: env.task_type(task_id) for task_id in ids}
-    return freeze_panel(f"{split}-{min(size, len(ids))}", env_id, ids, size, types)
 
 
 def play(env: TextEnv, policy: ScriptedPolicy, panel: TaskPanel) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
 
@@ -15,7 +14,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sdar_gym.policy.chat import ChatFormat, ChatTemplateError
-from sdar_gym.text import shortened
+from sdar_gym.text import closest, shortened
 
 _RANDOM = re.compile(r"\|\s*random\b|\blipsum\s*\(")
 # What a run may hand to `apply_chat_template` beside the template's own variables.
@@ -63,8 +62,8 @@ def refuse_wrong_settings(tokenizer: Any, chat: ChatFormat, settings: Mapping[st
                 "variables of the chat template."
             )
         if name not in known | _OPEN:
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            near = closest(name, known)
+            hint = f" Did you mean {near}?" if near else ""
             raise ChatTemplateError(
                 f"rollout.chat_template_kwargs has {shortened(name)}, which the chat template does not read.{hint}"
             )

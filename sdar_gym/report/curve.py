@@ -14,6 +14,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from sdar_gym.files import replace_bytes
 from sdar_gym.paths import first_line
 from sdar_gym.text import shortened, terminal_safe, well_formed
 
@@ -94,7 +95,10 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # The font lacks some scripts; a box is drawn.
         canvas.print_png(picture)
-    _write(path, picture.getvalue())
+    try:
+        replace_bytes(path, picture.getvalue())
+    except OSError as error:
+        raise ValueError(f"The curve cannot be written to {path}: {error.strerror or first_line(error)}.") from error
 
 
 class _Curve:
@@ -134,13 +138,13 @@ class _Curve:
     def _update(self, record: Mapping[str, Any], where: str) -> float:
         update = _field(record, "update", where)
         if isinstance(update, bool) or not isinstance(update, Real) or not math.isfinite(update):
-            raise ValueError(f"{where}: update is {shortened(update)}, which is no number of an update. {_MEND}")
+            raise ValueError(f"{where}: update is {shortened(update)}, which is no number of an update. {_REMEDY}")
         return float(update)
 
     def _number(self, value: Any, where: str) -> float:
         """A number, or nan for one that is missing (null in JSON) or not finite, which is counted."""
         if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
-            raise ValueError(f"{where} is {shortened(value)}, which is no number. {_MEND}")
+            raise ValueError(f"{where} is {shortened(value)}, which is no number. {_REMEDY}")
         try:
             number = math.nan if value is None else float(value)
         except OverflowError:
@@ -151,18 +155,18 @@ class _Curve:
         return math.nan
 
 
-_MEND = "The curve is drawn from the lines that a run writes to metrics.jsonl; take out what is none."
+_REMEDY = "The curve is drawn from the lines that a run writes to metrics.jsonl; take out what is none."
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{where}: this has to be an object, and is {type(value).__name__}. {_MEND}")
+        raise ValueError(f"{where}: this has to be an object, and is {type(value).__name__}. {_REMEDY}")
     return value
 
 
 def _field(record: Mapping[str, Any], key: str, where: str) -> Any:
     if key not in record:
-        raise ValueError(f"{where}: {key!r} is missing. {_MEND}")
+        raise ValueError(f"{where}: {key!r} is missing. {_REMEDY}")
     return record[key]
 
 
@@ -186,15 +190,3 @@ def _have_a_place_for_caches() -> None:
         place = tempfile.mkdtemp(prefix="matplotlib-")
         atexit.register(shutil.rmtree, place, ignore_errors=True)
         os.environ["MPLCONFIGDIR"] = place
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    try:
-        try:
-            part.write_bytes(content)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(f"The curve cannot be written to {path}: {error.strerror or first_line(error)}.") from error

@@ -62,7 +62,7 @@ def settings_of(run: RunConfig) -> dict[str, Any]:
     """The configuration as plain data that YAML and JSON hold, without secrets."""
     content = without_secrets(run.to_dict())
     # A plug-in's argument may be a date, say.
-    return {key: _plain(value) for key, value in content.items()}
+    return {key: _plain_value(value) for key, value in content.items()}
 
 
 def flat_settings(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -165,9 +165,9 @@ def _text(value: Any) -> Any:
     return [_text(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _plain(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): _plain(inner) for key, inner in value.items()}
+        return {key if isinstance(key, str) else str(key): _plain_value(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [_plain_value(inner) for inner in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

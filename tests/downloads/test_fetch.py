@@ -179,7 +179,7 @@ def test_two_processes_do_not_fetch_into_one_folder(data: DataSet, tmp_path: Pat
 def test_the_manifest_is_well_formed() -> None:
     assert set(DATA_SETS) == {"alfworld", "webshop", "searchqa"}
     for data in DATA_SETS.values():
-        assert data.licence
+        assert data.license
         assert data.wanted(False)
         assert set(data.wanted(False)) < set(data.wanted(True))
         assert len({file.name for file in data.files}) == len(data.files)
@@ -191,7 +191,7 @@ def test_the_manifest_is_well_formed() -> None:
         data_set("webshp")
 
 
-def test_the_command_line_says_licence_and_use(
+def test_the_command_line_says_license_and_use(
     data: DataSet, web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -206,11 +206,11 @@ def test_the_command_line_says_licence_and_use(
     monkeypatch.setitem(DATA_SETS, "toys", data)
     code, out, _ = run("fetch", "toys", "--output", str(tmp_path / "out"))
     assert code == 0
-    assert out.index("Licence: MIT") < out.index("games.zip")
-    assert "2 file(s) fetched, 0 there already, 3 unpacked" in out
+    assert out.index("License: MIT") < out.index("games.zip")
+    assert "2 file(s) fetched, 0 already there, 3 unpacked" in out
     assert "No hash is published for items.json" in out
     assert f"use it: use {tmp_path / 'out' / 'toys'}" in out
-    assert "left out: extra.json (--full)" in out
+    assert "skipped: extra.json (--full)" in out
     web.tricks = [tricks.says(403)]
     code, _, err = run("fetch", "toys", "--output", str(tmp_path / "new"))
     assert code == 2

@@ -14,7 +14,8 @@ import pytest
 import sdar_gym
 from sdar_gym.cli import main
 from sdar_gym.envs import TextEnv, entries, register
-from sdar_gym.evaluation.scripted_policies import Baseline, markdown, measure_baselines, split_panel
+from sdar_gym.envs.tasks import split_panel
+from sdar_gym.evaluation.scripted_policies import Baseline, markdown, measure_baselines
 from sdar_gym.evaluation.summary import wilson_interval
 
 ID = "sdar/ALFWorld-v0"

@@ -32,7 +32,7 @@ def tokenizer() -> Any:
     from sdar_gym.policy.tiny_tokenizer import train_tokenizer
 
     rows = islice(demonstrations(DemonstrationMix(small_rooms=1.0), seed=0), 300)
-    return train_tokenizer((f"{row.prompt}\n{row.answer}" for row in rows), vocab_size=400)
+    return train_tokenizer((f"{row.prompt}\n{row.response}" for row in rows), vocab_size=400)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_models_that_are_scored_right_are_taken(kind: str, settings: Any, dtype:
             r"cannot be run with a cache and a mask over padded rows \(ValueError: too",
         ),
         ("falcon", {"alibi": True}, r"cannot be run with a cache and a mask over padded rows"),
-        ("mistral", {"sliding_window": 8}, "looks at its text through a sliding window"),
+        ("mistral", {"sliding_window": 8}, "has sliding-window attention"),
     ],
 )
 def test_models_that_would_be_scored_wrong_are_refused(

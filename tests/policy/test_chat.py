@@ -324,7 +324,7 @@ def test_a_tokenizer_is_not_changed_by_its_format(own: Any) -> None:
 @pytest.mark.parametrize(
     ("template", "messages", "message"),
     [
-        ("{{ x.y.z }}", ASK, r"cannot write these messages \(roles: user\): UndefinedError"),
+        ("{{ x.y.z }}", ASK, r"cannot render these messages \(roles: user\): UndefinedError"),
         ("{{ raise_exception('System role not supported') }}", ASK, "TemplateError: System role not supported"),
         ("{% if %}", ASK, "TemplateSyntaxError"),
         ("{{ 1 / 0 }}", [{"role": "system", "content": "x"}, *ASK], r"roles: system, user\): ZeroDivisionError"),

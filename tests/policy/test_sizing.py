@@ -67,7 +67,7 @@ def test_what_was_set_stays_and_what_is_too_much_is_said() -> None:
     asked = {**WHOLE, "micro_batch_tokens": 777, "gradient_checkpointing": False}
     sizes = choose_training_sizes(QWEN_1_5B, Machine(16 * GIB), **asked)
     assert (sizes.micro_batch_tokens, sizes.gradient_checkpointing) == (777, False)
-    assert "more than there is: use policy.lora" in sizes.note
+    assert "more than is available: use policy.lora" in sizes.note
 
 
 def test_threads_are_one_for_small_models(policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

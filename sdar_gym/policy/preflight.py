@@ -156,11 +156,11 @@ def _unusable(name: str, tokenizer: Any, vocabulary: int) -> int:
     return len(unusable_ids(tokenizer, vocabulary))
 
 
-def _check_lengths(model_setting: str, config: PreTrainedConfig, rollout: RolloutSettings) -> None:
+def _check_lengths(subject: str, config: PreTrainedConfig, rollout: RolloutSettings) -> None:
     """Compare the longest sequences of student and teacher with the model's context length.
 
     Args:
-        model_setting: The setting that names the model, for the message.
+        subject: The setting that names the model, for the message.
         config: The model's configuration.
         rollout: The lengths.
 
@@ -175,7 +175,9 @@ def _check_lengths(model_setting: str, config: PreTrainedConfig, rollout: Rollou
         longest = (prompt or 0) + rollout.max_response_tokens
         if longest <= limit:
             continue
-        sentence = f"rollout.{setting} + max_response_tokens = {longest:,} is more than the {limit:,} tokens that {model_setting}"
+        sentence = (
+            f"rollout.{setting} + max_response_tokens = {longest:,} is more than the {limit:,} tokens that {subject}"
+        )
         kind = scales_by_length(config)
         if kind is not None:
             raise ValueError(

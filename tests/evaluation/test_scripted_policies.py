@@ -51,7 +51,7 @@ def test_an_environment_without_expert_has_one_line_a_split(clean_registry: None
 
 
 def test_senseless_requests_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one task a split, got 0"):
+    with pytest.raises(ValueError, match="at least one task per split, got 0"):
         measure_baselines([ID], 0)
     with pytest.raises(ValueError, match="No environment 'sdar/AlfWorld-v0'"):
         measure_baselines(["sdar/AlfWorld-v0"], 1)

@@ -1,7 +1,7 @@
 """SDAR Gym: text environments, skill retrieval and self-distilled agentic reinforcement learning.
 
-Importing this package registers the environments; it needs gymnasium and numpy only, and takes under a second. Torch,
-Ray and Java load where they are used.
+Importing this package registers the environments; it needs only gymnasium and numpy, and takes under a second. Torch,
+Ray and Java are imported when they are used.
 """
 
 from sdar_gym import envs as _envs

@@ -1,4 +1,4 @@
-"""Checks of arguments from users: each names the argument, the value, and what is wanted."""
+"""Argument validation with uniform messages: argument, expected values, and the value given."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def whole_number(name: str, value: Any, low: int | None = None, high: int | None
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
+        value: The value to check.
         low: Smallest value allowed.
         high: Largest value allowed.
 
     Raises:
-        ValueError: It is no whole number, or out of range.
+        ValueError: It is not a whole number, or out of range.
     """
     wanted = f"a whole number{_range(low, high)}"
     if not isinstance(value, Integral) or isinstance(value, bool):
@@ -38,13 +38,13 @@ def finite_number(
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
+        value: The value to check.
         low: Smallest value allowed.
         high: Largest value allowed.
-        above: The value has to be larger than this.
+        above: The value must be larger than this.
 
     Raises:
-        ValueError: It is no finite number, or out of range.
+        ValueError: It is not a finite number, or out of range.
     """
     limits = f" above {above:g}" if above is not None else _range(low, high)
     is_number = isinstance(value, Real) and not isinstance(value, bool)
@@ -63,21 +63,21 @@ def finite_number(
 
 
 def flag(name: str, value: Any) -> bool:
-    """A truth value as a `bool`, NumPy's too; 0, 1 and texts are refused.
+    """A Boolean as a `bool`, NumPy's too; 0, 1 and texts are refused.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a Boolean.
     """
-    if isinstance(value, bool) or type(value).__name__ == "bool":  # numpy.bool calls itself so since NumPy 2.
+    if isinstance(value, bool) or type(value).__name__ == "bool":  # NumPy 2 names its type so.
         return bool(value)
     raise ValueError(f"{name} must be true or false, got {shortened(value)}.")
 
 
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
-    """One of some texts.
+    """A text that must be one of the choices.
 
     Raises:
-        ValueError: It is another text, or no text.
+        ValueError: It is not one of them.
     """
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
@@ -86,7 +86,7 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def text_list(name: str, value: Any) -> tuple[str, ...]:
-    """Texts as a tuple; a single text is a list of one.
+    """A list of texts as a tuple; a single text becomes a tuple of one.
 
     Raises:
         ValueError: It is neither a text nor a list of texts.

@@ -17,7 +17,7 @@ from test_unpack import MEMBERS, make_zip  # pyright: ignore[reportMissingImport
 from sdar_gym.cli import main
 from sdar_gym.downloads import DATA_SETS, DataError, DataFile, DataSet, data_set, fetch
 from sdar_gym.downloads.download import DownloadSettings
-from sdar_gym.downloads.files import only_one
+from sdar_gym.downloads.files import folder_lock
 
 PLAIN = b'[{"asin": "B000"}]' * 100
 
@@ -143,9 +143,9 @@ def test_an_unpacking_that_was_interrupted_is_done_again_without_fetching(
 def test_senseless_requests_are_refused(data: DataSet, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"exclude each other"):
         fetch(data, tmp_path, mirror="https://a", offline=tmp_path)
-    with pytest.raises(DataError, match=r"'ftp://a' is no address"):
+    with pytest.raises(DataError, match=r"'ftp://a' is not an address"):
         fetch(data, tmp_path, mirror="ftp://a")
-    with pytest.raises(DataError, match=r"is no folder; --offline names"):
+    with pytest.raises(DataError, match=r"is not a folder; --offline names"):
         fetch(data, tmp_path, offline=tmp_path / "none")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot be made: .*Choose another --output"):
@@ -157,7 +157,7 @@ def test_senseless_requests_are_refused(data: DataSet, tmp_path: Path) -> None:
 
 
 def hold(folder: Path, ready: Any, done: Any) -> None:
-    with only_one(folder):
+    with folder_lock(folder):
         ready.set()
         done.wait(20)
 
@@ -214,7 +214,7 @@ def test_the_command_line_says_license_and_use(
     web.tricks = [tricks.says(403)]
     code, _, err = run("fetch", "toys", "--output", str(tmp_path / "new"))
     assert code == 2
-    assert "answered 403" in err
+    assert "returned 403" in err
     assert "Traceback" not in err
     code, out, _ = run("list")
     assert code == 0

@@ -37,7 +37,7 @@ SETTINGS = (
     "training.objective.teacher.weights=ema",
     "training.objective.teacher.rate=0.3",
 )
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 def damages(run: Path, other: Path) -> Iterator[tuple[str, Damage]]:

@@ -90,7 +90,7 @@ def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
     """The model without weights, on the `meta` device: names and shapes cost no memory.
 
     Raises:
-        ValueError: The configuration is no causal language model's.
+        ValueError: The configuration is not that of a causal language model.
     """
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config)

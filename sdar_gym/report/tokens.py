@@ -119,7 +119,7 @@ def write_tokens(path: Path, rows: Iterable[Mapping[str, Any]], *, max_turns: in
         checked.append(row)
     kept = checked if max_turns is None else whole_episodes(checked, max_turns)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Lone surrogates, which a model can write, are no UTF-8; ASCII keeps them.
+    # ASCII escapes keep lone surrogates, which a model can write and UTF-8 cannot encode.
     replace_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
     return len(kept)
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and that a refusal is one message and never starts Ray."""
+"""Command line: output, refusals in one message, and no Ray before a refusal."""
 
 from __future__ import annotations
 

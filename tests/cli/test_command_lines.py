@@ -1,4 +1,4 @@
-"""Malformed command lines by the hundred: each is answered by one message, before any work begins."""
+"""Malformed command lines: one error message each, before any work begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sdar-gym index` and `sdar-gym serve-search`: what they print, refuse and leave."""
+"""`sdar-gym index` and `sdar-gym serve-search`: output, refusals, files."""
 
 from __future__ import annotations
 

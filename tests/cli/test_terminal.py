@@ -1,4 +1,4 @@
-"""What the terminal gets: nothing foreign that acts on it, on any console, into any pipe."""
+"""Terminal output: untrusted text is escaped, on any console and in any pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads against a server that breaks off, lies, changes its mind, and sometimes does what it should."""
+"""Download of one file from servers that break off, send wrong data, or behave well."""
 
 from __future__ import annotations
 

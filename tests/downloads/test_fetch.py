@@ -1,4 +1,4 @@
-"""Whole data sets: from the official place, a mirror, a folder; recorded, unpacked, and not fetched twice."""
+"""Download of data sets: official address, mirror, folder; recorded, unpacked, and not downloaded twice."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_senseless_requests_are_refused(data: DataSet, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is not a folder; --offline names"):
         fetch(data, tmp_path, offline=tmp_path / "none")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot be made: .*Choose another --output"):
+    with pytest.raises(DataError, match=r"cannot be created: .*Choose another --output"):
         fetch(data, tmp_path / "file")
     (tmp_path / "toys").mkdir()
     (tmp_path / "toys" / "CHECKSUMS.json").write_text("[1")

@@ -1,4 +1,4 @@
-"""Passwords stay out of what is stored and shown; sizes, free room and waits have their limits."""
+"""Limits of downloads: hidden passwords, sizes, disk space, timeouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives: the kinds that are known, and those that try to get out of the folder."""
+"""Unpacking archives: supported formats, and refusal of hostile ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines: what they measure, how it is written down, and that neither torch nor Ray is needed for it."""
+"""Random and scripted-expert baselines: measurement, page and JSON, without torch and Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that would be sampled or scored wrong, and weights that are no numbers."""
+"""Architecture check: supported and unsupported models, and weights that are not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages to ids and back with the chat templates that models have."""
+"""Chat templates of common models: messages to ids and back."""
 
 from __future__ import annotations
 

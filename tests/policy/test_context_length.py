@@ -1,4 +1,4 @@
-"""How much a model reads at once, by what its configuration says."""
+"""Context length from a model's configuration, with scaled RoPE."""
 
 from __future__ import annotations
 

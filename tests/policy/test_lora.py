@@ -1,4 +1,4 @@
-"""Adapters in a model, and their settings."""
+"""LoRA adapters in a model, and their settings."""
 
 from __future__ import annotations
 

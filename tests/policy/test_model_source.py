@@ -1,4 +1,4 @@
-"""What people have on disk: folders that load, and a sentence with the remedy for each that does not."""
+"""Model sources: folders that load, and messages with a remedy for those that do not."""
 
 from __future__ import annotations
 

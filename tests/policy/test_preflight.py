@@ -1,4 +1,4 @@
-"""A policy is refused before Ray starts, or accepted with what a user should know."""
+"""Preflight check of a policy: refusals before Ray starts, and notes for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A policy is saved whole or not at all, and only if all of it is a number."""
+"""Atomic saving of a policy, and refusal of weights that are not finite."""
 
 from __future__ import annotations
 

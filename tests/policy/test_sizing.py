@@ -1,4 +1,4 @@
-"""Defaults that follow from the model's size and the memory."""
+"""Memory-based defaults: batch sizes, gradient checkpointing, threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demonstrations of the tiny policy, and a very short training run on them."""
+"""Warm start of the tiny policy: demonstrations, and a very short training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token dump: what is written is read back, in whole episodes, and damage is named."""
+"""Token dumps: round trip, whole episodes, and messages for damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check before a run does what the run will do: opens its tasks, builds its first prompts, looks at its panel."""
+"""Preflight check of a run: opens tasks, builds first prompts, checks the panel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders that are damaged, and disks that are full: one message, with the way back; nothing good is lost."""
+"""Damaged run folders and full disks: one message that says how to resume, and no good checkpoint is lost."""
 
 from __future__ import annotations
 

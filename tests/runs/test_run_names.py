@@ -1,4 +1,4 @@
-"""What a run may be called, and that nothing leads out of `runs_dir`."""
+"""Run names: valid folder names, and no path outside `runs_dir`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that are trained: what they leave, how they end, and that the way back leads to the same end."""
+"""Training runs: what they write, how they end, and that resuming is exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance check passes what keeps the contract, and names each way of breaking it."""
+"""`check_text_env`: accepts correct environments, and names each broken rule."""
 
 from __future__ import annotations
 

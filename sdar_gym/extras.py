@@ -1,10 +1,10 @@
-"""Which optional parts are installed, and the command that installs a missing one."""
+"""Optional dependencies (extras): which are installed, and the command that installs a missing one."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-# The modules whose presence stands for an extra.
+# The modules that an extra installs.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("ray", "torch", "transformers", "yaml", "matplotlib"),
     "search": ("fastapi", "uvicorn", "pyarrow"),
@@ -14,7 +14,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 class MissingExtraError(ValueError):
-    """Something was asked for whose packages are not installed."""
+    """An extra is required and not installed."""
 
 
 def missing_modules(extra: str) -> list[str]:
@@ -23,15 +23,19 @@ def missing_modules(extra: str) -> list[str]:
 
 
 def install_command(extra: str) -> str:
-    """What installs an extra."""
+    """The command that installs an extra."""
     return f'pip install "sdar-gym[{extra}]"'
 
 
 def require(extra: str, purpose: str) -> None:
-    """Refuse to go on without an extra.
+    """Raise an error if an extra is not installed.
+
+    Args:
+        extra: A key of `EXTRAS`.
+        purpose: What needs it, for the message.
 
     Raises:
-        MissingExtraError: With the packages that are missing and the command that installs them.
+        MissingExtraError: Names the missing packages and the command that installs them.
     """
     missing = missing_modules(extra)
     if missing:

@@ -1,4 +1,4 @@
-"""Writing so that a killed process or a power cut leaves the old file or the new one, never half of one."""
+"""Atomic and durable file writes: after a crash there is the whole old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Names that `_sibling` and `tempfile` give; whatever is left of them after a crash belongs to nobody. There is a digit
-# in them, so that a folder which somebody called `policy.original` is none.
+# Suffixes of the temporary names from `_sibling` and `tempfile`, which a crash may leave behind. They include a digit,
+# so a user's folder `policy.original` does not match.
 _UNFINISHED = re.compile(r"\.(?=[a-z_]*[0-9])[a-z0-9_]{8}$")
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file: afterwards, and after a crash in between, there is the whole old one or the whole new one."""
+    """Replace a text file atomically (UTF-8, line ends as in `text`); see `replace_bytes`."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically and flush it: after a crash there is the whole old file or the whole new one.
+
+    Raises:
+        OSError: The file cannot be written; the old one stays, and nothing else is left.
+    """
     fresh = _sibling(path)
     try:
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with fresh.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)
@@ -32,7 +41,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a text file and flush it to the disk."""
+    """Append one line to a text file and flush it to disk."""
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()
@@ -41,7 +50,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def fresh_sibling(path: Path) -> Iterator[Path]:
-    """A new empty folder beside `path`, to be filled and renamed; what is left of it after the block is removed."""
+    """Context manager: a new empty folder beside `path`, to be filled and renamed; removed at the end if it is left."""
     fresh = _sibling(path)
     fresh.mkdir()
     try:
@@ -51,7 +60,7 @@ def fresh_sibling(path: Path) -> Iterator[Path]:
 
 
 def flush_tree(folder: Path) -> None:
-    """Flush all files of a folder, and the folder itself, to the disk."""
+    """Flush all files of a folder, and the folder itself, to disk."""
     for place, _, names in os.walk(folder):
         for name in names:
             _flush(Path(place) / name)
@@ -59,21 +68,21 @@ def flush_tree(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can do so."""
-    # Windows opens no folders, and some network file systems do not flush them.
+    """Flush the entries of a folder to disk, if the system supports it."""
+    # Windows cannot open folders, and some network file systems cannot flush them.
     with suppress(OSError):
         _flush(folder)
 
 
 def remove_unfinished(folder: Path, names: tuple[str, ...]) -> list[str]:
-    """Remove what processes that were killed have left beside some files or folders.
+    """Remove temporary files and folders that killed processes have left.
 
     Args:
-        folder: Where to look; the caller has to know that nobody else writes there.
-        names: The files' and folders' final names.
+        folder: Where to look; the caller must make sure that no other process writes there.
+        names: The final names of the files and folders.
 
     Returns:
-        The names of what was removed.
+        The removed names.
     """
     removed = []
     for entry in sorted(folder.iterdir()):
@@ -90,7 +99,7 @@ def remove_unfinished(folder: Path, names: tuple[str, ...]) -> list[str]:
 
 
 def _sibling(path: Path) -> Path:
-    # Not `tempfile`: its folders can be entered by nobody else, and this one will be renamed.
+    # Not `tempfile`: its folders are private to the user, and this one will be renamed to its final name.
     return path.with_name(f"{path.name}.{secrets.token_hex(3)}{secrets.randbelow(90) + 10}")
 
 

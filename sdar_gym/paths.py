@@ -1,4 +1,4 @@
-"""Paths from users, made absolute when they are given; and what libraries raise for files that are damaged."""
+"""User paths made absolute, addresses without passwords, and the exceptions of damaged files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from sdar_gym.text import shortened, terminal_safe
 
-# For readers of any format: turn these into a `ValueError` with the file, the place, and what to do.
+# Exceptions of reading a damaged file of any format; turn them into a `ValueError` with file, place and remedy.
 DAMAGED: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
@@ -31,31 +31,31 @@ DAMAGED: tuple[type[Exception], ...] = (
     NotImplementedError,
 )
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-# What `Path("s3://bucket")` makes of an address; one letter is a drive.
+# `Path("s3://bucket")` has a single slash; one letter is a Windows drive.
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)(.*)", re.DOTALL)
 _LONGEST = 4096
 
 
 class PathError(ValueError):
-    """A path that cannot be one."""
+    """A value that is not a valid local path."""
 
 
 def is_uri(value: str) -> bool:
-    """Whether a text is an address (`scheme://…`), which is never a folder."""
+    """Whether a text is an address (`scheme://…`) and not a path."""
     return _SCHEME.match(value) is not None
 
 
 def local_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """A path as an absolute one, so that it means the same after the working directory has changed.
+    """The absolute path of a user's path, independent of later changes of the working directory.
 
-    `~` is the home folder, and `file:///…` a local path; any other address is refused.
+    `~` is the home folder, and `file:///…` is a local path; any other address is refused.
 
     Args:
         name: The setting or argument, for messages.
-        value: What was given.
+        value: The value to check.
 
     Raises:
-        PathError: It is an address, empty, too long, holds a zero byte, or names a user that does not exist.
+        PathError: It is an address, is empty, too long, holds a NUL byte, or names an unknown user.
     """
     try:
         text = os.fspath(value)
@@ -70,7 +70,7 @@ def local_path(name: str, value: str | os.PathLike[str]) -> Path:
             parts = urlsplit(text)
         except ValueError as error:
             raise PathError(
-                f"{name}={shortened(without_password(text))} is no address: {first_line(error)}."
+                f"{name}={shortened(without_password(text))} is not a valid address: {first_line(error)}."
             ) from error
         if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
             raise PathError(
@@ -79,7 +79,7 @@ def local_path(name: str, value: str | os.PathLike[str]) -> Path:
             )
         text = unquote(parts.path)
     if not text or "\x00" in text or len(text) > _LONGEST:
-        raise PathError(f"{name} must be a path of 1 to {_LONGEST} characters without zero bytes: {shortened(text)}.")
+        raise PathError(f"{name} must be a path of 1 to {_LONGEST} characters without NUL bytes: {shortened(text)}.")
     try:
         return Path(os.path.abspath(Path(text).expanduser()))
     except (RuntimeError, OSError) as error:
@@ -87,11 +87,11 @@ def local_path(name: str, value: str | os.PathLike[str]) -> Path:
 
 
 def without_password(address: str, *, keep_query: bool = False) -> str:
-    """An address without its user and password, and without values of its query, for storing and showing.
+    """An address without user, password and query, for records and messages.
 
     Args:
-        address: Any text; what is no address stays as it is.
-        keep_query: Keep the query; for published addresses, whose query names the file.
+        address: Any text; other text than an address is returned unchanged.
+        keep_query: Keep the query; for published addresses with a query that names the file.
     """
     if not is_uri(address):
         return address
@@ -109,6 +109,6 @@ def without_password(address: str, *, keep_query: bool = False) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says of an error, in one printable line."""
+    """The first line of an error's message, printable and of limited length."""
     lines = str(error).strip().splitlines()
     return terminal_safe(lines[0])[:300] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Checks of arguments from users: each names the argument, the value, and what is wanted."""
+"""Argument validation with uniform messages: argument, expected values, and the value given."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def whole_number(name: str, value: Any, low: int | None = None, high: int | None
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
+        value: The value to check.
         low: Smallest value allowed.
         high: Largest value allowed.
 
     Raises:
-        ValueError: It is no whole number, or out of range.
+        ValueError: It is not a whole number, or out of range.
     """
     wanted = f"a whole number{_range(low, high)}"
     if not isinstance(value, Integral) or isinstance(value, bool):
@@ -47,14 +47,14 @@ def finite_number(
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
+        value: The value to check.
         low: Smallest value allowed.
         high: Largest value allowed.
-        above: The value has to be larger than this.
-        below: The value has to be smaller than this.
+        above: The value must be larger than this.
+        below: The value must be smaller than this.
 
     Raises:
-        ValueError: It is no finite number, or out of range.
+        ValueError: It is not a finite number, or out of range.
     """
     limits = _range(low, high, above, below)
     is_number = isinstance(value, Real) and not isinstance(value, bool)
@@ -74,21 +74,21 @@ def finite_number(
 
 
 def flag(name: str, value: Any) -> bool:
-    """A truth value as a `bool`, NumPy's too; 0, 1 and texts are refused.
+    """A Boolean as a `bool`, NumPy's too; 0, 1 and texts are refused.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a Boolean.
     """
-    if isinstance(value, bool) or type(value).__name__ == "bool":  # numpy.bool calls itself so since NumPy 2.
+    if isinstance(value, bool) or type(value).__name__ == "bool":  # NumPy 2 names its type so.
         return bool(value)
     raise ValueError(f"{name} must be true or false, got {shortened(value)}.")
 
 
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
-    """One of some texts.
+    """A text that must be one of the choices.
 
     Raises:
-        ValueError: It is another text, or no text.
+        ValueError: It is not one of them.
     """
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
@@ -97,7 +97,7 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def text_list(name: str, value: Any) -> tuple[str, ...]:
-    """Texts as a tuple; a single text is a list of one.
+    """A list of texts as a tuple; a single text becomes a tuple of one.
 
     Raises:
         ValueError: It is neither a text nor a list of texts.

@@ -1,9 +1,9 @@
-"""Damages a run folder in every way there is, tries to go on with each, and counts those refused in one message.
+"""Robustness test of run folders: damage a copy in some 140 ways, resume each, and count those refused in one message.
 
     python scripts/robustness/damaged_states.py                     # trains two short runs first
-    python scripts/robustness/damaged_states.py RUN OTHER_RUN       # of the same configuration but for the seed
+    python scripts/robustness/damaged_states.py RUN OTHER_RUN       # of the same configuration with another seed
 
-Exits with 1 if a damaged folder was accepted, or was answered with anything but one `ValueError` of one line.
+Exit status 1 if a damaged folder was accepted, or raised anything but a `ValueError` with a one-line message.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ SETTINGS = (
     "training.objective.teacher.weights=ema",
     "training.objective.teacher.rate=0.3",
 )
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 def damages(run: Path, other: Path) -> Iterator[tuple[str, Damage]]:
-    """Every way to damage the run, by name; each gets the path of a copy."""
+    """All kinds of damage by name; each is applied to the path of a copy."""
     kept = sorted(path.relative_to(run) for path in (run / "checkpoint").iterdir())
     for name in [*kept, *map(Path, ("config.yaml", "panel.json", "versions.json", "metrics.jsonl"))]:
         yield f"{name}: removed", lambda place, name=name: (place / name).unlink()
@@ -66,7 +66,7 @@ def damages(run: Path, other: Path) -> Iterator[tuple[str, Damage]]:
     )
     yield "checkpoint: empty folder", lambda place: _folder(place / "checkpoint")
     yield "checkpoint: of the older format", lambda place: _older(place / "checkpoint")
-    yield "panel.json: another panel, frozen anew", _other_panel
+    yield "panel.json: another valid panel", _other_panel
     for name, value in {"text": "1", "list": [1], "number": 5, "null": None}.items():
         text = json.dumps(value) + "\n"
         for file in ("panel.json", "versions.json", "metrics.jsonl", "config.yaml", "checkpoint/manifest.json"):
@@ -92,23 +92,23 @@ def damages(run: Path, other: Path) -> Iterator[tuple[str, Damage]]:
         "another run": {"run": "0" * 16},
     }
     for name, change in changes.items():
-        yield f"manifest.json, signed anew: {name}", lambda place, change=change: _sign(place, **change)
+        yield f"manifest.json, hashes updated: {name}", lambda place, change=change: _sign(place, **change)
     for part in [name.stem for name in kept if name.suffix == ".safetensors"]:
         for value in (float("nan"), float("inf")):
-            yield f"{part}, signed anew: {value}", lambda place, part=part, value=value: _spoil(place, part, value)
-        yield f"{part}, signed anew: no safetensors", lambda place, part=part: _garbage(place, f"{part}.safetensors")
+            yield f"{part}, hashes updated: {value}", lambda place, part=part, value=value: _spoil(place, part, value)
+        yield f"{part}, hashes updated: no safetensors", lambda place, part=part: _garbage(place, f"{part}.safetensors")
     states: dict[str, Any] = {"list": [], "empty": {}, "text": "x", "state only": {"state": {}}}
     for name, content in states.items():
-        yield f"state.json, signed anew: {name}", lambda place, content=content: _state(place, content)
-    yield "state.json, signed anew: tensors missing", lambda place: _state(place, _edited(place, "$tensor", "gone"))
-    yield "state.json, signed anew: unknown tag", lambda place: _state(place, _edited(place, "$pickle", "gASV"))
+        yield f"state.json, hashes updated: {name}", lambda place, content=content: _state(place, content)
+    yield "state.json, hashes updated: tensors missing", lambda place: _state(place, _edited(place, "$tensor", "gone"))
+    yield "state.json, hashes updated: unknown tag", lambda place: _state(place, _edited(place, "$pickle", "gASV"))
 
 
 def attempt(place: Path) -> str | None:
-    """Go on with a run as `train --resume` does before it starts Ray; what it says if it refuses.
+    """Resume a run as `train --resume` does before it starts Ray; returns the message if it is refused, else None.
 
     Raises:
-        Exception: Whatever is no refusal.
+        Exception: Any error that is not a refusal.
     """
     try:
         resumed_run(place)
@@ -122,7 +122,7 @@ def attempt(place: Path) -> str | None:
 
 
 def count(run: Path, other: Path) -> tuple[int, list[str]]:
-    """How many ways there are, and which of them were not refused in one message that names the folder."""
+    """The number of kinds of damage, and those that were not refused in one message that names the folder."""
     wrong, number = [], 0
     with tempfile.TemporaryDirectory(prefix="sdar-gym-damaged-") as scratch:
         for number, (name, damage) in enumerate(damages(run, other), start=1):
@@ -130,21 +130,21 @@ def count(run: Path, other: Path) -> tuple[int, list[str]]:
             shutil.copytree(run, place)
             damage(place)
             try:
-                told = attempt(place)
+                message = attempt(place)
             except Exception as error:
                 wrong.append(f"{name}: {type(error).__name__}: {error}")
                 continue
-            if told is None:
+            if message is None:
                 wrong.append(f"{name}: accepted")
-            elif "\n" in told or len(told) > 2_000 or str(place) not in told:
-                wrong.append(f"{name}: {told[:300]!r}")
+            elif "\n" in message or len(message) > 2_000 or str(place) not in message:
+                wrong.append(f"{name}: {message[:300]!r}")
             shutil.rmtree(place)
     return number, wrong
 
 
 def _cut(path: Path) -> None:
     content = path.read_bytes()
-    # A line that was cut off in the middle is a crash's, and left out; here whole lines are gone.
+    # An incomplete last line, as after a crash, is accepted; here whole lines are missing.
     half = content[: len(content) // 2]
     path.write_bytes(half if path.suffix != ".jsonl" else half[: half.rfind(b"\n") + 1][:-2])
 
@@ -192,7 +192,7 @@ def _lines(place: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
 
 
 def _sign(place: Path, **changes: Any) -> None:
-    """Make hashes right again, as somebody who means harm would."""
+    """Update the hashes in the manifest, as an attacker would."""
     folder = place / "checkpoint"
     content = json.loads((folder / "manifest.json").read_text())
     for name in content["files"]:
@@ -228,7 +228,7 @@ def _edited(place: Path, tag: str, value: str) -> Any:
 
 
 def main() -> None:
-    """Train two runs unless they are given, then count."""
+    """Train two runs unless they are given, then test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="a run folder and another one; else two are trained")
     runs = parser.parse_args().runs
@@ -237,9 +237,9 @@ def main() -> None:
             arguments = ["train", "quickstart", *SETTINGS, f"seed={seed}", f"runs_dir={scratch}"]
             subprocess.run([sys.executable, "-m", "sdar_gym", *arguments], check=True, stdout=subprocess.DEVNULL)
         runs += sorted(Path(scratch).iterdir())
-        told = attempt(runs[0])
-        if told is not None:
-            raise SystemExit(f"The run that nobody damaged cannot go on: {told}")
+        message = attempt(runs[0])
+        if message is not None:
+            raise SystemExit(f"The undamaged run cannot be resumed: {message}")
         number, wrong = count(runs[0], runs[1])
     for line in wrong:
         print(line)

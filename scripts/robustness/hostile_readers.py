@@ -1,10 +1,10 @@
-"""Gives every reader of foreign text and files hostile input, and counts what is not answered in its own words.
+"""Robustness test of parsers: hostile texts and damaged files, which must be read or refused with a clear message.
 
     python scripts/robustness/hostile_readers.py --rounds 2000
 
-Readers of text may answer anything but must not raise. Readers of files may raise `ValueError` (or a subclass) with one
-printable line. Everything else, a foreign exception or an answer that takes longer than ten seconds, is printed and
-counted. Exit status 1 if there is any.
+Readers of text may return anything but must not raise. Readers of files may raise `ValueError` (or a subclass) with a
+printable message. Any other exception, and a call of more than ten seconds, is printed and counted. Exit status 1 if
+there is any.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ PIECES = (
 
 
 def text(draws: random.Random, longest: int = 60) -> str:
-    """A text of pieces that mean something to some reader."""
+    """A random text of pieces with a meaning for some reader."""
     return "".join(draws.choice(PIECES) for _ in range(draws.randint(0, longest)))
 
 
 def damaged(draws: random.Random, content: bytes) -> bytes:
-    """A good file with something wrong: cut, a byte changed, nested without end, or hostile text inside."""
+    """A valid file with damage: truncated, a byte changed, deeply nested, or hostile text inserted."""
     kind = draws.randrange(5)
     if not content or kind == 0:
         return content[: draws.randint(0, len(content))]
@@ -57,17 +57,17 @@ def damaged(draws: random.Random, content: bytes) -> bytes:
     return content[:place] + inserted + content[place + draws.randint(0, 20) :]
 
 
-def answer_of(name: str, call: Callable[[], Any], *, may_refuse: bool) -> str:
-    """What happened: `answered`, `refused`, or what is wrong."""
+def outcome_of(name: str, call: Callable[[], Any], *, may_refuse: bool) -> str:
+    """Outcome of a call: `read`, `refused`, or a description of the fault."""
     started = time.perf_counter()
     try:
         call()
-        result = "answered"
+        result = "read"
     except ValueError as error:
-        told = str(error)
-        result = "refused" if may_refuse else f"{name}: {type(error).__name__}: {told[:200]!r}"
-        if may_refuse and (not told.strip() or "\x1b" in told or isinstance(error, UnicodeError)):
-            result = f"{name}: not a message for a user: {type(error).__name__}: {told[:200]!r}"
+        message = str(error)
+        result = "refused" if may_refuse else f"{name}: {type(error).__name__}: {message[:200]!r}"
+        if may_refuse and (not message.strip() or "\x1b" in message or isinstance(error, UnicodeError)):
+            result = f"{name}: not a message for a user: {type(error).__name__}: {message[:200]!r}"
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         result = f"{name}: {type(error).__name__}: {str(error)[:200]!r} ({where.filename}:{where.lineno})"
@@ -77,19 +77,19 @@ def answer_of(name: str, call: Callable[[], Any], *, may_refuse: bool) -> str:
 
 
 def readers_of_text(draws: random.Random) -> dict[str, Callable[[], Any]]:
-    """Readers of what a model or a world says."""
-    said = text(draws)
-    view = EpisodeView(text(draws, 5), (PastTurn(text(draws, 9), said),), text(draws, 9), (text(draws, 3),))
+    """Readers of text of models and environments."""
+    response = text(draws)
+    view = EpisodeView(text(draws, 5), (PastTurn(text(draws, 9), response),), text(draws, 9), (text(draws, 3),))
     return {
-        "parse_action": lambda: parse_action(said, think=draws.random() < 0.5),
-        "read_call": lambda: read_call(said),
+        "parse_action": lambda: parse_action(response, think=draws.random() < 0.5),
+        "read_call": lambda: read_call(response),
         "alfworld window": lambda: ALFWORLD["window"].messages(view, window=2, skills=text(draws, 3), think=True),
         "alfworld compact": lambda: ALFWORLD["compact"].messages(view, window=2, skills=text(draws, 3), think=False),
     }
 
 
 def readers_of_files(good: dict[str, tuple[str, bytes, Callable[[Path], Any]]], draws: random.Random, folder: Path):
-    """Readers of files, each with a damaged one."""
+    """Readers of files, each with a damaged file."""
     for name, (file, content, read) in good.items():
         raw = gzip.decompress(content) if file.endswith(".gz") else content
         bad = damaged(draws, raw)
@@ -101,7 +101,7 @@ def readers_of_files(good: dict[str, tuple[str, bytes, Callable[[Path], Any]]], 
 
 
 def good_files(folder: Path) -> dict[str, tuple[str, bytes, Callable[[Path], Any]]]:
-    """A good file for each reader, and how it is read."""
+    """A valid file for each reader, and the call that reads it."""
     from importlib.resources import files
 
     import gymnasium
@@ -141,7 +141,7 @@ def good_files(folder: Path) -> dict[str, tuple[str, bytes, Callable[[Path], Any
 
 
 def main() -> None:
-    """Read, count, print."""
+    """Read everything, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
@@ -156,24 +156,24 @@ def main() -> None:
         good = good_files(folder)
         for name, (file, content, read) in good.items():
             (folder / file).write_bytes(content)
-            told = answer_of(name, lambda read=read, path=folder / file: read(path), may_refuse=False)
-            if told != "answered":
-                print(f"the good file of {name} is not read: {told}", file=sys.stderr)
+            outcome = outcome_of(name, lambda read=read, path=folder / file: read(path), may_refuse=False)
+            if outcome != "read":
+                print(f"the valid file of {name} is not read: {outcome}", file=sys.stderr)
         for _ in range(options.rounds):
             for name, call in readers_of_text(draws).items():
-                told = answer_of(name, call, may_refuse=False)
-                counts[told if told in ("answered", "refused") else "wrong"] += 1
-                wrong[told] += told not in ("answered", "refused")
+                outcome = outcome_of(name, call, may_refuse=False)
+                counts[outcome if outcome in ("read", "refused") else "wrong"] += 1
+                wrong[outcome] += outcome not in ("read", "refused")
             for name, call in readers_of_files(good, draws, folder):
-                told = answer_of(name, call, may_refuse=True)
-                counts[told if told in ("answered", "refused") else "wrong"] += 1
-                wrong[told] += told not in ("answered", "refused")
-    for told, times in wrong.most_common(20):
+                outcome = outcome_of(name, call, may_refuse=True)
+                counts[outcome if outcome in ("read", "refused") else "wrong"] += 1
+                wrong[outcome] += outcome not in ("read", "refused")
+    for outcome, times in wrong.most_common(20):
         if times:
-            print(f"{times} x {told}")
+            print(f"{times} x {outcome}")
     total = sum(counts.values())
-    read, refused = counts["answered"], counts["refused"]
-    print(f"{read + refused} of {total} in their own words ({read} read, {refused} refused)")
+    read, refused = counts["read"], counts["refused"]
+    print(f"{read + refused} of {total} read or refused with a clear message ({read} read, {refused} refused)")
     if counts["wrong"]:
         raise SystemExit(1)
 

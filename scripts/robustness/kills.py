@@ -1,9 +1,9 @@
-"""Kills a training run again and again, resumes it, and compares its end with that of a run that nobody killed.
+"""Robustness test of resuming: kill a training run repeatedly, resume it, and compare with an uninterrupted run.
 
     python scripts/robustness/kills.py --kills 14
 
-Half of the kills come at random moments, the others as soon as a checkpoint is being written. The end counts as the
-same if weights, metrics (but for times), episodes and tokens are equal byte for byte. Exits with 1 if anything differs.
+Half of the kills are at random times, the others while a checkpoint is being written. The results are equal if weights,
+metrics (except times), episodes and tokens are equal byte for byte. Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ SETTINGS = (
     "evaluation.interval=2",
     "checkpoint_interval=1",
 )
-# What may differ between two runs of the same updates.
+# Metrics that may differ between two runs of the same updates.
 TIMES = ("seconds", "speed")
 
 
 def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """The command line in a process of its own."""
+    """Start the command line in a new process."""
     with log.open("ab") as file:
         return subprocess.Popen([sys.executable, "-m", "sdar_gym", *arguments], stdout=file, stderr=file)
 
 
 def can_resume(folder: Path | None) -> bool:
-    """Whether a whole checkpoint is there; one that is being written has another name."""
+    """Whether there is a complete checkpoint; an unfinished one has another name."""
     return folder is not None and any((folder / name).is_dir() for name in ("checkpoint", "previous_checkpoint"))
 
 
 def being_written(runs: Path) -> bool:
-    """Whether a checkpoint is being written now."""
+    """Whether a checkpoint is being written at the moment."""
     return any(path.name not in ("checkpoint", "previous_checkpoint") for path in runs.glob("*/*checkpoint*"))
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    """All of a run folder that has to be the same."""
+    """The contents of a run folder that must be equal."""
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     files = sorted([*folder.glob("policy/*.safetensors"), *folder.glob("episodes/*.jsonl"), *folder.glob("tokens/*")])
     return {
@@ -62,7 +62,7 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """What is not the same, a line each."""
+    """The differences, a line each."""
     found = []
     if first["metrics"] != second["metrics"]:
         found.append(f"metrics: {len(first['metrics'])} and {len(second['metrics'])} lines")
@@ -71,7 +71,7 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Kill, resume, compare."""
+    """Kill, resume and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
@@ -84,7 +84,7 @@ def main() -> None:
     whole, killed = place / "whole", place / "killed"
     started = time.monotonic()
     if start(["train", "quickstart", *common, f"runs_dir={whole}"], log).wait() != 0:
-        raise SystemExit(f"The run that nobody killed failed; see {log}")
+        raise SystemExit(f"The uninterrupted run failed; see {log}")
     length = time.monotonic() - started
     survived, resumes = 0, 0
     while survived < options.kills:
@@ -99,7 +99,7 @@ def main() -> None:
             arguments = ["train", "quickstart", *common, f"runs_dir={killed}"]
         process = start(arguments, log)
         if survived % 2:
-            # Leftovers of the kill before are there until the new process has the lock.
+            # Leftovers of the previous kill remain until the new process has the lock.
             time.sleep(0.5 * length if resumed else 0)
             while process.poll() is None and not being_written(killed):
                 time.sleep(0.002)
@@ -111,9 +111,9 @@ def main() -> None:
             process.send_signal(signal.SIGKILL)
             process.wait()
         elif process.returncode != 0:
-            raise SystemExit(f"A run could not go on after {survived} kills; see {log}")
+            raise SystemExit(f"A run could not be resumed after {survived} kills; see {log}")
         else:
-            shutil.rmtree(next(killed.glob("*/")))  # It ended before the kill: another one.
+            shutil.rmtree(next(killed.glob("*/")))  # It ended before the kill: start again.
             continue
         survived += 1
         print(f"killed {survived} of {options.kills}", flush=True)

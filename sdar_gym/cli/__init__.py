@@ -1,4 +1,4 @@
-"""The command line: `sdar-gym train | eval | envs | play | new-env | baselines | data | warmstart | doctor`."""
+"""Command line: `sdar-gym train | eval | methods | skills | envs | play | new-env | baselines | data | doctor | …`."""
 
 from sdar_gym.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The commands themselves; each is thin, and loads what it needs when it is called."""
+"""Command definitions of `sdar-gym` (typer); each command imports its implementation when it is called."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated, Any, Optional
 import typer
 
 from sdar_gym.cli.methods import methods_app
-from sdar_gym.cli.places import PLACE, check_output_folder
+from sdar_gym.cli.path_arguments import PATH_OPTION, check_output_folder
 from sdar_gym.cli.terminal import (
     Terminal,
     explained,
     leave_closed_pipe,
-    never_fail_for_a_letter,
     own_warnings_only,
+    replace_unencodable_characters,
     table,
     tell_error,
 )
@@ -24,11 +24,11 @@ from sdar_gym.extras import require
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(data_app, name="data", help="List and fetch the benchmarks' own data.")
+app.add_typer(data_app, name="data", help="List and download the original data of the benchmarks.")
 skills_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(skills_app, name="skills", help="Look into skill libraries, search them, let them grow.")
-app.add_typer(methods_app, name="methods", help="List the learner's methods, and show what each is made of.")
-# typer brings its own click since 0.27; either way this is the base of what is wrong with a command line.
+app.add_typer(skills_app, name="skills", help="List, search and extend skill libraries.")
+app.add_typer(methods_app, name="methods", help="List the training methods, and show their settings.")
+# click's UsageError: typer has its own copy of click since 0.27.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 _MOST, _LARGEST_SEED = 1_000_000_000, 2**32 - 1
 Changes = Annotated[
@@ -46,10 +46,10 @@ def train(
     changes: Changes = None,
     resume: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Run folder to go on with, exactly, with its own settings.", **PLACE),
+        typer.Option(help="Run folder to resume, exactly, with its own settings.", **PATH_OPTION),
     ] = None,
 ) -> None:
-    """Train, and leave a run folder with everything in it."""
+    """Train, and write everything to a run folder."""
     require("train", "Training")
     from sdar_gym.cli.training import train_command
 
@@ -66,10 +66,10 @@ def evaluate(
     ] = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder for the episodes and the summary.", **PLACE),
+        typer.Option(help="Folder for the episodes and the summary.", **PATH_OPTION),
     ] = None,
 ) -> None:
-    """Play a frozen panel and print success with its interval."""
+    """Play the evaluation panel and print the success rate with its confidence interval."""
     require("train", "Evaluating a policy")
     from sdar_gym.cli.training import eval_command
 
@@ -89,9 +89,9 @@ def play(
     arguments: Annotated[Optional[list[str]], typer.Argument(help="Its arguments, key=value.")] = None,  # noqa: UP045
     task: Annotated[Optional[str], typer.Option(help="Task id; default: a random one.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option(help="Seed of the random choice.", min=0)] = 0,
-    skills: Annotated[bool, typer.Option(help="Show what the skill library says.")] = False,
+    skills: Annotated[bool, typer.Option(help="Show the retrieved skills.")] = False,
 ) -> None:
-    """Play yourself, in the terminal."""
+    """Play an environment yourself, in the terminal."""
     from sdar_gym.cli.play import play_command
 
     play_command(env, arguments or [], task, seed, skills)
@@ -102,7 +102,7 @@ def new_env(
     name: Annotated[str, typer.Argument(help="Name of the package, such as word_ladder.")],
     folder: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder to write the package's folder into; default: this one.", **PLACE),
+        typer.Option(help="Folder to write the package's folder into; default: this one.", **PATH_OPTION),
     ] = None,
 ) -> None:
     """Write a small package with a new text environment, to edit and install."""
@@ -115,18 +115,18 @@ def new_env(
 
 @app.command()
 def warmstart(
-    output: Annotated[Path, typer.Argument(help="Folder for the policy.", **PLACE)],
+    output: Annotated[Path, typer.Argument(help="Folder for the policy.", **PATH_OPTION)],
     steps: Annotated[
-        int | None, typer.Option(min=1, max=_MOST, help="Optimizer steps; default: the shipped recipe's.")
+        int | None, typer.Option(min=1, max=_MOST, help="Optimizer steps; default: those of the built-in policy.")
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of the demonstrations and the initial weights.")
     ] = 0,
     measure: Annotated[
-        bool, typer.Option(help="Play the quick start's panel without and with skills at the end.")
+        bool, typer.Option(help="At the end, play the evaluation panel of quickstart without and with skills.")
     ] = True,
 ) -> None:
-    """Train the tiny policy and its tokenizer from scratch on expert play."""
+    """Train the tiny policy and its tokenizer from scratch, on demonstrations of an expert."""
     require("train", "The warm start")
     from sdar_gym.cli.training import warmstart_command
 
@@ -135,13 +135,13 @@ def warmstart(
 
 @app.command()
 def index(
-    corpus: Annotated[Path, typer.Argument(help="Passages: .jsonl, .jsonl.gz, .json or .parquet.", **PLACE)],
-    output: Annotated[Path, typer.Option(help="Folder for the index, new or empty.", **PLACE)],
+    corpus: Annotated[Path, typer.Argument(help="Passages: .jsonl, .jsonl.gz, .json or .parquet.", **PATH_OPTION)],
+    output: Annotated[Path, typer.Option(help="Folder for the index, new or empty.", **PATH_OPTION)],
     backend: Annotated[str, typer.Option(help="lucene, or bm25s for up to some 100,000 passages.")] = "lucene",
     k1: Annotated[float, typer.Option(help="BM25 term-frequency saturation.")] = 0.9,
-    b: Annotated[float, typer.Option(help="BM25 length normalisation.")] = 0.4,
+    b: Annotated[float, typer.Option(help="BM25 length normalization.")] = 0.4,
 ) -> None:
-    """Index passages for Search-QA."""
+    """Build a search index of passages for Search-QA."""
     from sdar_gym.cli.search import index_command
 
     check_output_folder("--output", output)
@@ -150,14 +150,14 @@ def index(
 
 @app.command("serve-search")
 def serve_search(
-    index: Annotated[Path, typer.Argument(help="A folder made by `sdar-gym index`.", **PLACE)],
+    index: Annotated[Path, typer.Argument(help="A folder made by `sdar-gym index`.", **PATH_OPTION)],
     host: Annotated[
-        str, typer.Option(help="Address to listen at. Other machines: 0.0.0.0, in a trusted network.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines of a trusted network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 for any free one.")] = 8000,
-    topk: Annotated[int, typer.Option(help="Passages a query, where a request does not say.")] = 3,
+    topk: Annotated[int, typer.Option(help="Passages per query, if the request has no topk.")] = 3,
 ) -> None:
-    """Serve an index to many processes, by the contract of Search-R1 (POST /retrieve)."""
+    """Serve an index over HTTP, with the API of Search-R1 (POST /retrieve)."""
     from sdar_gym.cli.search import serve_command
 
     serve_command(index, host, port, topk)
@@ -165,7 +165,7 @@ def serve_search(
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, what is missing, and the command that mends it."""
+    """Show what is installed, what is missing, and the command that fixes it."""
     from sdar_gym.cli.doctor import doctor_command
 
     doctor_command()
@@ -173,7 +173,7 @@ def doctor() -> None:
 
 @data_app.command("list")
 def data_list() -> None:
-    """List what can be fetched."""
+    """List the data sets and files that can be downloaded."""
     from sdar_gym.cli.data import list_command
 
     list_command()
@@ -184,16 +184,16 @@ def data_fetch(
     name: Annotated[str, typer.Argument(help="alfworld, webshop or searchqa.")],
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder of all data sets; default $SDAR_GYM_DATA, else ./sdar_gym_data.", **PLACE),
+        typer.Option(help="Folder for all data sets; default $SDAR_GYM_DATA, else ./sdar_gym_data.", **PATH_OPTION),
     ] = None,
-    mirror: Annotated[Optional[str], typer.Option(help="Base address to fetch from instead.")] = None,  # noqa: UP045
+    mirror: Annotated[Optional[str], typer.Option(help="Base address to download from instead.")] = None,  # noqa: UP045
     offline: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Local folder to copy from instead.", **PLACE),
+        typer.Option(help="Local folder to copy from instead.", **PATH_OPTION),
     ] = None,
-    full: Annotated[bool, typer.Option(help="The large and the rarely needed files too.")] = False,
+    full: Annotated[bool, typer.Option(help="Download the large and rarely needed files too.")] = False,
 ) -> None:
-    """Fetch a benchmark's own data: resumed, checked, recorded, unpacked."""
+    """Download the original data of a benchmark: resumable, with checksums, unpacked."""
     from sdar_gym.cli.data import fetch_command
 
     fetch_command(name, output, mirror, offline, full)
@@ -202,15 +202,15 @@ def data_fetch(
 @app.command()
 def baselines(
     envs: Annotated[Optional[list[str]], typer.Argument(help="Environments; default: all.")] = None,  # noqa: UP045
-    episodes: Annotated[int, typer.Option(min=1, max=_MOST, help="Tasks of each split's panel.")] = 200,
+    episodes: Annotated[int, typer.Option(min=1, max=_MOST, help="Number of tasks of each split.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random policy.")] = 0,
-    output: Annotated[Optional[Path], typer.Option(help="Markdown page to write.", **PLACE)] = None,  # noqa: UP045
+    output: Annotated[Optional[Path], typer.Option(help="Markdown page to write.", **PATH_OPTION)] = None,  # noqa: UP045
     json_output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--json", help="JSON file to write.", **PLACE),
+        typer.Option("--json", help="JSON file to write.", **PATH_OPTION),
     ] = None,
 ) -> None:
-    """Measure the policies without a model: random, and the environment's expert."""
+    """Measure the baselines without a model: random play, and the environment's scripted expert."""
     from sdar_gym.cli.baselines import baselines_command
 
     baselines_command(envs or [], episodes, seed, output, json_output)
@@ -232,15 +232,15 @@ def skills_list(
 @skills_app.command("search")
 def skills_search(
     library: Annotated[str, typer.Argument(help="A built-in library, a folder or a JSON file.")],
-    goal: Annotated[str, typer.Argument(help="A task in the environment's words.")],
+    goal: Annotated[str, typer.Argument(help="A task's goal, as the environment states it.")],
     strategy: Annotated[str, typer.Option(help="bm25, keywords, oracle_type, ucb, full or random.")] = "bm25",
-    k: Annotated[int, typer.Option(min=1, max=_MOST, help="Most skills to pick.")] = 5,
-    backend: Annotated[str, typer.Option(help="Of bm25: auto, bm25s or lucene.")] = "auto",
+    k: Annotated[int, typer.Option(min=1, max=_MOST, help="Most skills to return.")] = 5,
+    backend: Annotated[str, typer.Option(help="Backend of bm25: auto, bm25s or lucene.")] = "auto",
     task_type: Annotated[str, typer.Option(help="The task's type, for oracle_type.")] = "",
     general: Annotated[bool, typer.Option(help="Show the general skills first.")] = False,
-    text: Annotated[bool, typer.Option(help="Print the text that a model would read.")] = False,
+    text: Annotated[bool, typer.Option(help="Print the text for the prompt.")] = False,
 ) -> None:
-    """Show what a strategy picks for a task."""
+    """Show which skills a retrieval strategy returns for a task."""
     from sdar_gym.cli.skills import search_command
 
     search_command(library, goal, strategy, k, backend, task_type, general, text)
@@ -248,29 +248,33 @@ def skills_search(
 
 @skills_app.command("add")
 def skills_add(
-    library: Annotated[str, typer.Argument(help="What grows: a folder, new or not; with --output any library.")],
-    source: Annotated[
-        Path, typer.Argument(help="Another library in any form, a run folder, or a file of episodes.", **PLACE)
+    library: Annotated[
+        str, typer.Argument(help="The library to extend: a folder, may be new; with --output any library.")
     ],
-    output: Annotated[Path | None, typer.Option(help="New folder to save into; default: where it is.", **PLACE)] = None,
+    source: Annotated[
+        Path, typer.Argument(help="Another library in any format, a run folder, or a file of episodes.", **PATH_OPTION)
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="New folder for the result; default: the library itself.", **PATH_OPTION)
+    ] = None,
     env: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Environment of the skills; default: the library's."),
     ] = None,
     min_mistakes: Annotated[
-        int, typer.Option(min=1, max=_MOST, help="Refusals, or omissions, that are worth a skill.")
+        int, typer.Option(min=1, max=_MOST, help="Number of refused or missing actions that make a skill.")
     ] = 3,
-    duplicates: Annotated[bool, typer.Option(help="Add what the library says already, too.")] = False,
+    duplicates: Annotated[bool, typer.Option(help="Also add skills that the library already has.")] = False,
     split: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Whose episodes are learned from; may be given several times. Default: train."),
+        typer.Option(help="Split of the episodes to learn from; may be repeated. Default: train."),
     ] = None,
     with_model: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Instruction model that writes the candidates; default: they are made by rule."),
+        typer.Option(help="Instruction model that writes the candidates; default: written by rules."),
     ] = None,
 ) -> None:
-    """Add skills to a library: another library's, or what played episodes teach."""
+    """Add skills to a library, from another library or from played episodes."""
     from sdar_gym.cli.skills import add_command
 
     add_command(library, source, output, env, min_mistakes, duplicates, split or ["train"], with_model)
@@ -280,14 +284,14 @@ def skills_add(
 def skills_stats(
     library: Annotated[str, typer.Argument(help="A built-in library, a folder or a JSON file.")],
 ) -> None:
-    """Sizes of a library, its fingerprint, and the skills most alike."""
+    """Show the sizes of a library, its fingerprint, and its most similar skills."""
     from sdar_gym.cli.skills import stats_command
 
     stats_command(library)
 
 
-def _tell_usage(error: Any) -> None:
-    if type(error).__name__ == "NoArgsIsHelpError":  # Nothing was asked for; this prints the help.
+def _print_usage_error(error: Any) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":  # No arguments; this prints the help.
         error.show()
         return
     where = error.ctx.command_path if error.ctx is not None else "sdar-gym"
@@ -295,22 +299,22 @@ def _tell_usage(error: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message, not a traceback."""
-    never_fail_for_a_letter()
+    """Run the command line; user errors are one message without a traceback."""
+    replace_unencodable_characters()
     code = 0
     try:
         with own_warnings_only():
-            ended = app(standalone_mode=False)  # The code of an early exit; commands themselves return nothing.
+            ended = app(standalone_mode=False)  # The exit status of an early exit; commands return None.
         code = ended if isinstance(ended, int) else 0
         if sys.stdout is not None:
-            sys.stdout.flush()  # A full disk is found here rather than after the last line of Python.
+            sys.stdout.flush()  # Report a full disk here, not at interpreter shutdown.
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except BrokenPipeError:
         code = 1
     except _UsageError as error:
         code = 2
-        _tell_usage(error)
+        _print_usage_error(error)
     except (ValueError, OSError, RecursionError, MemoryError) as error:
         code = 2
         tell_error(explained(error))

@@ -1,4 +1,4 @@
-"""What `sdar-gym baselines` shows, and the page and the JSON that it writes."""
+"""`sdar-gym baselines`: table of random and scripted-expert results, as text, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from pathlib import Path
 
 from rich.text import Text
 
-from sdar_gym.cli.places import check_output_file
+from sdar_gym.cli.path_arguments import check_output_file
 from sdar_gym.cli.terminal import Terminal, table
 from sdar_gym.evaluation.scripted_policies import markdown, measure_baselines
 from sdar_gym.text import terminal_safe
 
 
 def baselines_command(envs: Sequence[str], episodes: int, seed: int, page: Path | None, json_file: Path | None) -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure the baselines, print a table, and write the requested files."""
     for name, file in (("--output", page), ("--json", json_file)):
         if file is not None:
             check_output_file(name, file)
     terminal = Terminal()
     with terminal.status("starting") as status:
         rows = measure_baselines(envs, episodes, seed, lambda what: status.update(Text(terminal_safe(what))))
-    # Eighty characters have to do: the environment stands above its rows.
+    # To fit into 80 characters, the environment is printed above its rows.
     shown = table(())
     for column in ("split", "policy", "success", "95 % interval", "score", "turns", "tasks", "panel"):
         shown.add_column(column, justify="left" if column in ("split", "policy", "panel") else "right")
-    told = ""
+    previous = ""
     for row in rows:
-        if row.env_id != told:
+        if row.env_id != previous:
             shown.add_row("")
             shown.add_row(Text(terminal_safe(row.env_id.partition("/")[2] or row.env_id), "bold"))
-            told = row.env_id
+            previous = row.env_id
         interval = f"{row.success_low:.3f} to {row.success_high:.3f}"
         shown.add_row(
             *(row.split, row.policy, f"{row.success:.3f}", interval, f"{row.mean_score:.3f}"),

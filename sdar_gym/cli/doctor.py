@@ -1,4 +1,4 @@
-"""Says what is installed, what is missing, and the command that mends it; loads none of it, so the answer is quick."""
+"""`sdar-gym doctor`: what is installed, what is missing, and the command that fixes it; imports none of it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _PURPOSE = {
     "alfworld": "ALFWorld's own TextWorld stack, to compare with",
 }
 _FREE_GIGABYTES = 5
-# Where the driver of NVIDIA's GPUs says which there are.
+# The NVIDIA driver lists its GPUs here.
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; `mend` is empty if all is well, `required` if nothing works without it."""
+    """One line of the report; `fix` is empty if all is well, `required` if nothing works without it."""
 
     what: str
     state: str
-    mend: str = ""
+    fix: str = ""
     required: bool = False
 
 
 def findings() -> list[Finding]:
-    """Everything that is worth knowing of this installation."""
+    """All findings about this installation."""
     python_ok = (3, 11) <= sys.version_info < (3, 13)
     report = [
         Finding(
@@ -64,14 +64,14 @@ def findings() -> list[Finding]:
 
 
 def doctor_command() -> None:
-    """Print the report; exit 1 if something that everything needs is missing."""
+    """Print the report; exit with status 1 if a required package is missing."""
     report = findings()
     good, open_, bad = symbol("✓", "ok"), symbol("·", "-"), symbol("✗", "!!")
     rows = []
     for finding in report:
-        mark, color = (bad, "red") if finding.required else (open_, "yellow") if finding.mend else (good, "green")
-        rows.append((Text(mark, color), finding.what, finding.state, finding.mend))
-    Terminal().print(table(("", "what", "state", "to mend it"), rows))
+        mark, color = (bad, "red") if finding.required else (open_, "yellow") if finding.fix else (good, "green")
+        rows.append((Text(mark, color), finding.what, finding.state, finding.fix))
+    Terminal().print(table(("", "what", "state", "fix"), rows))
     if any(finding.required for finding in report):
         sys.exit(1)
 
@@ -90,19 +90,21 @@ def _gpu_finding() -> Finding:
         return Finding("", "")
     names = _gpus()
     if not names:
-        return Finding("GPU", "none; the CPU does for the quick start")
-    mend = "install a CUDA build of torch: see pytorch.org" if torch.endswith("+cpu") else ""
-    state = ", ".join(names) + (f"; torch {torch} cannot use it" if mend else "")
-    return Finding("GPU", state, mend)
+        return Finding("GPU", "none; the CPU is enough for the quick start")
+    fix = "install a CUDA build of torch: see pytorch.org" if torch.endswith("+cpu") else ""
+    state = ", ".join(names) + (f"; torch {torch} cannot use it" if fix else "")
+    return Finding("GPU", state, fix)
 
 
 def _gpus() -> list[str]:
-    """Names of the GPUs that the driver knows of, without loading CUDA."""
+    """Names of the GPUs that the driver lists, without loading CUDA."""
     try:
-        told = [(place / "information").read_text(encoding="utf-8") for place in sorted(_DRIVER.iterdir())]
+        texts = [(place / "information").read_text(encoding="utf-8") for place in sorted(_DRIVER.iterdir())]
     except (OSError, UnicodeError):
-        told = []
-    names = [line.partition(":")[2].strip() for text in told for line in text.splitlines() if line.startswith("Model:")]
+        texts = []
+    names = [
+        line.partition(":")[2].strip() for text in texts for line in text.splitlines() if line.startswith("Model:")
+    ]
     program = shutil.which("nvidia-smi")
     if not names and program is not None:
         try:
@@ -124,17 +126,17 @@ def _data_finding() -> Finding:
     except OSError:
         ok = False
     return Finding(
-        "ALFWORLD_DATA", place if ok else f"{place} is no folder or archive", "" if ok else "unset it or correct it"
+        "ALFWORLD_DATA", place if ok else f"{place} is not a folder or archive", "" if ok else "unset it or correct it"
     )
 
 
 def _disk_finding() -> Finding:
     try:
         free = shutil.disk_usage(Path.cwd()).free / 1e9
-    except OSError as error:  # The folder was removed, or cannot be read.
-        return Finding("free disk here", f"unknown: {error.strerror}", "change to a folder that is there")
-    mend = "" if free >= _FREE_GIGABYTES else "runs and checkpoints need room: set runs_dir to another disk"
-    return Finding("free disk here", f"{free:.0f} GB", mend)
+    except OSError as error:  # The folder was removed, or is not readable.
+        return Finding("free disk here", f"unknown: {error.strerror}", "change to a folder that exists")
+    fix = "" if free >= _FREE_GIGABYTES else "runs and checkpoints need disk space: set runs_dir to another disk"
+    return Finding("free disk here", f"{free:.0f} GB", fix)
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A person plays an environment in the terminal."""
+"""`sdar-gym play`: play an environment interactively in the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sdar_gym.text import terminal_safe
 
 
 def play_command(env_id: str, arguments: Sequence[str], task: str | None, seed: int, skills: bool) -> None:
-    """Play one episode; `?` lists what can be done, `quit` leaves."""
+    """Play one episode; `?` lists the admissible actions, `quit` leaves."""
     import gymnasium
 
     from sdar_gym.envs.registry import entry_of
@@ -35,7 +35,7 @@ def play_command(env_id: str, arguments: Sequence[str], task: str | None, seed: 
         retriever = make_retriever("oracle_type", load_library(entry.skills), include_general=False)
         found = retriever.retrieve(query_for(entry.skills, info, observation))
         terminal.print(_panel(found.text, "skills", "green"))
-    bold = ("?", "bold"), " lists what can be done, ", ("quit", "bold"), " leaves."
+    bold = ("?", "bold"), " lists the admissible actions, ", ("quit", "bold"), " leaves."
     terminal.print(Text.assemble("Type an action; ", *bold))
     while True:
         try:
@@ -50,12 +50,12 @@ def play_command(env_id: str, arguments: Sequence[str], task: str | None, seed: 
         observation, reward, terminated, truncated, info = env.step(action)
         terminal.print(observation)
         if terminated or truncated:
-            end = "You did it." if info["won"] else "The turns are used up." if truncated else "Over."
+            end = "You won." if info["won"] else "The turn limit is reached." if truncated else "Over."
             terminal.print(Text.assemble((end, "bold"), f" reward {reward:g}, {info['turn']} turns"))
             break
     env.close()
 
 
 def _panel(text: str, title: str, style: str = "none") -> Panel:
-    # A panel takes a plain title for markup.
+    # rich parses a plain title as markup.
     return Panel(terminal_safe(text), title=Text(terminal_safe(title)), style=style)

@@ -1,4 +1,4 @@
-"""Builds index folders and serves them: the bodies of `sdar-gym index` and `sdar-gym serve-search`."""
+"""`sdar-gym index` and `sdar-gym serve-search`: build a search index and serve it over HTTP."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sdar_gym.cli.terminal import Column, Terminal
 from sdar_gym.extras import require
 from sdar_gym.paths import first_line
-from sdar_gym.text import shortened, terminal_safe
+from sdar_gym.text import shortened
 
 _STEPS = 1000
 
 
 def index_command(corpus: Path, output: Path, backend: str, k1: float, b: float) -> None:
-    """Index a corpus, with a bar, and say what was built."""
+    """Index a corpus with a progress bar, and print a summary."""
     from sdar_gym.skills.index.build import build_folder
 
-    console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        Column("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[passages]:,} passages"),
+        Column("{task.fields[passages]:,} passages"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     begun = time.monotonic()
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
         bar = progress.add_task(f"indexing with {backend}", total=_STEPS, passages=0)
 
         def report(documents: int, fraction: float) -> None:
@@ -40,11 +38,9 @@ def index_command(corpus: Path, output: Path, backend: str, k1: float, b: float)
 
         manifest = build_folder(corpus, output, backend, k1=k1, b=b, report=report)
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    Console().print(
-        f"{manifest.documents:,} passages of {_shown(manifest.corpus)} in {_shown(str(output))}: {manifest.backend}, "
-        f"k1 {manifest.k1:g}, b {manifest.b:g}, {size / 1e6:,.1f} MB, {time.monotonic() - begun:.0f} s.",
-        highlight=False,
-        soft_wrap=True,
+    Terminal().tell(
+        f"{manifest.documents:,} passages of {manifest.corpus} in {output}: {manifest.backend}, k1 {manifest.k1:g}, "
+        f"b {manifest.b:g}, {size / 1e6:,.1f} MB, {time.monotonic() - begun:.0f} s."
     )
 
 
@@ -53,7 +49,7 @@ def serve_command(index: Path, host: str, port: int, topk: int) -> None:
 
     Raises:
         MissingExtraError: fastapi or uvicorn is not installed.
-        ValueError: There is no index, or the port is taken.
+        ValueError: There is no index, the port is in use, or `topk` is out of range.
     """
     require("search", "The search server")
     import uvicorn
@@ -63,9 +59,8 @@ def serve_command(index: Path, host: str, port: int, topk: int) -> None:
     from sdar_gym.skills.index.passages import open_passages
 
     if not 1 <= topk <= MAX_TOPK:
-        raise ValueError(f"topk has to be from 1 to {MAX_TOPK}, got {topk}.")
-    console = Console()
-    # The port first: opening an index can take a while.
+        raise ValueError(f"topk must be from 1 to {MAX_TOPK}, got {topk}.")
+    # Bind the port before opening the index, which can take a while.
     with ExitStack() as closing:
         listener = _listen(host, port)
         closing.callback(listener.close)
@@ -73,10 +68,8 @@ def serve_command(index: Path, host: str, port: int, topk: int) -> None:
         closing.callback(passages.close)
         passages.search("warm", 1)
         shown = f"[{host}]" if ":" in host else host
-        console.print(
-            f"{len(passages):,} passages at http://{shown}:{listener.getsockname()[1]}/retrieve; Ctrl-C ends it.",
-            highlight=False,
-            soft_wrap=True,
+        Terminal().tell(
+            f"{len(passages):,} passages at http://{shown}:{listener.getsockname()[1]}/retrieve; Ctrl-C ends it."
         )
         config = uvicorn.Config(create_app(passages, topk), http=TimedProtocol, ws="none", log_level="warning")
         uvicorn.Server(config).run(sockets=[listener])
@@ -87,19 +80,15 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ValueError(f"A port is a number from 0 (any free one) to 65535, got {port}.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # With its protocol named, or asyncio would not set TCP_NODELAY: every answer would wait some 40 ms for the
-        # other side's acknowledgement.
+        # Name the protocol: without it asyncio does not set TCP_NODELAY, and every response waits some 40 ms for
+        # a delayed acknowledgement.
         listener = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:
-        raise ValueError(f"{shortened(host)} is no address to listen at: {first_line(error)}.") from error
+        raise ValueError(f"{shortened(host)} is not an address to listen on: {first_line(error)}.") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise ValueError(f"Cannot listen at {host}:{port}: {first_line(error)}. Choose another with --port.") from error
+        raise ValueError(f"Cannot listen on {host}:{port}: {first_line(error)}. Choose another with --port.") from error
     return listener
-
-
-def _shown(text: str) -> str:
-    return escape(terminal_safe(text))

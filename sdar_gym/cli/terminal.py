@@ -1,8 +1,8 @@
-"""The one way to the terminal: whatever is printed comes from somewhere, and none of it may act on the terminal.
+"""Terminal output of the command line, safe for untrusted text.
 
-Goals, observations, skills, answers and messages of servers are foreign text. A `Terminal` shows control characters
-instead of sending them, takes nothing for markup or emoji codes, and replaces what the console's encoding lacks.
-What is meant to be colored is a `rich.text.Text` with a style.
+Goals, observations, skills, responses and messages of servers are untrusted. A `Terminal` escapes control characters,
+parses no markup and no emoji codes, and replaces characters that the console's encoding lacks. For color, pass a
+`rich.text.Text` with a style.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from rich.text import Text
 
 from sdar_gym.text import terminal_safe
 
-# Characters of a message; what quotes a whole file or page is cut in the middle.
+# Most characters of a message; longer ones are cut in the middle.
 _LONGEST = 1_500
 
 
 class Terminal(Console):
-    """A console for foreign text; see the module."""
+    """A console for untrusted text; see the module."""
 
     def __init__(self, *, stderr: bool = False):
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """Text as it will be shown, so that tables know its width."""
+        """Escape text before it is measured, so that tables know its width."""
         return super().render_str(terminal_safe(text), **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Everything that is shown passes here, whatever it was made of."""
+        """Escape every segment of any renderable."""
         for segment in super().render(renderable, options):
-            # Control segments are rich's own: a bar that moves.
+            # Control segments come from rich itself, such as a moving bar.
             yield segment if segment.control else Segment(terminal_safe(segment.text), segment.style)
 
     def tell(self, text: str) -> None:
-        """Print a line as it is, however wide the terminal."""
+        """Print a line without wrapping it."""
         self.print(text, soft_wrap=True)
 
 
 class Column(TextColumn):
-    """A column of a progress bar, whose fields are foreign too."""
+    """A text column of a progress bar for untrusted text."""
 
     def render(self, task: Task) -> Text:
-        """Text as it will be shown, so that the bar knows its width."""
+        """Escape the text before it is measured."""
         return Text(terminal_safe(self.text_format.format(task=task)), style=self.style, justify=self.justify)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]] = (), **settings: Any) -> Table:
-    """A table without borders; long cells are folded, never cut off."""
+    """A table without borders; long cells are wrapped, not truncated."""
     result = Table(box=None, pad_edge=False, **settings)
     for column in columns:
         result.add_column(column, overflow="fold")
@@ -67,40 +67,40 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]] = (), **s
 
 
 def one_line(message: object) -> str:
-    """A message of any library as one printable line that still fits on a screen."""
+    """A message as one printable line of limited length."""
     text = " ".join(line.strip() for line in str(message).splitlines() if line.strip())
     half = _LONGEST // 2
     return terminal_safe(text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}")
 
 
 def tell_error(message: object) -> None:
-    """Print the message that a command ends with."""
+    """Print an error message."""
     try:
         Terminal(stderr=True).print(Text.assemble(("error:", "bold red"), " ", one_line(message)), soft_wrap=True)
-    except OSError:  # Nowhere to print to; the exit code still says it.
+    except OSError:  # The stream is closed; the exit status remains.
         leave_closed_pipe()
 
 
 def explained(error: BaseException) -> str:
-    """What an error of the system, of a text's encoding or of the interpreter means."""
+    """A readable message for errors of the system or the interpreter."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else "")
     if isinstance(error, RecursionError):
-        return "Something that was read is nested too deeply."
+        return "The input is nested too deeply."
     if isinstance(error, MemoryError):
         return f"There is not enough memory. {error}".strip()
     return str(error) or type(error).__name__
 
 
-def never_fail_for_a_letter() -> None:
-    """Have the streams replace what their encoding lacks; a letter is no reason to end with an error."""
+def replace_unencodable_characters() -> None:
+    """Let the standard streams escape characters that their encoding lacks, instead of raising."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def symbol(character: str, plain: str) -> str:
-    """A character, or its stand-in where the console cannot show it."""
+    """A character, or its plain replacement if the console's encoding lacks it."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     try:
         character.encode(encoding)
@@ -110,7 +110,7 @@ def symbol(character: str, plain: str) -> str:
 
 
 def leave_closed_pipe() -> None:
-    """Drop what is still to be written: whoever read it (`| head`) has gone, and that is no error."""
+    """Discard output after the reader has closed the pipe (`| head`), which is not an error."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -123,7 +123,7 @@ def leave_closed_pipe() -> None:
 
 @contextmanager
 def own_warnings_only() -> Iterator[None]:
-    """Show the gym's own warnings as one line each, and those of libraries only to who asked for them (`-W`)."""
+    """Show sdar-gym's own warnings as one line each; those of libraries only with `-W`."""
     if sys.warnoptions:
         yield
         return

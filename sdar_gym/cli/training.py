@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from sdar_gym.cli.places import check_output_folder
+from sdar_gym.cli.path_arguments import check_output_folder
 from sdar_gym.cli.terminal import Column, Terminal
 from sdar_gym.configs import load_config
 from sdar_gym.configs.load import PUBLISHED

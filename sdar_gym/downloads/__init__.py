@@ -1,4 +1,4 @@
-"""Fetches the benchmarks' own data: what there is, from where, under which licence, and checked."""
+"""Downloads of the benchmarks' original data: manifest with licenses, resumable and checked downloads, unpacking."""
 
 from sdar_gym.downloads.fetch import FetchResult, fetch
 from sdar_gym.downloads.files import DataError

@@ -1,4 +1,4 @@
-"""Gets one file over HTTP: goes on where it stopped, tries again, and never shows half a file under its name."""
+"""Download of one file over HTTP: resumable, with retries; the target appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from sdar_gym.downloads.connection import Pace, TryAgain, answer_of, shown
+from sdar_gym.downloads.connection import Pace, TryAgain, open_response, shown
 from sdar_gym.downloads.files import (
     DataError,
     Expected,
@@ -37,13 +37,13 @@ _MOST_TRIES = 100
 
 @dataclass(frozen=True, slots=True)
 class DownloadSettings:
-    """How hard to try.
+    """Retries and timeouts.
 
     Attributes:
-        attempts: Tries in a row that bring nothing new before giving up.
-        back_off_s: Wait after the first of them; doubled each time.
-        longest_wait_s: Upper limit of a wait, also of one that the server asks for.
-        timeout_s: Silence after which a connection counts as broken; and the stretch over which a body may not trickle.
+        attempts: Consecutive attempts without progress before giving up.
+        back_off_s: Seconds to wait after the first of them; doubled each time.
+        longest_wait_s: Longest wait in seconds, also if the server asks for more.
+        timeout_s: Seconds without data after which a connection counts as broken, and period for the slowest speed.
     """
 
     attempts: int = 5
@@ -61,26 +61,26 @@ def download(
     tell: Tell = lambda message: None,
     called: str = "",
 ) -> str:
-    """Fetch a file into `target`, which appears when it is whole and checked.
+    """Download a file to `target`, which appears when it is complete and checked.
 
-    What has arrived waits in `<target>.part`; the next call goes on from there if the server still has the same file,
-    which `If-Range` with its `ETag` or date makes sure of. While data arrive the free room is looked at; a part that
-    broke its limit, or filled the disk without being of known size, is not kept.
+    Partial data is kept in `<target>.part`; the next call resumes if the server still has the same file, which
+    `If-Range` with its `ETag` or date ensures. Free disk space is checked while data arrives. A partial file that
+    exceeds its limit, or that fills the disk and has no known size, is deleted.
 
     Args:
-        url: Where it is.
-        target: Where it goes; its folder is made.
-        expected: Size and hash, if known; the limit, if not.
-        settings: How hard to try.
-        report: Called with bytes there and bytes in all.
-        tell: Called with what is tried, before it is, and with what went wrong when it is tried again.
-        called: How messages call the address; default without user, password and query.
+        url: The address.
+        target: The file to write; its folder is created.
+        expected: Size and hash, if known; the size limit, if not.
+        settings: Retries and timeouts.
+        report: Called with bytes received and bytes in total.
+        tell: Called with a message before each download and before each retry.
+        called: The address for messages; default without user, password and query.
 
     Returns:
         The SHA-256 of the file.
 
     Raises:
-        DataError: It cannot be had, or is not what was expected.
+        DataError: It cannot be downloaded, or is not the expected file.
     """
     part = target.with_name(target.name + ".part")
     called = called or shown(url)
@@ -91,7 +91,7 @@ def download(
         _until_complete(job)
         found = sha256_of(part)
         if not matches(part, found, expected):
-            # Once more from the start: a part of an earlier day may be to blame.
+            # Retry from the start once: an old partial file may be the reason.
             forget(part)
             _until_complete(job)
             found = sha256_of(part)
@@ -105,15 +105,15 @@ def download(
             f"{called} cannot be fetched: {_reason(error)}. Use --mirror, or --offline with the file."
         ) from error
     except NoRoomError as error:
-        raise NoRoomError(f"{error} {_fate(part, expected)}") from error
+        raise NoRoomError(f"{error} {_keep_or_delete(part, expected)}") from error
     except OSError as error:
-        fate = _fate(part, expected) if disk_is_full(error) else "What has arrived is kept."
-        raise DataError(f"{target} cannot be written: {error.strerror or error}. {fate}") from error
+        outcome = _keep_or_delete(part, expected) if disk_is_full(error) else "What has arrived is kept."
+        raise DataError(f"{target} cannot be written: {error.strerror or error}. {outcome}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One file to be had; see `download`."""
+    """The arguments of `download`."""
 
     url: str
     called: str
@@ -124,19 +124,19 @@ class _Job:
     tell: Tell
 
 
-def _fate(part: Path, expected: Expected) -> str:
-    """Keep the part of a file that is known to be as large; what may have no end would fill the disk for good."""
+def _keep_or_delete(part: Path, expected: Expected) -> str:
+    """Keep a partial file of known size, delete one of unknown size; returns a sentence that says so."""
     size = _size(part)
     if expected.size is None:
         forget(part)
         return f"Its size is not known, so the {size / 1e6:,.0f} MB that had arrived were deleted."
-    return f"What has arrived is kept, {size / 1e6:,.0f} MB in {part}; delete that file to have its room back."
+    return f"What has arrived is kept, {size / 1e6:,.0f} MB in {part}; delete that file to free the space."
 
 
 def _reason(error: Exception) -> str:
     text = first_line(error)
-    # The library quotes the whole address, which may hold what the server was told in confidence.
-    return "it leads to an address that is none" if text.startswith("Invalid URL in location") else text
+    # httpx quotes the whole address, which may include secrets.
+    return "it redirects to an invalid address" if text.startswith("Invalid URL in location") else text
 
 
 def _until_complete(job: _Job) -> None:
@@ -144,42 +144,42 @@ def _until_complete(job: _Job) -> None:
     for tries in count(1):
         before = _size(job.part)
         try:
-            _one_try(job)
+            _attempt(job)
             return
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
-            raise  # Another try would be the same.
+            raise  # A retry would fail in the same way.
         except (TryAgain, httpx.TransportError) as error:
             stuck = isinstance(error, TryAgain) and error.stuck
             failed = failed + 1 if stuck or _size(job.part) <= before else 1
-            # A server that cannot resume may break off a little later each time, for ever.
+            # A server that cannot resume may break off a little later each time, without end.
             if failed >= settings.attempts or tries >= _MOST_TRIES:
                 raise DataError(
-                    f"{job.called} could not be fetched, after {tries} tries, the last {failed} without progress: "
-                    f"{_reason(error)}. Try again later (what has arrived is kept), use --mirror, or fetch it "
+                    f"{job.called} could not be fetched after {tries} attempts, the last {failed} without progress: "
+                    f"{_reason(error)}. Try again later (what has arrived is kept), use --mirror, or get it "
                     "otherwise and use --offline."
                 ) from error
             wait = settings.back_off_s * 2 ** (failed - 1)
             asked = error.wait_s if isinstance(error, TryAgain) else None
             wait = min(settings.longest_wait_s, wait if asked is None else asked)
-            job.tell(f"{_reason(error)}; try {failed + 1} of {settings.attempts} in {wait:g} s")
+            job.tell(f"{_reason(error)}; attempt {failed + 1} of {settings.attempts} in {wait:g} s")
             time.sleep(wait)
 
 
-def _one_try(job: _Job) -> None:
+def _attempt(job: _Job) -> None:
     part, expected = job.part, job.expected
     have, validator = _size(part), _validator(part, job.url)
     if have and have == expected.size:
-        return  # All of it is here; the hash tells whether it is right.
-    # Without a validator the rest could be another file's; a known hash would notice.
+        return  # Complete; its hash is checked afterwards.
+    # Resume only with a validator or a known hash: otherwise the rest could be another file's.
     resume = have > 0 and (validator is not None or expected.sha256 is not None)
-    # A compressed transfer would make lengths and ranges those of another file.
+    # No compressed transfer, so that lengths and ranges are those of the file.
     headers = {"Accept-Encoding": "identity"}
     if resume:
         headers["Range"] = f"bytes={have}-"
         if validator is not None:
             headers["If-Range"] = validator
-    with answer_of(job.url, headers, job.settings.timeout_s) as response:
-        start = _check_answer(response, job, have if resume else 0)
+    with open_response(job.url, headers, job.settings.timeout_s) as response:
+        start = _check_response(response, job, have if resume else 0)
         total = _total(response, start)
         if total is not None and expected.size is not None and total != expected.size:
             forget(part)
@@ -223,27 +223,27 @@ def _too_large(job: _Job, how: str) -> DataError:
     )
 
 
-def _check_answer(response: httpx.Response, job: _Job, have: int) -> int:
-    """Where the body of this answer begins in the file, of which so much was not asked for."""
+def _check_response(response: httpx.Response, job: _Job, have: int) -> int:
+    """Check a response's status and headers; returns the offset in the file at which its body begins."""
     part, called = job.part, job.called
     if job.url.lower().startswith("https:") and response.url.scheme != "https":
         where = terminal_safe(without_password(str(response.url)))
-        raise DataError(f"{called} leads to {where}, which is not encrypted. Use another --mirror.")
+        raise DataError(f"{called} redirects to {where}, which is not encrypted. Use another --mirror.")
     status = response.status_code
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
         forget(part)
-        raise TryAgain("the server does not have the part that was asked for")
+        raise TryAgain("the server does not have the requested part")
     if status in (408, 425, 429) or status >= 500:
-        raise TryAgain(f"the server answered {status}", _asked_wait(response))
+        raise TryAgain(f"the server returned {status}", _asked_wait(response))
     if status not in (200, 206):
         why = terminal_safe(response.reason_phrase)[:100]
         raise DataError(
-            f"{called} answered {status} {why}. If the file has moved, use --mirror, or fetch it by other means and "
+            f"{called} returned {status} {why}. If the file has moved, use --mirror, or get it by other means and "
             "use --offline."
         )
     if "text/html" in response.headers.get("content-type", "") and not part.stem.endswith((".html", ".htm")):
         raise DataError(
-            f"{called} answered with a web page, not with {part.stem}: a log-in, a quota or a question. Fetch it with "
+            f"{called} returned a web page instead of {part.stem}: a log-in, a quota or a question. Fetch it with "
             "a browser and use --offline FOLDER, or use --mirror."
         )
     if status == 206:
@@ -251,7 +251,7 @@ def _check_answer(response: httpx.Response, job: _Job, have: int) -> int:
         if not span.startswith(f"bytes {have}-"):
             forget(part)
             raise TryAgain(
-                f"the server sent another part than the one asked for ({shortened(span) if span else 'unnamed'})"
+                f"the server sent another part than the requested one ({shortened(span) if span else 'unnamed'})"
             )
         return have
     return 0
@@ -266,7 +266,7 @@ def _total(response: httpx.Response, start: int) -> int | None:
 
 
 def _is_number(text: str) -> bool:
-    # `isdigit` alone takes figures that `int` refuses; and no file has more bytes than that.
+    # `isdigit` alone accepts digits that `int` refuses; longer numbers are not file sizes.
     return text.isascii() and text.isdigit() and len(text) <= 18
 
 
@@ -277,7 +277,7 @@ def _asked_wait(response: httpx.Response) -> float | None:
 
 def _remember(part: Path, url: str, response: httpx.Response) -> None:
     etag = response.headers.get("etag")
-    # A weak tag says that two files mean the same, not that their bytes are the same.
+    # A weak ETag does not guarantee identical bytes.
     validator = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")
     note = {"url": shown(url), "validator": validator}
     note_of(part).write_text(json.dumps(note), encoding="utf-8")

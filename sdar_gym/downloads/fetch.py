@@ -1,9 +1,8 @@
-"""Fetches a data set: each file from its address, a mirror or a folder, checked, recorded and unpacked."""
+"""Download of a data set: each file from its address, a mirror or a folder; checked, recorded and unpacked."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +11,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from sdar_gym.downloads.connection import shown
 from sdar_gym.downloads.download import DownloadSettings, Tell, download
-from sdar_gym.downloads.files import CHECKSUMS, DataError, Expected, copy_checked, only_one, sha256_of
+from sdar_gym.downloads.files import CHECKSUMS, DataError, Expected, copy_checked, folder_lock, sha256_of
 from sdar_gym.downloads.manifest import DataFile, DataSet
 from sdar_gym.downloads.unpack import unpack
+from sdar_gym.files import remove_unfinished, replace_text
 from sdar_gym.paths import DAMAGED, first_line, local_path, without_password
 from sdar_gym.text import shortened
 
@@ -23,14 +23,14 @@ FileReport = Callable[[str, int, int | None], None]
 
 @dataclass(slots=True)
 class FetchResult:
-    """What a fetch did.
+    """Result of `fetch`.
 
     Attributes:
-        folder: Where the data is.
+        folder: The folder with the data.
         fetched: Files that were fetched or copied.
-        present: Files that were there already.
-        unverified: Files whose hash nobody had stated; it is recorded now.
-        unpacked: Number of files that came out of archives.
+        present: Files that were already there.
+        unverified: Files without a published hash; theirs is recorded now.
+        unpacked: Number of files unpacked from archives.
     """
 
     folder: Path
@@ -51,43 +51,44 @@ def fetch(
     report: FileReport = lambda name, done, total: None,
     tell: Tell = lambda message: None,
 ) -> FetchResult:
-    """Fetch a data set into `<output>/<its folder>`; what is there and unchanged is left as it is.
+    """Download a data set to `<output>/<its folder>`; files that are there and unchanged are skipped.
 
     `CHECKSUMS.json` beside the files records size, hash and origin of each, without a mirror's user, password and
-    query. For a file whose hash the manifest does not know, the recorded one is what later fetches have to give: data
-    that changes under one's feet is an error.
+    query. If the manifest has no hash for a file, later downloads must match the recorded one: data that changes is an
+    error.
 
     Args:
-        data: What to fetch.
+        data: The data set.
         output: The folder of all data sets, such as `$SDAR_GYM_DATA`.
         mirror: Base address to use instead of the official ones: `<mirror>/<folder>/<file name>`; a query stays at the
             end.
-        offline: A local folder to copy from instead: `<offline>/<folder>/<file name>`, or `<offline>/<file name>`.
-        full: Fetch the extra files too.
-        settings: How hard to try.
-        report: Called with a file's name, bytes there, bytes in all.
-        tell: Called with what is tried before it is, and with what went wrong where it is tried again.
+        offline: Local folder to copy from instead: `<offline>/<folder>/<file name>`, or `<offline>/<file name>`.
+        full: Also download the extra files.
+        settings: Retries and timeouts.
+        report: Called with a file's name, bytes received, bytes in total.
+        tell: Called with a message before each download and before each retry.
 
     Raises:
-        DataError: A file cannot be had, is not what was expected, or cannot be unpacked.
-        PathError: A path cannot be one.
+        DataError: A file cannot be downloaded, is not the expected one, or cannot be unpacked.
+        PathError: A path is not valid.
     """
     if mirror is not None and offline is not None:
-        raise DataError("--mirror and --offline exclude each other: say where the files come from.")
+        raise DataError("--mirror and --offline exclude each other: use one of them.")
     if mirror is not None and not mirror.lower().startswith(("https://", "http://")):
-        raise DataError(f"The mirror {shown(mirror)!r} is no address; it has to begin with https:// or http://.")
+        raise DataError(f"The mirror {shown(mirror)!r} is not an address; it must begin with https:// or http://.")
     if offline is not None:
         offline = local_path("--offline", offline)
         if not offline.is_dir():
-            raise DataError(f"{offline} is no folder; --offline names the one that holds the files.")
+            raise DataError(f"{offline} is not a folder; --offline names the one that holds the files.")
     folder = local_path("--output", output) / data.folder
     source = _Source(data, folder, mirror, offline, settings or DownloadSettings(), report, tell)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder} cannot be made: {error.strerror or error}. Choose another --output.") from error
+        raise DataError(f"{folder} cannot be created: {error.strerror or error}. Choose another --output.") from error
     try:
-        with only_one(folder):
+        with folder_lock(folder):
+            remove_unfinished(folder, (CHECKSUMS,))
             return _fetch(data.wanted(full), source)
     except OSError as error:
         raise DataError(
@@ -97,7 +98,7 @@ def fetch(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where files come from and go to; see `fetch`."""
+    """The arguments of `fetch`: where files come from and go to."""
 
     data: DataSet
     folder: Path
@@ -151,7 +152,7 @@ def _is_there(folder: Path, file: DataFile, known: dict[str, Any], expected: Exp
         return False
     path = folder / file.name
     if not path.is_file():
-        # An archive may be deleted once it is unpacked.
+        # An archive may be deleted after unpacking.
         return bool(file.unpack) and known.get("sha256") == expected.sha256
     return path.stat().st_size == known.get("size") and sha256_of(path) == known.get("sha256") == expected.sha256
 
@@ -171,14 +172,14 @@ def _get(file: DataFile, source: _Source, expected: Expected) -> tuple[str, str]
             if found is None:
                 raise DataError(f"{file.name} is neither at {places[0]} nor at {places[1]}; official: {file.url}")
             return copy_checked(found, target, expected, report), found.resolve().as_uri()
-        # A published address keeps its query, which may be all that names the file; a mirror's may hold a key.
+        # A published address keeps its query, which may name the file; a mirror's query may hold a key.
         url = file.url if source.mirror is None else _below(source.mirror, f"{data.folder}/{quote(file.name)}")
         called = without_password(url, keep_query=True) if source.mirror is None else shown(url)
         return download(url, target, expected, source.settings, report, source.tell, called), called
     except DataError as error:
         if file.sha256 is None and expected.sha256 is not None and "not the file that was meant" in str(error):
             raise DataError(
-                f"{error} The hash is the one recorded in {folder / CHECKSUMS} when it was first fetched; if you trust "
+                f"{error} The hash was recorded in {folder / CHECKSUMS} when it was first fetched; if you trust "
                 "the new file, delete its entry there."
             ) from error
         raise
@@ -188,7 +189,7 @@ def _below(mirror: str, name: str) -> str:
     try:
         parts = urlsplit(mirror)
     except ValueError as error:
-        raise DataError(f"The mirror {shown(mirror)!r} is no address.") from error
+        raise DataError(f"The mirror {shown(mirror)!r} is not a valid address.") from error
     return urlunsplit((parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/{name}", parts.query, ""))
 
 
@@ -201,20 +202,20 @@ def _read_lock(folder: Path) -> dict[str, dict[str, Any]]:
     except (*DAMAGED, ValueError) as error:
         raise _damaged(path, first_line(error)) from error
     if not isinstance(content, dict):
-        raise _damaged(path, f"it is {type(content).__name__}, no object")
+        raise _damaged(path, f"it is {type(content).__name__}, not an object")
     for name, entry in content.items():
         if not isinstance(entry, dict):
-            raise _damaged(path, f"{shortened(name)} is {shortened(entry)}, no object")
+            raise _damaged(path, f"{shortened(name)} is {shortened(entry)}, not an object")
         size, digest, origin = entry.get("size", 0), entry.get("sha256", ""), entry.get("origin", "")
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise _damaged(path, f"{shortened(name)} has the size {shortened(size)}")
         if not isinstance(digest, str) or not isinstance(origin, str):
-            raise _damaged(path, f"{shortened(name)} has a hash or an origin that is no text")
+            raise _damaged(path, f"{shortened(name)} has a hash or an origin that is not text")
     return content
 
 
 def _without_passwords(lock: dict[str, dict[str, Any]], files: tuple[DataFile, ...]) -> bool:
-    """Take out what older versions recorded of mirrors; whether there was any."""
+    """Remove passwords of mirrors that older versions recorded; returns whether there were any."""
     published = {file.url for file in files}
     found = False
     for entry in lock.values():
@@ -227,17 +228,14 @@ def _without_passwords(lock: dict[str, dict[str, Any]], files: tuple[DataFile, .
 
 
 def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(f"{path} is damaged ({reason}); delete it to record the hashes anew.")
+    return DataError(f"{path} is damaged ({reason}); delete it to record the hashes again.")
 
 
 def _write_lock(folder: Path, lock: dict[str, dict[str, Any]]) -> None:
     path = folder / CHECKSUMS
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(json.dumps(lock, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        replace_text(path, json.dumps(lock, indent=1, sort_keys=True) + "\n")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise DataError(
-            f"{path} cannot be written: {error.strerror or error}. Free some room and fetch again."
+            f"{path} cannot be written: {error.strerror or error}. Free some space and fetch again."
         ) from error

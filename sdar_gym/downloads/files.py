@@ -1,4 +1,4 @@
-"""Files on this disk: hashes, room, one writer at a time, and half files that never show under their name."""
+"""Local files of downloads: hashes, free disk space, folder lock, partial files."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ Report = Callable[[int, int | None], None]
 CHUNK = 1 << 18
 FETCH_LOCK = ".fetch.lock"
 CHECKSUMS = "CHECKSUMS.json"
-# Room that is left on the disk whatever is fetched.
+# Bytes of disk space that always stay free.
 _SPARE = 50_000_000
-# Files of unknown size have a few MB; those that are larger say so in the manifest.
+# Default size limit of files of unknown size; larger ones have a limit in the manifest.
 UNKNOWN_LIMIT = 1_000_000_000
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DataError(ValueError):
-    """Data that could not be fetched, checked or unpacked; says which file, why, and what to do."""
+    """Data that could not be downloaded, checked or unpacked; says which file, why, and what to do."""
 
 
 class NoRoomError(DataError):
-    """The disk holds no more, or would not."""
+    """There is not enough disk space."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is known of a file beforehand; None is not known.
+    """Expected size and hash of a file; None is unknown.
 
     Attributes:
-        size: Bytes.
-        sha256: Hash.
-        limit: Most bytes where the size is not known: a server may send without end.
+        size: Size in bytes.
+        sha256: SHA-256 hash.
+        limit: Largest size in bytes if the size is unknown: a server may send without end.
     """
 
     size: int | None = None
@@ -52,39 +52,44 @@ def sha256_of(path: Path) -> str:
 
 
 def need_room(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Check free disk space before writing.
+
+    Args:
+        folder: A folder on the disk.
+        needed: Bytes to be written.
+        what: What needs them, for the message.
 
     Raises:
-        NoRoomError: There is too little room.
+        NoRoomError: There is too little space.
     """
     free = shutil.disk_usage(folder).free
     if needed + _SPARE > free:
         raise NoRoomError(
             f"{what} needs {needed / 1e6:,.0f} MB in {folder}, where {free / 1e6:,.0f} MB are free. "
-            "Free some room, or choose another folder with --output."
+            "Free some space, or choose another folder with --output."
         )
 
 
 def keep_room(folder: Path, what: str) -> None:
-    """Stop before the disk is full, whatever was said beforehand; to be asked before each piece is written.
+    """Check free disk space while writing; call it before each chunk.
 
     Raises:
-        NoRoomError: What shall stay free is reached.
+        NoRoomError: The space that has to stay free is reached.
     """
     if shutil.disk_usage(folder).free < _SPARE:
         raise NoRoomError(
-            f"{what} was stopped: less than the {_SPARE / 1e6:,.0f} MB that have to stay free are left in {folder}. "
-            "Free some room, or choose another folder with --output."
+            f"{what} was stopped: less than the {_SPARE / 1e6:,.0f} MB that must stay free are left in {folder}. "
+            "Free some space, or choose another folder with --output."
         )
 
 
 def disk_is_full(error: OSError) -> bool:
-    """Whether writing failed for lack of room."""
+    """Whether writing failed because the disk is full."""
     return error.errno in _FULL
 
 
 def put_in_place(part: Path, target: Path, digest: str) -> str:
-    """Give a checked file its name, at once and for good."""
+    """Flush a checked partial file and rename it to its target."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(part, target)
@@ -93,24 +98,24 @@ def put_in_place(part: Path, target: Path, digest: str) -> str:
 
 
 def note_of(part: Path) -> Path:
-    """Where it is noted which file a part belongs to."""
+    """Path of the note that says which address a partial file comes from."""
     return part.with_name(part.name + ".json")
 
 
 def forget(part: Path) -> None:
-    """Drop what has arrived; never fails, for it is called where something else has."""
+    """Delete a partial file and its note; never raises, as it is called while handling errors."""
     for path in (part, note_of(part)):
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def matches(path: Path, found: str, expected: Expected) -> bool:
-    """Whether a file is what was expected."""
+    """Whether a file has the expected size and hash."""
     return expected.size in (None, path.stat().st_size) and expected.sha256 in (None, found)
 
 
 def mismatch(source: str, size: int, found: str, expected: Expected) -> str:
-    """The message for a file that is not."""
+    """Error message for a file with another size or hash than expected."""
     return (
         f"{source} is not the file that was meant: {size:,} bytes with SHA-256 {found}, not "
         f"{'any number of' if expected.size is None else format(expected.size, ',')} bytes with "
@@ -119,10 +124,10 @@ def mismatch(source: str, size: int, found: str, expected: Expected) -> str:
 
 
 def copy_checked(source: Path, target: Path, expected: Expected, report: Report) -> str:
-    """Copy a local file into place, with the same checks as one that is fetched.
+    """Copy a local file to its target, with the same checks as a download.
 
     Raises:
-        DataError: It is not what was expected, or there is no room.
+        DataError: It is not the expected file, or there is too little space.
     """
     part = target.with_name(target.name + ".part")
     try:
@@ -145,20 +150,20 @@ def copy_checked(source: Path, target: Path, expected: Expected, report: Report)
         forget(part)
         raise DataError(f"{source} cannot be copied to {target}: {error.strerror or error}.") from error
     except NoRoomError:
-        forget(part)  # A copy starts anew, so its part is of no use.
+        forget(part)  # A copy restarts from the beginning, so its partial file is useless.
         raise
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Keep a second process from fetching into the same folder.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Lock a folder, so that only one process downloads into it.
 
     Raises:
-        DataError: One is at it, or the folder cannot be written to.
+        DataError: Another process holds the lock, or the folder is not writable.
     """
     try:
         import fcntl
-    except ImportError:  # Not on Windows; there, two at once are the user's own affair.
+    except ImportError:  # Not available on Windows: no lock there.
         yield
         return
     try:
@@ -174,5 +179,5 @@ def only_one(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise DataError(f"Another process is fetching into {folder}; wait for it.") from error
-            # Some network drives know no locks; as on Windows.
+            # Some network drives have no locks: no lock there either.
         yield

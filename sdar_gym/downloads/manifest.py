@@ -1,19 +1,19 @@
-"""What can be fetched: files, official addresses, sizes and hashes where they are known, licences.
+"""Manifest of the data sets: files, official addresses, sizes, hashes and licenses.
 
-A size or hash that is not known is None, never a guess: what is then fetched is recorded in `CHECKSUMS.json` beside the
-files, and has to be the same the next time.
+An unknown size or hash is None. The hash of the first download is then recorded in `CHECKSUMS.json` beside the files,
+and later downloads must match it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from sdar_gym.downloads.files import UNKNOWN_LIMIT
+from sdar_gym.text import closest
 
 _ALFWORLD = "https://github.com/alfworld/alfworld/releases/download"
-# The address that answers with the file itself; `drive.google.com/uc` answers for large files with a page that asks.
+# This address returns the file itself; for large files `drive.google.com/uc` returns a confirmation page.
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 _HUB = "https://huggingface.co/datasets"
 _SEARCH_R1 = f"{_HUB}/PeterJinGo/nq_hotpotqa_train/resolve/b7d80abfee334a7a91cb377544f09180d58b34f6"
@@ -23,18 +23,18 @@ _FLASHRAG = f"{_HUB}/RUC-NLPIR/FlashRAG_datasets/resolve/main"
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file.
+    """One file of a data set.
 
     Attributes:
-        name: Where it is put, relative to the data set's folder; its address under a mirror too.
+        name: Its path relative to the data set's folder, on disk and under a mirror.
         url: The official address.
-        size: Bytes, if known.
-        sha256: Hash, if known.
-        extra: Fetched only when everything is asked for.
-        unpack: `archive`: its members are put beside it. `single`: the one file in it is put at `unpack_to`.
+        size: Size in bytes, if known.
+        sha256: SHA-256 hash, if known.
+        extra: Downloaded with `--full` only.
+        unpack: `archive`: unpack its members beside it. `single`: unpack the only file in it to `unpack_to`.
         unpack_to: See `unpack`.
-        note: What it is, for people.
-        limit: Most bytes that are taken where the size is not known.
+        note: A description for users.
+        limit: Largest accepted size in bytes if the size is unknown.
     """
 
     name: str
@@ -53,23 +53,23 @@ class DataSet:
     """The data of one benchmark.
 
     Attributes:
-        name: What it is called on the command line.
-        folder: Its folder under the output; the one that `$SDAR_GYM_DATA/` is searched for.
-        title: For people.
-        licence: Shown before anything is fetched.
-        files: In the order in which they are fetched.
-        usage: How an environment is told to use it; `{folder}` stands for where it is.
+        name: Its name on the command line.
+        folder: Its folder in the output folder; environments search `$SDAR_GYM_DATA/` for it.
+        title: A title for users.
+        license: Printed before the download.
+        files: The files, in the order of download.
+        usage: How to use the data in an environment; `{folder}` stands for its folder.
     """
 
     name: str
     folder: str
     title: str
-    licence: str
+    license: str
     files: tuple[DataFile, ...]
     usage: str
 
     def wanted(self, full: bool) -> tuple[DataFile, ...]:
-        """The files to fetch: the needed ones, or all."""
+        """The files to download: the necessary ones, or all."""
         return tuple(file for file in self.files if full or not file.extra)
 
 
@@ -77,7 +77,7 @@ ALFWORLD = DataSet(
     name="alfworld",
     folder="alfworld",
     title="ALFWorld games (3,553 train, 140 seen, 134 unseen), Shridhar et al. 2021",
-    licence="MIT (ALFWorld); built from ALFRED, MIT. https://github.com/alfworld/alfworld/blob/master/LICENSE",
+    license="MIT (ALFWorld); built from ALFRED, MIT. https://github.com/alfworld/alfworld/blob/master/LICENSE",
     files=(
         DataFile(
             "json_2.1.3_tw-pddl.zip",
@@ -113,7 +113,7 @@ WEBSHOP = DataSet(
     name="webshop",
     folder="webshop",
     title="WebShop products and instructions, Yao et al. 2022",
-    licence=(
+    license=(
         "MIT, as the WebShop repository states; product texts were collected from amazon.com. "
         "https://github.com/princeton-nlp/WebShop/blob/master/LICENSE.md"
     ),
@@ -143,7 +143,7 @@ SEARCH_QA = DataSet(
     name="searchqa",
     folder="searchqa",
     title="Questions of Search-R1 (train: NQ, HotpotQA; test: seven sets), Wikipedia 2018 in passages",
-    licence=(
+    license=(
         "The carriers state none for the Search-R1 files; Natural Questions is CC BY-SA 3.0, HotpotQA CC BY-SA 4.0, "
         "Wikipedia's text CC BY-SA. FlashRAG's data sets: CC BY-SA 4.0."
     ),
@@ -195,13 +195,13 @@ DATA_SETS = {entry.name: entry for entry in (ALFWORLD, WEBSHOP, SEARCH_QA)}
 
 
 def data_set(name: str) -> DataSet:
-    """A data set by name.
+    """Look up a data set by name.
 
     Raises:
-        ValueError: There is none of this name.
+        ValueError: There is no such data set.
     """
     if name not in DATA_SETS:
-        close = get_close_matches(name, DATA_SETS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        near = closest(name, DATA_SETS)
+        hint = f" Did you mean {near!r}?" if near else ""
         raise ValueError(f"No data set {name!r}; there are {', '.join(DATA_SETS)}.{hint}")
     return DATA_SETS[name]

@@ -1,4 +1,4 @@
-"""Unpacks archives without trusting them: nothing outside the folder, no links, no more than the disk holds."""
+"""Safe unpacking of untrusted archives: nothing outside the folder, no links, no more than the disk holds."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from sdar_gym.text import shortened
 
 Member = tuple[str, int, Callable[[], IO[bytes]]]
 _WRITING = ".unpacking"
-# What the libraries raise for archives that are cut off, changed, encrypted or of an unknown kind. Damaged numbers in
-# headers come as errors of value and range.
+# Exceptions of the libraries for truncated, changed, encrypted or unknown archives; damaged numbers in headers raise
+# errors of value and range.
 _DAMAGED = (*DAMAGED, RuntimeError, ValueError, ArithmeticError, LookupError)
-# The gym's own files, and the ends of names under which it keeps half files: an archive must not plant them.
+# sdar-gym's own files and suffixes of partial files, which an archive must not contain.
 _OWN_NAMES = frozenset({CHECKSUMS.casefold(), FETCH_LOCK})
 _OWN_ENDS = (_WRITING, ".part", ".part.json")
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9])(\..*)?", re.DOTALL)
-# Controls, what turns writing around or cannot be seen, halves of characters, line and paragraph ends.
+# Unicode categories: control, format and surrogate characters, line and paragraph separators.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _PIECE = 1 << 20
-# Tar files are filled up to a whole block; more than this behind the end is no tar's.
+# Tar files are padded to whole blocks; more data than this after the end is not padding.
 _MOST_PADDING = 64 * _PIECE
 
 
 def unpack(archive: Path, folder: Path, single: str = "", reserved: Collection[str] = ()) -> list[str]:
-    """Unpack a zip, a tar (compressed or not) or a gzip file; which, its content says and not its name.
+    """Unpack a zip, tar (compressed or not) or gzip file; the type is detected from the content.
 
-    A member appears under its name when it is whole. Unpacking again writes all of them anew.
+    A member appears under its name when it is complete. Unpacking again replaces all members.
 
     Args:
-        archive: The file.
-        folder: Where its members go.
-        single: Name for the one file in it, whatever it is called there.
-        reserved: Names in the folder that belong to other files; no member may have them, in whatever case.
+        archive: The archive file.
+        folder: Folder for its members.
+        single: Target name of the only file in it, whatever its name in the archive.
+        reserved: Names that no member may have, in any case, since other files in the folder have them.
 
     Returns:
-        What was written, relative to the folder.
+        The written files, relative to the folder.
 
     Raises:
-        DataError: It is damaged, holds a link, a path that leads out of the folder or a name that does not belong in
-            an archive, has more or fewer than one file where one is expected, or is too large for the disk.
+        DataError: The archive is damaged, holds a link, a path outside the folder or a forbidden name, does not hold
+            exactly one file where one is expected, or is too large for the disk.
     """
     written = []
-    # Not the archive itself either: it is still being read.
+    # The archive's own name is reserved too: it is still being read.
     own = (archive.name,) if archive.parent.resolve() == folder.resolve() else ()
-    taken = _OWN_NAMES | {_plain(name) for name in (*reserved, *own)}
+    taken = _OWN_NAMES | {_folded(name) for name in (*reserved, *own)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _members(archive, folder, taken) as members:
@@ -73,11 +73,11 @@ def unpack(archive: Path, folder: Path, single: str = "", reserved: Collection[s
     except DataError:
         raise
     except _DAMAGED as error:
-        # Errors of the system have a number; bz2 and gzip raise the same class for damage.
+        # System errors have an errno; bz2 and gzip raise OSError without one for damage.
         if isinstance(error, OSError) and error.errno is not None:
             reason = error.strerror or first_line(error)
             raise DataError(
-                f"{archive} cannot be unpacked to {folder}: {reason}. Look at the disk and the folder, and fetch again."
+                f"{archive} cannot be unpacked to {folder}: {reason}. Check the disk and the folder, and fetch again."
             ) from error
         raise DataError(f"{archive} cannot be unpacked: {first_line(error)}. Delete it and fetch it again.") from error
     return written
@@ -91,25 +91,25 @@ def _members(archive: Path, folder: Path, taken: Collection[str]) -> Iterator[It
         with zipfile.ZipFile(archive) as opened:
             yield _zip_members(archive, opened, folder, taken)
     elif _is_tar(archive):
-        # Read as a stream: what comes first can be written before the rest is looked at.
+        # Read as a stream, in one pass.
         with _decompressed(archive, magic) as stream, tarfile.open(fileobj=stream, mode="r|") as opened:
             yield _tar_members(archive, opened, taken)
-            # The checksum of the whole stands at its end, behind what tarfile reads.
+            # The checksum of the compressed stream is at its end, after what tarfile reads.
             behind = 0
             while piece := stream.read(_PIECE):
                 behind += len(piece)
                 if behind > _MOST_PADDING:
-                    raise DataError(f"{archive} goes on behind its end. Do not use this archive.")
+                    raise DataError(f"{archive} has data after its end. Do not use this archive.")
     elif magic.startswith(b"\x1f\x8b"):
         yield iter([(archive.stem, 0, lambda: cast(IO[bytes], gzip.GzipFile(archive, "rb")))])
     else:
-        raise DataError(f"{archive} is no archive that is known here: zip, tar or gzip. Delete it and fetch it again.")
+        raise DataError(f"{archive} is not a zip, tar or gzip archive. Delete it and fetch it again.")
 
 
 def _is_tar(archive: Path) -> bool:
     try:
         return tarfile.is_tarfile(archive)
-    except DAMAGED:  # A damaged gzip file says so itself when it is read; anything else is of no known kind.
+    except DAMAGED:  # A damaged gzip file raises later, when it is read; anything else is unknown.
         return False
 
 
@@ -123,11 +123,11 @@ def _decompressed(archive: Path, magic: bytes) -> IO[bytes]:
 def _zip_members(archive: Path, opened: zipfile.ZipFile, folder: Path, taken: Collection[str]) -> Iterator[Member]:
     entries = [entry for entry in opened.infolist() if not entry.is_dir()]
     for entry in entries:
-        # The names as they are written: zipfile would quietly mend some of them.
+        # The names as stored: zipfile silently changes some of them.
         _check_name(archive, entry.orig_filename, taken)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
-            raise DataError(f"{archive} holds {shortened(entry.filename)}, which is no plain file.")
+            raise DataError(f"{archive} holds {shortened(entry.filename)}, which is not a regular file.")
     need_room(folder, sum(entry.file_size for entry in entries), f"Unpacking {archive.name}")
     for entry in entries:
         yield entry.filename, entry.file_size, lambda entry=entry: opened.open(entry)
@@ -139,8 +139,8 @@ def _tar_members(archive: Path, opened: tarfile.TarFile, taken: Collection[str])
             continue
         _check_name(archive, entry.name, taken)
         if not entry.isreg():
-            raise DataError(f"{archive} holds {shortened(entry.name)}, which is no plain file.")
-        # Nothing is extracted by tarfile itself, so no owner, mode or link of the archive is ever applied.
+            raise DataError(f"{archive} holds {shortened(entry.name)}, which is not a regular file.")
+        # Members are copied, not extracted by tarfile, so owner, mode and links of the archive are never applied.
         yield entry.name, entry.size, lambda entry=entry: cast(IO[bytes], opened.extractfile(entry))
 
 
@@ -148,27 +148,27 @@ def _check_name(archive: Path, name: str, taken: Collection[str]) -> None:
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\x00" in name:
         raise DataError(
-            f"{archive} holds {shortened(name)}, which would lead out of the folder. Do not use this archive."
+            f"{archive} holds {shortened(name)}, which is a path outside the folder. Do not use this archive."
         )
     if any(unicodedata.category(letter) in _UNPRINTABLE for letter in name):
         raise DataError(
-            f"{archive} holds {shortened(name)}, a name with characters that cannot be seen. Do not use this archive."
+            f"{archive} holds {shortened(name)}, a name with invisible characters. Do not use this archive."
         )
-    plain = _plain(name)
+    plain = _folded(name)
     parts = plain.split("/")
     if plain in taken or any(part in _OWN_NAMES or part.endswith(_OWN_ENDS) for part in parts):
         raise DataError(
-            f"{archive} holds {shortened(name)}, a name that is kept for the gym's own files. Do not use this archive."
+            f"{archive} holds {shortened(name)}, a name reserved for sdar-gym's own files. Do not use this archive."
         )
-    # Windows cannot have these, or drops what makes them different from others.
+    # Device names, and trailing dots and spaces, are not valid on Windows.
     if any(_DEVICES.fullmatch(part) or part != part.rstrip(". ") for part in parts):
         raise DataError(
-            f"{archive} holds {shortened(name)}, a name that not every system can have. Do not use this archive."
+            f"{archive} holds {shortened(name)}, a name that is not valid on every system. Do not use this archive."
         )
 
 
-def _plain(name: str) -> str:
-    """A name as a file system that tells neither cases nor spellings of a character apart sees it."""
+def _folded(name: str) -> str:
+    """A name as a case-insensitive, Unicode-normalizing file system stores it."""
     path = PurePosixPath(unicodedata.normalize("NFKC", name).casefold())
     return str(path)
 
@@ -177,15 +177,15 @@ def _write(member: Member, folder: Path, name: str) -> str:
     _, size, open_member = member
     target = folder / name
     need_room(folder, size, f"Unpacking {name}")
-    # Before folders are made: they would be made behind the link.
+    # Before folders are created, which would happen behind the link.
     if not target.parent.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{target} would be written outside {folder}: a link stands in the way. Remove it.")
+        raise DataError(f"{target} would be written outside {folder}: a link is in the way. Remove it.")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + _WRITING)
     try:
         with open_member() as reading, part.open("wb") as writing:
             while piece := reading.read(_PIECE):
-                # A compressed file does not say how large it becomes.
+                # The unpacked size of a compressed file is unknown.
                 keep_room(folder, f"Unpacking {name}")
                 writing.write(piece)
         os.replace(part, target)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.files import replace_text
 from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.text import shortened, well_formed
@@ -130,6 +131,23 @@ def freeze_panel(
         chosen += [ids[position] for _, ids in sorted(ranked.items()) if position < len(ids)]
         position += 1
     return TaskPanel(name, env_id, tuple(sorted(chosen[:size])))
+
+
+def split_panel(env_id: str, env: TextEnv, split: str, size: int) -> TaskPanel:
+    """The frozen panel of a split: what every evaluation of this split and size plays.
+
+    Args:
+        env_id: The environment's id.
+        env: The environment.
+        split: One of its splits.
+        size: How many tasks to keep.
+
+    Raises:
+        ValueError: There is no such split, or the size is below 1.
+    """
+    ids = env.task_ids(split)
+    types = {task_id: env.task_type(task_id) for task_id in ids}
+    return freeze_panel(f"{split}-{min(size, len(ids))}", env_id, ids, size, types)
 
 
 def _rank(task_id: str) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.configs.sections import EvaluationSettings
-from sdar_gym.envs.tasks import TaskPanel, freeze_panel, load_panel
+from sdar_gym.envs.tasks import TaskPanel, load_panel, split_panel
 from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.evaluation.summary import context_of_result, summarize
 from sdar_gym.paths import local_path
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.device import choose_device
-from sdar_gym.policy.facts import context_length
 from sdar_gym.policy.load import load_model_config, load_tokenizer
 from sdar_gym.policy.sizing import default_evaluation_batch
 from sdar_gym.rollout.build import build_collector, build_retriever
@@ -37,9 +37,7 @@ def build_panel(env_id: str, env: TextEnv, settings: EvaluationSettings) -> Task
             raise ValueError(f"Panel {settings.panel} was made for {shortened(panel.env_id)[1:-1]}, not for {env_id}.")
         return panel
     split = settings.split or env.splits[min(1, len(env.splits) - 1)]
-    ids = env.task_ids(split)
-    types = {task_id: env.task_type(task_id) for task_id in ids}
-    return freeze_panel(f"{split}-{min(settings.tasks, len(ids))}", env_id, ids, settings.tasks, types)
+    return split_panel(env_id, env, split, settings.tasks)
 
 
 def panel_requests(panel: TaskPanel, seed: int) -> list[EpisodeRequest]:

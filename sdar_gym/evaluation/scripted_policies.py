@@ -1,4 +1,4 @@
-"""What can be had without a model: the random policy and the expert, on every split of every environment."""
+"""Random and scripted-expert baselines, on every split of every environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gymnasium
 
 from sdar_gym.envs.policies import RandomPolicy, ScriptedPolicy, expert_of
 from sdar_gym.envs.registry import entries, entry_of
-from sdar_gym.envs.tasks import TaskPanel, freeze_panel
+from sdar_gym.envs.tasks import TaskPanel, split_panel
 from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.evaluation.summary import wilson_interval
 
@@ -19,13 +19,13 @@ POLICIES = ("random", "expert")
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """One policy on one panel.
+    """Result of one scripted policy on one evaluation panel.
 
     Attributes:
-        success: Share of episodes won, with the 95 % Wilson interval `success_low` to `success_high`.
-        mean_score: Mean of the last score of each episode.
-        mean_turns: Turns an episode took.
-        invalid_actions: Share of turns whose action the world did not understand.
+        success: Fraction of episodes won, with the 95 % Wilson interval `success_low` to `success_high`.
+        mean_score: Mean final score of the episodes.
+        mean_turns: Mean number of turns per episode.
+        invalid_actions: Fraction of turns with `action_valid=False`.
     """
 
     env_id: str
@@ -43,19 +43,8 @@ class Baseline:
     seed: int
 
 
-def split_panel(env_id: str, env: TextEnv, split: str, size: int) -> TaskPanel:
-    """The frozen panel of a split: the same tasks that an evaluation of this size plays.
-
-    Raises:
-        ValueError: No such split, or a size below 1.
-    """
-    ids = env.task_ids(split)
-    types = {task_id: env.task_type(task_id) for task_id in ids}
-    return freeze_panel(f"{split}-{min(size, len(ids))}", env_id, ids, size, types)
-
-
 def play(env: TextEnv, policy: ScriptedPolicy, panel: TaskPanel) -> list[dict[str, Any]]:
-    """The last `info` of an episode of each task, and under `invalid` how many actions were not understood."""
+    """Play each task once; returns the last `info` of each, and under `invalid` the number of invalid actions."""
     ends = []
     for task_id in panel.task_ids:
         observation, info = env.reset(options={"task_id": task_id})
@@ -75,25 +64,25 @@ def measure_baselines(
     seed: int = 0,
     report: Callable[[str], None] = lambda what: None,
 ) -> list[Baseline]:
-    """Play every split's panel with each policy, on the data that `gymnasium.make(id)` plays without arguments.
+    """Play the panel of every split with each policy, on the default data of `gymnasium.make(id)`.
 
     Args:
         env_ids: Registered environments; default all.
         tasks: Size of the panels.
-        seed: Of the random policy.
-        report: Called with what is played next.
+        seed: Seed of the random policy.
+        report: Called with environment, split and policy before each one is played.
 
     Raises:
         ValueError: An environment is not registered, or `tasks` is below 1.
     """
     if tasks < 1:
-        raise ValueError(f"A baseline needs at least one task a split, got {tasks}.")
+        raise ValueError(f"A baseline needs at least one task per split, got {tasks}.")
     result = []
     for env_id in env_ids or [entry.id for entry in entries()]:
         entry_of(env_id)
         env = gymnasium.make(env_id).unwrapped
         if not isinstance(env, TextEnv):
-            raise ValueError(f"{env_id} is no TextEnv: {type(env).__name__}.")
+            raise ValueError(f"{env_id} is not a TextEnv: {type(env).__name__}.")
         for split in env.splits:
             panel = split_panel(env_id, env, split, tasks)
             for name in POLICIES:
@@ -107,7 +96,7 @@ def measure_baselines(
 
 
 def markdown(rows: Sequence[Baseline], command: str) -> str:
-    """The page of the table."""
+    """The baselines as a Markdown page with a table."""
     lines = [
         "# Baselines without a model",
         "",

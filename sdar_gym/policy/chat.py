@@ -1,7 +1,7 @@
-"""From messages to token ids by a model's chat template, and from sampled ids back to the text of a response.
+"""Chat templates: messages to prompt token ids, and sampled ids back to response text.
 
-What the template adds and what the messages say are kept apart: text of a world that spells a special token does not
-become one, and of a response only what ends a turn is dropped.
+Special tokens come from the template alone: text of an environment that spells a special token is encoded as ordinary
+characters. Decoding drops only the tokens that end a turn.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from functools import cached_property
 from typing import Any
 
 from sdar_gym.paths import first_line
+from sdar_gym.policy.chat_template_date import asks_for_clock, frozen_clock, frozen_template
 from sdar_gym.policy.errors import PolicyLoadError
-from sdar_gym.policy.template_date import asks_for_clock, frozen_clock, frozen_template
 from sdar_gym.text import shortened
 
 Message = Mapping[str, str]
 _TAG = re.compile(r"</?([A-Za-z_][\w.-]*)>")
 _THINKING = re.compile(r"<think>\s*(</think>\s*)?$")
-# Words that a template has no reason to change, to find out what it puts around them.
+# Probe texts that no template changes; what surrounds them is what the template adds.
 QUESTION, REPLY = "Question7", "Reply7"
 
 
 class ChatTemplateError(PolicyLoadError):
-    """A chat template that cannot put these messages to the model."""
+    """A chat template that cannot render the messages of a run."""
 
 
 class ChatFormat:
     """A tokenizer's chat template with its settings.
 
     Args:
-        tokenizer: The policy's.
-        chat_template_kwargs: Passed to the template (`enable_thinking` of Qwen3, say).
-        day: The day that the template sees, `YYYY-MM-DD`; None for today.
+        tokenizer: The policy's tokenizer.
+        chat_template_kwargs: Variables passed to the template, such as Qwen3's `enable_thinking`.
+        day: The date that the template reads, `YYYY-MM-DD`; None for today.
     """
 
     def __init__(self, tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None = None, day: str | None = None):
@@ -45,14 +45,14 @@ class ChatFormat:
             self._kwargs |= {"chat_template": frozen_template(self.template), "frozen_clock": frozen_clock(day)}
 
     def text(self, messages: Sequence[Message], *, generation_prompt: bool = True) -> str:
-        """The messages as the template writes them.
+        """Render messages with the chat template.
 
         Args:
             messages: The conversation.
-            generation_prompt: Whether the beginning of the response follows.
+            generation_prompt: Whether to append the start of a response.
 
         Raises:
-            ChatTemplateError: The template refuses them, or its settings are not its own.
+            ChatTemplateError: The template fails on these messages or settings.
         """
         try:
             rendered = self._tokenizer.apply_chat_template(
@@ -61,21 +61,21 @@ class ChatFormat:
                 add_generation_prompt=generation_prompt,
                 **self._kwargs,
             )
-        except Exception as error:  # Templates raise whatever they like.
+        except Exception as error:  # Templates may raise any exception.
             roles = ", ".join(message["role"] for message in messages)
             raise ChatTemplateError(
-                f"The chat template cannot write these messages (roles: {roles}): {type(error).__name__}: "
+                f"The chat template cannot render these messages (roles: {roles}): {type(error).__name__}: "
                 f"{first_line(error)}"
             ) from error
         if not isinstance(rendered, str):
-            raise ChatTemplateError(f"The chat template gives no text but {shortened(rendered)}.")
+            raise ChatTemplateError(f"The chat template does not return text but {shortened(rendered)}.")
         return rendered
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of the messages up to where the response begins.
+        """Token ids of the prompt: the messages and the start of a response.
 
-        A special token that a message spells is encoded as the characters it is written with; any other text has the
-        ids that encoding the whole gives.
+        A special token spelled in a message is encoded as ordinary characters; any other text has the ids that encoding
+        the whole rendered text gives.
 
         Args:
             messages: The conversation.
@@ -83,10 +83,10 @@ class ChatFormat:
         Raises:
             ChatTemplateError: See `text`.
         """
-        spelled = self._spelled
+        spelled = self._special_tokens
         if spelled is None or not any(spelled.search(message["content"]) for message in messages):
             return self._tokenizer.encode(self.text(messages), add_special_tokens=False)
-        cut = _unused(messages)
+        cut = _unused_character(messages)
         marked = [
             {**message, "content": spelled.sub(lambda found: f"{found[0][0]}{cut}{found[0][1:]}", message["content"])}
             for message in messages
@@ -96,10 +96,10 @@ class ChatFormat:
 
     @cached_property
     def turn_end(self) -> int | None:
-        """The token with which the template ends a response, or None if it ends it with plain text or nothing."""
+        """The token with which the template ends a response; None if it ends with plain text or nothing."""
         known = getattr(self._tokenizer, "added_tokens_decoder", {})
         talk = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": REPLY}]
-        # Where nothing follows the last response, the next turn's first token ends it.
+        # If nothing follows the last response, the first token of the next turn ends it.
         for messages in (talk, [*talk, {"role": "user", "content": QUESTION}]):
             try:
                 rendered = self.text(messages, generation_prompt=False)
@@ -116,36 +116,36 @@ class ChatFormat:
 
     @cached_property
     def response_start(self) -> str:
-        """What the template has already written of the response: `<think>` and a line break, say, or nothing.
+        """Start of the response written by the template, such as `<think>` and a line break; mostly empty.
 
-        A parser that looks for `<think>` has to be given this before the sampled text.
+        A parser that looks for `<think>` needs this in front of the sampled text.
         """
-        found = _THINKING.search(self._asked)
+        found = _THINKING.search(self._rendered_question)
         return found[0] if found and not found[1] else ""
 
     @cached_property
     def thinking_closed(self) -> bool:
-        """Whether the template writes an empty reasoning before the response."""
-        found = _THINKING.search(self._asked)
+        """Whether the template writes an empty `<think></think>` before the response."""
+        found = _THINKING.search(self._rendered_question)
         return bool(found and found[1])
 
     @cached_property
     def before_response(self) -> str:
-        """What the template writes between the generation prompt and a finished response's text; mostly nothing."""
+        """Text that the template writes between generation prompt and finished response; mostly empty."""
         talk = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": REPLY}]
         try:
             rendered = self.text(talk, generation_prompt=False)
         except ChatTemplateError:
             return ""
-        begun = rendered.startswith(self._asked)
-        return rendered[len(self._asked) :].partition(REPLY)[0] if begun and REPLY in rendered else ""
+        begun = rendered.startswith(self._rendered_question)
+        return rendered[len(self._rendered_question) :].partition(REPLY)[0] if begun and REPLY in rendered else ""
 
     @cached_property
-    def _asked(self) -> str:
+    def _rendered_question(self) -> str:
         return self.text([{"role": "user", "content": QUESTION}])
 
     @cached_property
-    def _spelled(self) -> re.Pattern[str] | None:
+    def _special_tokens(self) -> re.Pattern[str] | None:
         tokens = framing_tokens(self._tokenizer, self.template)
         return re.compile("|".join(re.escape(token) for token in tokens)) if tokens else None
 
@@ -156,10 +156,10 @@ def turn_end(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None = No
 
 
 def decode_response(tokenizer: Any, token_ids: Sequence[int], stop_ids: Collection[int]) -> str:
-    """The text of a response: what ends the turn is dropped, every other token is kept, special ones too.
+    """Text of a response; trailing stop and padding tokens are dropped, every other token is kept, special ones too.
 
     Args:
-        tokenizer: The policy's.
+        tokenizer: The policy's tokenizer.
         token_ids: Sampled ids.
         stop_ids: Tokens that end a response.
     """
@@ -171,10 +171,10 @@ def decode_response(tokenizer: Any, token_ids: Sequence[int], stop_ids: Collecti
 
 
 def unusable_ids(tokenizer: Any, vocabulary: int) -> list[int]:
-    """Rows of the language-model head that stand for no token: heads are often rounded up in size.
+    """Ids of the language-model head without a token in the vocabulary: heads are often padded to a round size.
 
     Args:
-        tokenizer: The policy's.
+        tokenizer: The policy's tokenizer.
         vocabulary: Rows of the head.
     """
     known = set(tokenizer.get_vocab().values())
@@ -182,9 +182,9 @@ def unusable_ids(tokenizer: Any, vocabulary: int) -> list[int]:
 
 
 def framing_tokens(tokenizer: Any, template: str = "") -> list[str]:
-    """Added tokens that frame turns, the longest first: special ones and those that the template writes.
+    """Added tokens that delimit turns, longest first: special ones and those that the template writes.
 
-    Pairs such as `<action>` and `</action>` belong to responses, and prompts ask for them.
+    Tag pairs such as `<action>` and `</action>` are excluded: they belong to responses.
     """
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     texts = {str(token.content) for token in added}
@@ -210,7 +210,7 @@ def _template(tokenizer: Any, kwargs: Mapping[str, Any]) -> str:
     return own if isinstance(own, str) else ""
 
 
-def _unused(messages: Sequence[Message]) -> str:
-    """A character that no message has."""
+def _unused_character(messages: Sequence[Message]) -> str:
+    """A character that occurs in no message."""
     text = "".join(message["content"] for message in messages)
     return next(chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in text)

@@ -1,9 +1,9 @@
-"""Writes the tiny policy's training data: expert play in ALFWorld, with real, made-up and missing skills.
+"""Demonstrations for the tiny policy's warm start: expert play in ALFWorld, with real, made-up and missing skills.
 
-Three kinds of episodes teach three things. With a skill text whose procedure is made up, the demonstrator does what the
-text says even where the world answers "Nothing happens.": the text has to be read, it cannot be memorised. Without a
-text it guesses the procedure and is right with a fixed probability: a weak prior, like that of a language model which
-has never seen this house. With the skill of another task type it ignores the text.
+Three kinds of episodes. With a skill text that states a made-up procedure, the demonstrator follows the text even where
+the environment returns "Nothing happens.", so the policy has to read the text and cannot memorize it. Without a skill
+text it guesses the procedure and is right with a fixed probability: a weak prior, as of a language model without
+experience in this environment. A skill text of another task type is ignored.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _IDLE_TURNS = 2
 
 @dataclass(frozen=True, slots=True)
 class DemonstrationMix:
-    """What the demonstrations are made of; all numbers are probabilities unless they say otherwise.
+    """Mixture of the demonstrations; all numbers are probabilities unless stated otherwise.
 
     Attributes:
-        small_rooms: That an episode plays in a small room rather than a full floor plan.
-        skill: That there is a skill text.
-        made_up: That the text's procedure is a made-up one.
-        other_type: That the text belongs to another task type and is ignored.
-        slip: That another command is carried out instead (what should have been done stays the label).
-        keep: That a row which only looks for the thing is kept, in a small and in a full room.
-        prior: By task type, that the procedure is guessed right without a text; 1 for types that are not named.
-        max_steps: Turns of an episode in a small and in a full room.
+        small_rooms: An episode plays in a small room instead of a full floor plan.
+        skill: The prompt has a skill text.
+        made_up: The skill text states a made-up procedure.
+        other_type: The skill text belongs to another task type and is ignored.
+        slip: Another command is carried out (the label stays the right one).
+        keep: A turn that only searches for the object is kept, in a small and in a full room.
+        prior: By task type, the procedure is guessed right without a skill text; 1 for other types.
+        max_steps: Most turns of an episode in a small and in a full room.
     """
 
     small_rooms: float = 1.0
@@ -66,19 +66,19 @@ class DemonstrationMix:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """One turn: what the policy reads, and what it should answer."""
+    """One turn: a prompt and its target response."""
 
     prompt: str
-    answer: str
+    response: str
 
 
 def demonstrations(mix: DemonstrationMix, seed: int) -> Iterator[Demonstration]:
-    """Play episodes without end."""
+    """Endless stream of demonstrations; `seed` decides all draws."""
     rng = Random(f"sdar-gym demonstrations {seed}")
     while True:
         size = "small" if rng.random() < mix.small_rooms else "full"
         number = int(rng.random() * SPLIT_SIZES["train"])
-        # Only with two things does it matter which of them lies where, and that takes longest to learn.
+        # Oversample tasks with two objects, which take longest to learn: only there do the places of both matter.
         if TASK_TYPES[number % len(TASK_TYPES)] != "pick_two_obj_and_place" and rng.random() < 0.5:
             continue
         yield from _episode(mix, rng, generate_game(f"{size}/train/{number:06d}"), size == "full")
@@ -94,7 +94,7 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iter
     for _ in range(max_steps):
         command = demonstrator.act(notes)
         if command is None:
-            # It believes to be done: it looks around, and would for ever. Else the policy would try the next guess.
+            # It believes the task done and looks around, so that the policy learns not to try another guess.
             command, idle = "look", idle + 1
             if idle > _IDLE_TURNS:
                 return
@@ -109,7 +109,7 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iter
 
 
 def _belief(mix: DemonstrationMix, rng: Random, game: Game) -> tuple[Procedure, str]:
-    """What the demonstrator believes has to be done, and the skill text it is shown."""
+    """The procedure that the demonstrator follows, and the skill text in its prompt."""
     if rng.random() < mix.skill:
         if rng.random() < mix.other_type:
             others = [kind for kind in TASK_TYPES if kind != game.task_type]

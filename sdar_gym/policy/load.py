@@ -18,11 +18,11 @@ from transformers import (
 )
 
 from sdar_gym.paths import first_line
+from sdar_gym.policy.architecture_check import refuse_unsupported_model
 from sdar_gym.policy.chat import turn_end
 from sdar_gym.policy.errors import NonFiniteWeightsError, PolicyLoadError, failed
-from sdar_gym.policy.guards import refuse_non_finite, refuse_unsupported
-from sdar_gym.policy.hub import require_from_hub
-from sdar_gym.policy.source import (
+from sdar_gym.policy.hub_access import require_from_hub
+from sdar_gym.policy.model_source import (
     BUILTIN_PREFIX,
     policy_path,
     policy_source,
@@ -30,6 +30,7 @@ from sdar_gym.policy.source import (
     refuse_missing_tokenizer,
     refuse_quantized,
 )
+from sdar_gym.policy.non_finite import refuse_non_finite_weights
 
 __all__ = [
     "BUILTIN_PREFIX",
@@ -141,8 +142,8 @@ def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
             wanted = torch.bfloat16 if dtype == "bfloat16" else saved
             torch.nn.Module.to(model, dtype=wanted if isinstance(wanted, torch.dtype) else torch.float32)
     model = model.eval()
-    refuse_non_finite(name, [*model.named_parameters(), *model.named_buffers()])
-    refuse_unsupported(name, model)
+    refuse_non_finite_weights(name, [*model.named_parameters(), *model.named_buffers()])
+    refuse_unsupported_model(name, model)
     return model
 
 

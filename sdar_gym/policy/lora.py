@@ -1,4 +1,4 @@
-"""Low-rank adapters: a few trained numbers beside a model that stays as it is."""
+"""LoRA adapters: training, merging and loading low-rank adapters of a frozen model."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
 _NAME = "default"
-# What peft takes for "every linear layer but the head": attention and feed-forward, whatever the architecture.
+# peft's name for every linear layer except the head.
 _ALL_LINEAR = "all-linear"
 
 
 class Adapters:
-    """LoRA adapters put into a model, in place: it remains the `transformers` model that engines and scores know.
+    """LoRA adapters injected into a model in place; the model stays a `transformers` model.
 
-    Everything else in the model is frozen. Adapters are kept in single precision where the model has half, since the
-    steps of training are small; they start as nothing, so that a fresh model is the base model.
+    Everything else in the model is frozen. In a half-precision model adapters are kept in single precision, since
+    optimizer steps are small. They start at zero, so a fresh model equals the base model.
 
     Args:
         model: A model without adapters.
         r: Rank.
         alpha: The adapters' product is multiplied by alpha / r.
-        dropout: Of the adapters' inputs while training.
+        dropout: Dropout on the adapters' inputs in training.
         target_modules: Last parts of the names of linear layers, such as `q_proj`; empty for all but the head.
         seed: Of their first values; whoever uses torch's random numbers does not notice.
 
@@ -48,7 +48,7 @@ class Adapters:
         refuse_wrong_targets(model, chosen)
         config = LoraConfig(
             r=r,
-            # A float is taken, though it is declared otherwise.
+            # peft accepts a float, although it declares an int.
             lora_alpha=alpha,  # pyright: ignore[reportArgumentType]
             lora_dropout=dropout,
             target_modules=chosen or _ALL_LINEAR,
@@ -63,16 +63,16 @@ class Adapters:
                 parameter.data = parameter.data.float()
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """What is trained."""
+        """The trained parameters."""
         return [parameter for _, parameter in self._named()]
 
     def names(self) -> frozenset[str]:
-        """Names of their tensors in the model's state dict."""
+        """Names of the adapters' tensors in the model's state dict."""
         return frozenset(name for name, _ in self._named())
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """Within the block the model is the base model."""
+        """Context manager: the model without its adapters."""
         layers = self._layers()
         before = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
         try:
@@ -86,9 +86,9 @@ class Adapters:
                 parameter.requires_grad_(required)
 
     def merged(self) -> PreTrainedModel:
-        """Add the adapters to the weights and take them out of the model, which becomes an ordinary one.
+        """Merge the adapters into the weights and remove them; the model becomes an ordinary one.
 
-        Merge into weights in single precision and round afterwards: in half precision it would round twice.
+        Merge in single precision and round afterwards: merging in half precision rounds twice.
         """
         self._tuner.merge_and_unload()
         return self._model.requires_grad_(True)
@@ -101,14 +101,14 @@ class Adapters:
 
 
 def merge_saved(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Add the adapters of a folder to the weights of their base, which becomes an ordinary model.
+    """Merge saved adapters into the weights of their base model.
 
     Args:
-        model: The base, in single precision or better: merging rounds.
-        folder: What `peft` saved.
+        model: The base model, at least in single precision: merging rounds.
+        folder: Adapters saved by `peft`.
 
     Raises:
-        ValueError: They belong to another model.
+        ValueError: The adapters belong to another model.
     """
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True
@@ -121,10 +121,10 @@ def merge_saved(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def refuse_wrong_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
-    """Refuse what cannot be adapted, before peft does it in its own words.
+    """Refuse target modules that do not exist or cannot have adapters.
 
     Raises:
-        ValueError: With the name and those that there are.
+        ValueError: Names the module and lists the possible ones.
     """
     ends = [model.get_output_embeddings(), model.get_input_embeddings()]
     linear = {name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -132,7 +132,7 @@ def refuse_wrong_targets(model: PreTrainedModel, targets: Sequence[str]) -> None
     for target in targets:
         if target in heads:
             raise ValueError(
-                f"policy.lora.target_modules cannot have {target!r}: teachers set the head aside as a plain matrix. "
+                f"policy.lora.target_modules cannot include {target!r}: a teacher's head is kept as a plain matrix. "
                 f"Choose among {', '.join(sorted(linear - heads))}."
             )
         if target not in linear:

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from sdar_gym.policy.batching import budget_batches
-from sdar_gym.policy.compat import cache_argument
+from sdar_gym.policy.transformers_compat import cache_argument
 
 # A shorter prefix is not worth a separate pass.
 LEAST_SHARED = 32

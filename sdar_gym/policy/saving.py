@@ -1,4 +1,4 @@
-"""Saves a policy in the form that `transformers` and vLLM load, whole or not at all."""
+"""Atomic saving of a policy in the `transformers` format, which vLLM loads too."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from safetensors import SafetensorError
 
 from sdar_gym.files import flush_folder, flush_tree, fresh_sibling
 from sdar_gym.paths import first_line
-from sdar_gym.policy.finite import refuse_not_finite
+from sdar_gym.policy.non_finite import refuse_not_finite
 
-# Without it a folder is no saved model, for this gym and for `transformers`.
+# A folder without it is not a saved model, for this gym and for `transformers`.
 _CONFIG = "config.json"
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save a model and its tokenizer.
 
-    They are written beside the folder and flushed first, so that a process that is killed leaves a whole policy, the
-    one before, or a folder without `config.json`, which nothing takes for one. Other files in the folder stay.
+    Files are written beside the folder and flushed first, so a killed process leaves the new policy, the previous one,
+    or a folder without `config.json`, which is not loaded as a model. Other files in the folder stay.
 
     Args:
         model: A `transformers` model.
         tokenizer: Its tokenizer.
-        folder: Where to; it is made, with its parents.
+        folder: Target folder; created with its parents.
 
     Raises:
-        NonFiniteError: The weights hold numbers that are not finite; nothing was written.
+        NonFiniteError: Some weights are not finite; nothing was written.
     """
     refuse_not_finite("The policy was not saved: its weights", model.state_dict())
     folder = Path(os.path.abspath(folder))
@@ -38,7 +38,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         try:
             model.save_pretrained(fresh)
         except SafetensorError as error:
-            # It has its own name for a full disk.
+            # safetensors raises its own error for a full disk.
             raise OSError(f"the weights could not be written: {first_line(error)}") from error
         tokenizer.save_pretrained(fresh)
         flush_tree(fresh)
@@ -57,7 +57,7 @@ def _replace_files(fresh: Path, folder: Path) -> None:
     flush_folder(folder)
     names = sorted(entry.name for entry in fresh.iterdir())
     for entry in list(folder.iterdir()):
-        # Parts of larger weights would be loaded with, or instead of, the new ones.
+        # Old shards would be loaded with, or instead of, the new weights.
         weights = entry.name.endswith((".safetensors", ".safetensors.index.json"))
         if weights and entry.name not in names and entry.is_file():
             entry.unlink()

@@ -1,4 +1,4 @@
-"""Defaults that depend on the model's size and on the memory there is: batch sizes, recomputation, threads."""
+"""Memory-based defaults: micro-batch and batch sizes, gradient checkpointing, threads."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from sdar_gym.policy.load import load_model_config
 
-# The published size of a micro-batch; larger ones gain nothing.
+# The published micro-batch size; larger ones are not faster.
 _MOST_MICRO_TOKENS, _LEAST_MICRO_TOKENS = 16_384, 512
-# Below this many tokens a GPU idles, so that recomputing activations is the lesser evil.
+# Below this many tokens a GPU is underused, so recomputing activations is cheaper.
 _WORTHWHILE_TOKENS = 4_096
-# Of what is left beside weights and optimizer: the rest is for fragments, logits of a chunk, and whoever else is there.
+# Share of the memory left beside weights and optimizer; the rest is for fragmentation, logits of a chunk, and others.
 _ACTIVATION_SHARE = 0.5
 _CPU_BATCH_TOKENS = 32_768
 _SMALL = 50_000_000
 _GIB = 1 << 30
-# Of a cluster's GPU that the driver cannot look at.
+# Assumed memory of a cluster's GPU that the driver cannot query.
 _UNSEEN_GPU = 16 * _GIB
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a process can use.
+    """Memory that a process can use.
 
     Attributes:
         memory: Main memory, in bytes.
@@ -39,14 +39,14 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of a model decides how much memory it takes.
+    """The sizes of a model that determine its memory.
 
     Attributes:
-        parameters: Weights, tied ones once.
-        layers: Blocks.
-        hidden: Width.
-        intermediate: Width of the feed-forward part.
-        kv: Numbers of keys and values a token and layer.
+        parameters: Number of weights; tied ones count once.
+        layers: Number of blocks.
+        hidden: Hidden size.
+        intermediate: Hidden size of the feed-forward layers.
+        kv: Numbers of keys and values per token and layer.
     """
 
     parameters: int
@@ -58,12 +58,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSizes:
-    """What `choose_training_sizes` chose.
+    """Result of `choose_training_sizes`.
 
     Attributes:
         micro_batch_tokens: Tokens of one forward and backward pass.
         gradient_checkpointing: Whether activations are recomputed.
-        note: What was chosen and why, a sentence.
+        note: A sentence with the chosen sizes and the estimated memory.
     """
 
     micro_batch_tokens: int
@@ -72,29 +72,38 @@ class TrainingSizes:
 
 
 def learner_machine(on_gpu: bool, gpu_index: int = 0) -> Machine:
-    """The machine on which a learner computes, as the driver sees it.
+    """Memory of the machine of a learner, as seen from the driver.
 
     Args:
-        on_gpu: Whether the learner has a GPU. Where the driver has none to look at, it is taken for a small one.
-        gpu_index: The driver's GPU to look at.
+        on_gpu: Whether the learner has a GPU. If the driver has none to query, a small one is assumed.
+        gpu_index: The driver's GPU to query.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpu = 0
     if on_gpu:
-        there = torch.cuda.is_available() and gpu_index < torch.cuda.device_count()
-        gpu = torch.cuda.get_device_properties(gpu_index).total_memory if there else _UNSEEN_GPU
+        visible = torch.cuda.is_available() and gpu_index < torch.cuda.device_count()
+        gpu = torch.cuda.get_device_properties(gpu_index).total_memory if visible else _UNSEEN_GPU
     return Machine(memory, gpu)
+
+
+def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model without weights, on the `meta` device: names and shapes cost no memory.
+
+    Raises:
+        ValueError: The configuration is not that of a causal language model.
+    """
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 @lru_cache(maxsize=8)
 def model_shape(name: str) -> Shape:
-    """The sizes of a policy by name, without its weights.
+    """The sizes of a policy by name, without loading weights.
 
     Raises:
-        PolicyLoadError: Its configuration cannot be had.
+        PolicyLoadError: Its configuration cannot be loaded.
     """
-    with torch.device("meta"):
-        return shape_of(AutoModelForCausalLM.from_config(load_model_config(name)))
+    return shape_of(empty_model(load_model_config(name)))
 
 
 def shape_of(model: PreTrainedModel) -> Shape:
@@ -114,15 +123,15 @@ def shape_of(model: PreTrainedModel) -> Shape:
 
 
 def activation_bytes(shape: Shape, width: int, *, recomputed: bool) -> int:
-    """Memory that a token's activations take until the backward pass.
+    """Bytes of activations per token, kept until the backward pass.
 
     Args:
-        shape: The model's.
-        width: Bytes of a number.
-        recomputed: Whether only each layer's input is kept, and one layer's activations at a time.
+        shape: The model's sizes.
+        width: Bytes per number.
+        recomputed: Whether gradient checkpointing keeps only each layer's input and one layer's activations.
 
     Source: counted on Llama's block (two norms, queries, keys, values, attention, gate, up and down projections), and
-        2.3 MB a token measured for SmolLM2-135M in single precision, which this gives as 2.2.
+        2.3 MB per token measured for SmolLM2-135M in single precision, which this gives as 2.2.
     """
     layer = 11 * shape.hidden + 8 * shape.intermediate
     return width * (layer + shape.layers * shape.hidden if recomputed else shape.layers * layer)
@@ -138,20 +147,20 @@ def choose_training_sizes(
     micro_batch_tokens: int | None,
     gradient_checkpointing: bool | None,
 ) -> TrainingSizes:
-    """Micro-batch and recomputation that fit into the memory.
+    """Choose micro-batch size and gradient checkpointing to fit the memory.
 
     Args:
-        shape: The model's.
-        machine: Where the learner computes; its GPU's memory counts where it has one.
-        half: Whether it computes in half precision.
+        shape: The model's sizes.
+        machine: Memory of the learner; GPU memory counts if there is a GPU.
+        half: Whether the model is in half precision.
         lora: Whether adapters are trained instead of the weights.
-        models_beside: Further copies of the model in the same memory: a runner's, a frozen teacher's.
-        micro_batch_tokens: What the user set; None to choose.
-        gradient_checkpointing: What the user set; None to choose.
+        models_beside: Further copies of the model in the same memory, such as a runner's or a frozen teacher's.
+        micro_batch_tokens: The user's setting; None to choose.
+        gradient_checkpointing: The user's setting; None to choose.
     """
     width = 2 if half else 4
     memory = machine.gpu_memory or machine.memory
-    # Weights, gradients and two moments in single precision; below adapters the weights alone.
+    # Weights, gradients and two moments in single precision; with adapters only the weights.
     own = shape.parameters * (width if lora else 16)
     left = 0.9 * memory - own - models_beside * shape.parameters * width
 
@@ -172,16 +181,16 @@ def choose_training_sizes(
         f"{needed / _GIB:.1f} of {memory / _GIB:.0f} GiB of {where} memory for {shape.parameters / 1e6:.1f}M parameters"
     )
     if needed > memory:
-        note += "; that is more than there is: use policy.lora, policy.dtype=bfloat16, or a smaller model"
+        note += "; that is more than is available: use policy.lora, policy.dtype=bfloat16, or a smaller model"
     return TrainingSizes(tokens, recompute, note)
 
 
 def set_threads(setting: int | None, model: torch.nn.Module, processes: int) -> None:
-    """Set this process's torch threads.
+    """Set the number of torch threads of this process.
 
     Args:
-        setting: `policy.torch_threads`; None for one with small models, whose matrices keep no second thread busy, else
-            for an equal share of the cores.
+        setting: `policy.torch_threads`; None for one thread with small models, which do not use a second one, else an
+            equal share of the cores.
         model: The policy.
         processes: Processes of the run that compute on this machine at the same time.
     """
@@ -191,7 +200,7 @@ def set_threads(setting: int | None, model: torch.nn.Module, processes: int) -> 
 
 
 def default_batch_tokens(model: PreTrainedModel) -> int:
-    """Prompt tokens that an engine reads at once: a third of a GPU's free memory, for keys and values and one layer."""
+    """Prompt tokens per engine batch: a third of the free GPU memory, for keys, values and one layer's activations."""
     if model.device.type != "cuda":
         return _CPU_BATCH_TOKENS
     shape, width = shape_of(model), model.dtype.itemsize
@@ -201,5 +210,5 @@ def default_batch_tokens(model: PreTrainedModel) -> int:
 
 
 def default_evaluation_batch(device: torch.device) -> int:
-    """Episodes that an evaluation plays at once: enough to fill the device, few enough for a bar that moves."""
+    """Episodes per evaluation batch: enough to fill the device, few enough for frequent progress."""
     return 256 if device.type == "cuda" else 32

@@ -1,4 +1,4 @@
-"""Trains the tiny policy on demonstrations, until it plays well with a skill text and poorly without."""
+"""Warm start: supervised training of the tiny policy, which then plays well with a skill text and poorly without."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
 from sdar_gym.policy.saving import save_model
-from sdar_gym.policy.tiny import TinyShape, build_tiny
-from sdar_gym.policy.tokenizer import train_tokenizer
+from sdar_gym.policy.tiny_model import TinyShape, build_tiny
+from sdar_gym.policy.tiny_tokenizer import train_tokenizer
 
-# Rows are sorted by length within this many batches, so that a batch is hardly padded.
+# Rows are sorted by length within this many batches, to reduce padding.
 _BUCKET = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that the shipped checkpoint was made with.
+    """Hyperparameters of the warm start; the defaults made the shipped checkpoint.
 
     Attributes:
         steps: Optimizer steps.
-        tokens_per_step: Tokens of a batch, padding included.
-        learning_rate: Peak of the rate, after a short warm-up and before a cosine to a tenth.
-        vocab_size: Tokens of the tokenizer at the most.
-        tokenizer_rows: Demonstrations the tokenizer is trained on.
-        seed: Of the demonstrations and the initial weights.
+        tokens_per_step: Tokens per batch, with padding.
+        learning_rate: Peak learning rate, after a short warm-up and before a cosine decay to a tenth.
+        vocab_size: Largest number of tokens of the tokenizer.
+        tokenizer_rows: Demonstrations for training the tokenizer.
+        seed: Seed of the demonstrations and the initial weights.
     """
 
     steps: int = 3600
@@ -44,7 +44,7 @@ class Recipe:
     mix: DemonstrationMix = field(default_factory=DemonstrationMix)
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as it is saved beside a checkpoint."""
+        """The recipe as JSON, saved beside a checkpoint."""
         content = asdict(self)
         content["mix"]["prior"] = dict(self.mix.prior)
         return content
@@ -56,17 +56,17 @@ def warm_start(
     """Train a tokenizer and a policy.
 
     Args:
-        recipe: What to do.
-        report: Called after every step with its number and its loss (nats per answer token).
+        recipe: The hyperparameters.
+        report: Called after every step with its number and its loss (nats per response token).
 
     Returns:
         The policy, in evaluation mode, and its tokenizer.
     """
     sample = islice(demonstrations(recipe.mix, recipe.seed), recipe.tokenizer_rows)
-    tokenizer = train_tokenizer((f"{row.prompt}\n{row.answer}" for row in sample), recipe.vocab_size)
+    tokenizer = train_tokenizer((f"{row.prompt}\n{row.response}" for row in sample), recipe.vocab_size)
     model = build_tiny(tokenizer, recipe.shape, recipe.seed)
-    # After 400 steps Muon (rate 8e-3) was at .11 nats an answer token, AdamW (3e-3) at .20. It is for matrices,
-    # so embeddings and norms stay with AdamW; the adjusted rate lets both share one schedule.
+    # After 400 steps the loss was .11 nats per response token with Muon (rate 8e-3), .20 with AdamW (3e-3). Muon is for
+    # matrices, so embeddings and norms use AdamW; the adjusted rate lets both share one schedule.
     matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
     optimizers = [
@@ -80,10 +80,10 @@ def warm_start(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * _rate(step, recipe.steps)
             optimizer.zero_grad()
-        input_ids, answer_mask = next(batches)
+        input_ids, response_mask = next(batches)
         hidden = model.model(input_ids=input_ids).last_hidden_state[:, :-1]
-        answers = answer_mask[:, 1:]
-        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[answers]), input_ids[:, 1:][answers])
+        responses = response_mask[:, 1:]
+        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[responses]), input_ids[:, 1:][responses])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -93,10 +93,10 @@ def warm_start(
 
 
 def save_policy(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Save in the form that `transformers` and vLLM load, whole or not at all.
+    """Save atomically in the `transformers` format.
 
     Raises:
-        NonFiniteError: The weights hold numbers that are not finite.
+        NonFiniteError: Some weights are not finite.
     """
     save_model(model, tokenizer, folder)
 
@@ -127,15 +127,15 @@ def _encode(tokenizer: Any, row: Demonstration) -> tuple[list[int], int]:
         [{"role": "user", "content": row.prompt}], tokenize=False, add_generation_prompt=True
     )
     prompt = tokenizer.encode(text, add_special_tokens=False)
-    return prompt + tokenizer.encode(row.answer, add_special_tokens=False) + [tokenizer.eos_token_id], len(prompt)
+    return prompt + tokenizer.encode(row.response, add_special_tokens=False) + [tokenizer.eos_token_id], len(prompt)
 
 
 def _pad(rows: list[tuple[list[int], int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and where the answers are, [rows, tokens]; causal attention never looks to the right."""
+    """Right-padded ids and response mask, both [rows, tokens]; causal attention ignores padding on the right."""
     width = max(len(ids) for ids, _ in rows)
     input_ids = torch.full((len(rows), width), pad)
-    answer_mask = torch.zeros((len(rows), width), dtype=torch.bool)
+    response_mask = torch.zeros((len(rows), width), dtype=torch.bool)
     for index, (ids, prompt) in enumerate(rows):
         input_ids[index, : len(ids)] = torch.tensor(ids)
-        answer_mask[index, prompt : len(ids)] = True
-    return input_ids, answer_mask
+        response_mask[index, prompt : len(ids)] = True
+    return input_ids, response_mask

@@ -1,1 +1,1 @@
-"""Reports: what a run shows of itself."""
+"""Reports of a run: learning curve and token dumps."""

@@ -1,34 +1,34 @@
-"""The token dump: what teacher and student thought of every sampled token, for the trajectory viewer and for notebooks.
+"""Token dump: student and teacher log-probabilities of every sampled token, for a trajectory viewer or notebooks.
 
-A file has one JSON object a line, one line a turn, whole episodes:
+A JSON Lines file with one object per turn, in whole episodes:
 
 | key | value |
 |---|---|
 | `episode_id`, `task_id`, `task_type` | text, as in `episodes/*.jsonl` |
 | `group_id`, `turn` | whole numbers; turns count from 1 |
 | `won` | true or false, of the episode |
-| `advantage` | the turn's advantage before anything is done to it by the token |
-| `token` | the text of each token; together they are the answer |
+| `advantage` | the turn's advantage, before anything is changed per token |
+| `token` | the text of each token; together they are the response |
 | `class` | of each token: `think`, `format`, `action` or `end` |
 | `student_logp`, `teacher_logp` | of each sampled token, in nats |
-| `gap` | teacher less student, in nats |
-| `gate`, `weight` | what its distillation loss is weighed with, and its share of the whole loss |
-| `token_advantage` | the advantage with which it enters the loss |
-| `entropy` | the student's, in nats |
+| `gap` | teacher minus student, in nats |
+| `gate`, `weight` | the gate on its distillation loss, and its share of the whole loss |
+| `token_advantage` | its advantage in the loss |
+| `entropy` | entropy of the student's distribution, in nats |
 
-The lists of a line are equally long. Numbers have five digits behind the point; a single number that is missing is
-null, and so is a list of which nothing is known (`teacher_logp`, `gap` and `gate` of a turn without a teacher, say).
+All lists of a line have the same length. Numbers are rounded to five decimals. A missing number is null, and so is a
+list without values (such as `teacher_logp`, `gap` and `gate` of a turn without a teacher).
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdar_gym.files import replace_text
 from sdar_gym.paths import DAMAGED, first_line
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.text import shortened
@@ -50,7 +50,7 @@ _DIGITS = 5
 
 
 class TokenDumpError(ValueError):
-    """A file or a row that is no token dump."""
+    """A file or a row that does not match the schema of a token dump."""
 
 
 def turn_tokens(
@@ -62,18 +62,18 @@ def turn_tokens(
     values: Mapping[str, Sequence[float] | None],
     tag: str = "action",
 ) -> dict[str, Any]:
-    """One row of a dump.
+    """One row of a dump; `write_tokens` checks it against the schema.
 
     Args:
         episode: The episode.
         number: The turn, from 0.
         tokenizer: The policy's.
         advantage: The turn's advantage.
-        values: Some of `NUMBER_LISTS`, a number for each sampled token; nan or None where there is none.
-        tag: Name of the tag around actions.
+        values: Some of `NUMBER_LISTS`, one number per sampled token; NaN or None where there is none.
+        tag: Name of the tag around actions in responses.
 
     Raises:
-        TokenDumpError: A list is unknown or has another length than the answer.
+        TokenDumpError: A list in `values` is unknown.
     """
     unknown = sorted(set(values) - set(NUMBER_LISTS))
     if unknown:
@@ -91,16 +91,14 @@ def turn_tokens(
         "class": token_classes(tokenizer, turn.response_ids, turn.action, tag=tag),
         **{name: values.get(name) for name in NUMBER_LISTS},
     }
-    row = _plain(row)
-    _check(row, f"Turn {number + 1} of episode {episode.episode_id}")
     return row
 
 
 def write_tokens(path: Path, rows: Iterable[Mapping[str, Any]], *, max_turns: int | None = None) -> int:
-    """Write a dump, all of it or none.
+    """Write a dump atomically: the whole file or nothing.
 
     Args:
-        path: The file, `*.jsonl`; replaced if it is there, and its folder is made if it is not.
+        path: The file, `*.jsonl`; an existing one is replaced, a missing folder is created.
         rows: As `turn_tokens` makes them; the turns of an episode in order.
         max_turns: Keep no more turns than this, see `whole_episodes`; None keeps all.
 
@@ -108,32 +106,29 @@ def write_tokens(path: Path, rows: Iterable[Mapping[str, Any]], *, max_turns: in
         The number of turns written.
 
     Raises:
-        TokenDumpError: A row does not have the schema.
+        TokenDumpError: A row does not match the schema.
         ValueError: `max_turns` is below 1.
     """
-    rows = list(rows)
+    checked = []
     for number, row in enumerate(rows, start=1):
-        _check_keys(row, f"Row {number} for {path.name}")
-    kept = [_plain(row) for row in (rows if max_turns is None else whole_episodes(rows, max_turns))]
-    for row in kept:
-        _check(row, f"Turn {row['turn']} of episode {row['episode_id']}")
+        row = _json_values(row)
+        where = f"row {number}"
+        if isinstance(row, dict):
+            where += f" (turn {shortened(row.get('turn'))} of episode {shortened(row.get('episode_id'))})"
+        _check(row, f"{path.name}, {where}")
+        checked.append(row)
+    kept = checked if max_turns is None else whole_episodes(checked, max_turns)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            # Lone surrogates, which a model can write, are no UTF-8; ASCII keeps them.
-            file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in kept)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    # ASCII escapes keep lone surrogates, which a model can write and UTF-8 cannot encode.
+    replace_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
     return len(kept)
 
 
 def read_tokens(path: Path) -> list[dict[str, Any]]:
-    """The rows of a dump; missing numbers are None.
+    """Read the rows of a dump; missing numbers are None.
 
     Raises:
-        TokenDumpError: There is no such file, or a line is not of the schema; says which and what is wrong.
+        TokenDumpError: The file is missing, or a line does not match the schema; says which and what is wrong.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -146,26 +141,27 @@ def read_tokens(path: Path) -> list[dict[str, Any]]:
             continue
         where = f"{path.name}, line {number}"
         try:
-            row = json.loads(line, parse_constant=_refuse)
+            row = json.loads(line, parse_constant=_refuse_constant)
         except (*DAMAGED, ValueError) as error:
-            raise TokenDumpError(f"{where}: no JSON ({first_line(error)}). Write the dump anew.") from None
+            raise TokenDumpError(f"{where}: not valid JSON ({first_line(error)}). Write the dump again.") from None
         _check(row, where)
         rows.append(row)
     return rows
 
 
 def whole_episodes(rows: Sequence[Mapping[str, Any]], max_turns: int) -> list[dict[str, Any]]:
-    """A part of the rows: whole episodes, evenly over the groups, always the same ones.
+    """A deterministic subset of the rows: whole episodes, spread evenly over the groups.
 
-    The first episode of each group, then the second of each, and so on, until the next one would be too much; passing
-    over it would favour short episodes, which are the won ones. The very first episode is kept whatever its length.
+    Takes the first episode of each group, then the second of each, and so on, and stops before the first episode that
+    would exceed `max_turns`; skipping it would favor short episodes, which are mostly the won ones. The very first
+    episode is kept whatever its length.
 
     Args:
         rows: The turns of all episodes.
         max_turns: How many turns to keep, at least 1.
 
     Returns:
-        The chosen rows in the order they came.
+        The chosen rows in their original order.
 
     Raises:
         ValueError: `max_turns` is below 1.
@@ -191,76 +187,71 @@ def whole_episodes(rows: Sequence[Mapping[str, Any]], max_turns: int) -> list[di
     return [dict(row) for row in rows if (row["group_id"], row["episode_id"]) in chosen]
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
-def _check_keys(row: Any, where: str) -> None:
-    """Raise for a row without the keys of the schema, or with others."""
+def _check(row: Any, where: str) -> None:
+    """Raise TokenDumpError for a row that does not match the schema."""
     if not isinstance(row, Mapping):
-        raise TokenDumpError(f"{where}: a turn is a JSON object, got {type(row).__name__}.")
+        raise TokenDumpError(f"{where}: a turn must be a JSON object, got {type(row).__name__}.")
     known = (*TURN_KEYS, *TEXT_LISTS, *NUMBER_LISTS)
     missing, unknown = sorted(set(known) - set(row)), sorted(set(row) - set(known))
     if missing or unknown:
         raise TokenDumpError(
             f"{where}: missing {missing or 'nothing'}, unknown {shortened(unknown) if unknown else 'nothing'}."
         )
-
-
-def _check(row: Any, where: str) -> None:
-    """Raise for what is not of the schema."""
-    _check_keys(row, where)
     for key, kind in TURN_KEYS.items():
         value = row[key]
         if value is None and key == "advantage":
             continue
-        # True is an int to Python; here it is none.
+        # bool is a subclass of int.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise TokenDumpError(f"{where}: {key} is {shortened(value)}.")
         if key == "advantage" and not _is_finite(row[key]):
             raise TokenDumpError(
-                f"{where}: {key} is {shortened(value)}, which is not finite; null says that it is missing."
+                f"{where}: {key} is {shortened(value)}, which is not finite; use null for a missing number."
             )
     for key in TEXT_LISTS:
         if not isinstance(row[key], list) or not all(isinstance(text, str) for text in row[key]):
-            raise TokenDumpError(f"{where}: {key} is no list of texts.")
+            raise TokenDumpError(f"{where}: {key} is not a list of texts.")
     other = sorted(set(row["class"]) - set(TOKEN_CLASSES))
     if other:
-        raise TokenDumpError(f"{where}: unknown token class {shortened(other)}; they are {', '.join(TOKEN_CLASSES)}.")
+        raise TokenDumpError(f"{where}: unknown token class {shortened(other)}; known: {', '.join(TOKEN_CLASSES)}.")
     for key in (*TEXT_LISTS, *NUMBER_LISTS):
         value = row[key]
         if value is None and key in NUMBER_LISTS:
             continue
         if not isinstance(value, list) or len(value) != len(row["token"]):
-            raise TokenDumpError(f"{where}: {key} is no list of {len(row['token'])}, one entry a token.")
+            raise TokenDumpError(f"{where}: {key} is not a list of {len(row['token'])}, one entry per token.")
     for key in NUMBER_LISTS:
         for value in row[key] or ():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise TokenDumpError(f"{where}: {key} holds {shortened(value)}, which is no number.")
-            # JSON knows no word for them, but `1e400` becomes one.
+                raise TokenDumpError(f"{where}: {key} holds {shortened(value)}, which is not a number.")
+            # JSON has no NaN or infinity, but `1e400` is read as infinity.
             if value is not None and not _is_finite(value):
                 raise TokenDumpError(
-                    f"{where}: {key} holds {shortened(value)}, which is not finite; null says that a number is missing."
+                    f"{where}: {key} holds {shortened(value)}, which is not finite; use null for a missing number."
                 )
 
 
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # A whole number of some hundred digits.
+    except OverflowError:  # An integer with hundreds of digits.
         return False
 
 
-def _plain(value: Any) -> Any:
-    """What JSON knows: numpy's and torch's numbers and arrays become Python's, no number becomes null."""
+def _json_values(value: Any) -> Any:
+    """Convert NumPy and torch values to JSON types; NaN and infinities become null, floats are rounded."""
     if isinstance(value, str | bool) or value is None:
         return value
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: _json_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_json_values(inner) for inner in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _json_values(value.tolist())
     if isinstance(value, float):
         return round(value, _DIGITS) if math.isfinite(value) else None
     return value

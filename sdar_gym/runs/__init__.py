@@ -1,1 +1,1 @@
-"""Runs: training from a configuration into a run folder that says everything about itself."""
+"""Runs: training from a configuration into a run folder, and resuming."""

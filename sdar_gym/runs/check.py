@@ -1,4 +1,4 @@
-"""The check before a run: everything that can be found wrong without Ray is found here, in seconds."""
+"""Preflight check of a run: settings, resources, policy, tasks, prompts and panel, before Ray starts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import ChatFormat
-from sdar_gym.policy.checks import check_policy
 from sdar_gym.policy.load import load_generation_config, load_model_config, load_tokenizer, stop_token_ids
+from sdar_gym.policy.preflight import check_policy
 from sdar_gym.rollout.build import build_context, build_retriever
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
@@ -22,13 +22,13 @@ from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.skills import Retriever
 from sdar_gym.skills.lookup import query_for, skill_env_name
 
-# Tasks opened beforehand; a longer run meets its later tasks as it goes.
+# Tasks opened before training (fail fast); later tasks of longer runs are opened when they are played.
 _MOST_TASKS = 2_000
 
 
 @dataclass(slots=True)
 class _Lengths:
-    """First prompts over a limit: how many, the longest, and one task that has it."""
+    """First prompts over a limit: count, longest length in tokens, and its task."""
 
     count: int = 0
     longest: int = 0
@@ -41,13 +41,13 @@ class _Lengths:
 
 
 def check_run(run: RunConfig) -> list[str]:
-    """Refuse everything that can be refused before Ray starts: settings, resources, policy, tasks, prompts, panel.
+    """Check a run before Ray starts: settings, resources, policy, tasks, prompts, panel.
 
     Returns:
-        What a user should know, a sentence each: sizes that were chosen, tasks that will be left out.
+        Notes for the user, a sentence each: chosen sizes, tasks that will be skipped.
 
     Raises:
-        ValueError: With what is wrong and how to fix it.
+        ValueError: Says what is wrong and how to fix it.
     """
     from sdar_gym.algorithms.sdar.algorithm import SDARConfig
 
@@ -70,7 +70,7 @@ def check_run(run: RunConfig) -> list[str]:
         training_ids = env.task_ids()
         _refuse_overlap(run, panel.task_ids, training_ids)
         played = _training_tasks(run, training_ids)
-        # With the limits as `check` has settled them for this model.
+        # With the limits that `check` set for this model.
         context = build_context(tokenizer, run.env, run.env_config, config.rollout_settings)
         retriever = build_retriever(run.env, run.skills)
         reads_skills = config.get_method().acts_with_skills
@@ -84,7 +84,7 @@ def check_run(run: RunConfig) -> list[str]:
 
 
 def with_date(run: RunConfig) -> RunConfig:
-    """The run with the day that its chat template tells, so that a resume and an evaluation read the same prompts."""
+    """The run with a fixed date if its chat template writes one, so that a resume has the same prompts."""
     if run.rollout.date is not None:
         return run
     if not ChatFormat(load_tokenizer(run.policy.model), run.rollout.chat_template_kwargs).asks_for_clock:
@@ -93,7 +93,7 @@ def with_date(run: RunConfig) -> RunConfig:
 
 
 def stop_tokens(run: RunConfig) -> tuple[str, ...]:
-    """The tokens that end a response in this run, for its record."""
+    """The tokens that end a response in this run, as text for its record."""
     tokenizer = load_tokenizer(run.policy.model)
     generation = load_generation_config(run.policy.model, load_model_config(run.policy.model))
     ids = stop_token_ids(generation, tokenizer, run.rollout.chat_template_kwargs)
@@ -116,7 +116,7 @@ def _refuse_overlap(run: RunConfig, panel: Iterable[str], training: Iterable[str
     if shared:
         raise ValueError(
             f"{len(shared)} task(s) of the evaluation panel are training tasks, {shared[0]!r} among them: the result "
-            f"would measure memory. Choose another evaluation.{'panel' if run.evaluation.panel else 'split'}."
+            f"would measure memorization. Choose another evaluation.{'panel' if run.evaluation.panel else 'split'}."
         )
 
 
@@ -131,7 +131,7 @@ def _check_prompts(
     teaches: bool,
     acts_with_skills: bool,
 ) -> list[str]:
-    """Open every task and build its first prompts, for student and teacher, as the run will."""
+    """Fail fast: open every task before training, and build its first prompts for student and teacher."""
     student, teacher = _Lengths(), _Lengths()
     tasks = list(dict.fromkeys((*panel, *training)))
     for task_id in tasks:
@@ -144,7 +144,7 @@ def _check_prompts(
         if teaches or acts_with_skills:
             query = query_for(skill_env_name(run.env), info, observation)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Missing skills are told once the run meets them.
+                warnings.simplefilter("ignore")  # The run itself warns of missing skills.
                 skills = skill_context(retriever.retrieve(query).text)
         for context_of, lengths in (
             (skills if acts_with_skills else None, student),
@@ -164,11 +164,11 @@ def _check_prompts(
         )
         if 2 * student.count > len(tasks):
             raise ValueError(f"{told} Raise it to {student.longest} at least, or use a shorter rollout.prompt.")
-        notes.append(f"{told} These are left out of training, counted, and lost in evaluation.")
+        notes.append(f"{told} They are skipped in training and counted; in evaluation they count as lost.")
     if teaches and teacher.count > student.count:
         notes.append(
             f"The teacher's first prompt of {teacher.count} of {len(tasks)} task(s) is longer than "
             f"rollout.max_teacher_prompt_tokens={run.rollout.teacher_prompt_limit}; the longest has {teacher.longest} "
-            f"tokens ({teacher.task_id}). Such turns get no teacher and are counted."
+            f"tokens ({teacher.task_id}). Such turns have no teacher and are counted."
         )
     return notes

@@ -1,12 +1,12 @@
-"""A run's checkpoint: safetensors, JSON and a manifest with hashes. Reading one runs no code that is in it.
+"""Run checkpoints: safetensors, JSON and a manifest with hashes; loading one executes no code in it.
 
-| file | what is in it |
+| file | content |
 |---|---|
-| `weights.safetensors` | what is trained: the model, or its adapters |
-| `optimizer.safetensors` | AdamW's moments |
-| `teacher.safetensors` | the weights of a teacher that follows the student, where there is one |
-| `state.json` | everything else: counters, metrics, trust, what retrieval has learned, and where tensors belong |
-| `manifest.json` | format, update, run, the run's settings and panel, and size and SHA-256 of every file |
+| `weights.safetensors` | the trained weights: the model, or its adapters |
+| `optimizer.safetensors` | moments of AdamW |
+| `teacher.safetensors` | weights of an averaged or stale teacher, if there is one |
+| `state.json` | everything else: counters, metrics, trust, retrieval statistics, and references to the tensors |
+| `manifest.json` | format, update, run id, settings, panel, and size and SHA-256 of every file |
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from safetensors.torch import save_file
 
 from sdar_gym.files import flush_tree, replace_text
 from sdar_gym.paths import DAMAGED, first_line
-from sdar_gym.policy.finite import NonFiniteError, refuse_not_finite
+from sdar_gym.policy.non_finite import NonFiniteError, refuse_not_finite
 from sdar_gym.runs.state_tree import StateTreeError, flatten_state, unflatten_state
 from sdar_gym.text import shortened
 
 FORMAT = 1
 MANIFEST, STATE = "manifest.json", "state.json"
 _KIND = "sdar-gym checkpoint"
-# Of the learner's state by RLlib's and the learner's names: what has a file of its own.
+# Parts of the learner's state that are stored in separate files, by their keys in the state.
 _PARTS = {"rl_module": "weights", "optimizer": "optimizer", "teacher_weights": "teacher"}
 _CHUNK = 1 << 22
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is damaged, incomplete, another run's, or of another format."""
+    """A checkpoint that is damaged, incomplete, of another run, or of another format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a checkpoint says about itself.
+    """Content of a checkpoint's `manifest.json`.
 
     Attributes:
-        update: Updates done.
+        update: Number of updates done.
         run: The run's id.
         settings: The run's configuration.
         panel: Hash of its evaluation panel.
@@ -60,17 +60,17 @@ class Manifest:
 
 
 def write_checkpoint(folder: Path, state: Mapping[str, Any], *, run: str, settings: Any, panel: str) -> None:
-    """Write an algorithm's state and flush it to the disk.
+    """Write an algorithm's state as a checkpoint and flush it to disk.
 
     Args:
-        folder: Empty.
-        state: What `SDAR.resumable_state` gave.
+        folder: An empty folder.
+        state: Result of `SDAR.resumable_state`.
         run: The run's id.
         settings: The run's configuration, as plain data.
-        panel: Hash of its panel.
+        panel: Hash of its evaluation panel.
 
     Raises:
-        NonFiniteError: It holds weights that are not finite.
+        NonFiniteError: Some weights are not finite.
     """
     rest = dict(state)
     learner = dict(rest["learner_group"]["learner"])
@@ -84,7 +84,7 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, run: str, settin
             try:
                 save_file(tensors, folder / f"{part}.safetensors")
             except SafetensorError as error:
-                # It has its own name for a full disk.
+                # safetensors raises its own error for a full disk.
                 raise OSError(f"{part}.safetensors: {first_line(error)}") from error
     (folder / STATE).write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
     for file in sorted(folder.iterdir()):
@@ -98,17 +98,17 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, run: str, settin
         "settings": settings,
         "files": files,
     }
-    # The manifest last: without it, a folder is no checkpoint.
+    # The manifest last: a folder without it is not a checkpoint.
     text = json.dumps({**content, "sha256": _digest(content)}, indent=1, ensure_ascii=False, allow_nan=False)
     replace_text(folder / MANIFEST, text + "\n")
     flush_tree(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read what a checkpoint says about itself; its files are not looked at.
+    """Read a checkpoint's manifest, without checking its files.
 
     Raises:
-        CheckpointError: There is none, or it is damaged, or of another format.
+        CheckpointError: There is no checkpoint, or its manifest is damaged or of another format.
     """
     if not folder.is_dir():
         raise CheckpointError(f"There is no checkpoint {folder}.")
@@ -116,7 +116,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.exists():
         if (folder / "rllib_checkpoint.json").exists() or any(folder.glob("*.pkl")):
             raise CheckpointError(
-                f"{folder} is of an older format, made of Python pickles. It is not read: loading a pickle runs the "
+                f"{folder} is of an older format, made of Python pickles. It is not loaded: loading a pickle executes "
                 "code in it."
             )
         raise CheckpointError(f"{folder} is incomplete: it has no {MANIFEST}.")
@@ -125,7 +125,7 @@ def read_manifest(folder: Path) -> Manifest:
     except DAMAGED as error:
         raise CheckpointError(f"{folder} is damaged: {MANIFEST} cannot be read ({first_line(error)}).") from error
     if not isinstance(content, dict) or content.get("kind") != _KIND:
-        raise CheckpointError(f"{folder} is damaged: {MANIFEST} is not that of a checkpoint of this gym.")
+        raise CheckpointError(f"{folder} is damaged: {MANIFEST} does not describe a checkpoint of sdar-gym.")
     number = content.get("format")
     if number != FORMAT:
         age = "newer" if isinstance(number, int) and number > FORMAT else "older or unknown"
@@ -146,10 +146,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify_checkpoint(folder: Path) -> Manifest:
-    """Check that every file is there, as it was written, and that all weights are finite.
+    """Check that every file exists and has its recorded hash, and that all weights are finite.
 
     Raises:
-        CheckpointError: With the file and what is wrong with it.
+        CheckpointError: Names the file and what is wrong with it.
     """
     manifest = read_manifest(folder)
     if STATE not in manifest.files or "weights.safetensors" not in manifest.files:
@@ -177,13 +177,13 @@ def verify_checkpoint(folder: Path) -> Manifest:
 
 
 def read_state(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    """An algorithm's state, for `set_state`; call `verify_checkpoint` first.
+    """Read an algorithm's state for `set_state`; call `verify_checkpoint` first.
 
     Raises:
-        CheckpointError: What is in it is no state.
+        CheckpointError: The content is not an algorithm's state.
     """
     try:
-        contents = json.loads((folder / STATE).read_text(encoding="utf-8"), parse_constant=_no_constant)
+        contents = json.loads((folder / STATE).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         trees = {}
         for part, content in contents.items():
             name = f"{part}.safetensors"
@@ -192,11 +192,11 @@ def read_state(folder: Path, manifest: Manifest) -> dict[str, Any]:
         learner = state["learner_group"]["learner"]
         learner.update({name: trees[part] for name, part in _PARTS.items() if part in trees})
         if state["training_iteration"] != manifest.update:
-            raise StateTreeError("it is of another update than its manifest says")
+            raise StateTreeError("its update differs from the manifest's")
     except (*DAMAGED, StateTreeError, KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{folder} is damaged: {STATE} is no state ({first_line(error)}).") from error
+        raise CheckpointError(f"{folder} is damaged: {STATE} is not a valid state ({first_line(error)}).") from error
     return state
 
 
@@ -204,12 +204,12 @@ def _tensors(folder: Path, name: str, *, keep: bool = True) -> dict[str, torch.T
     tensors = {}
     try:
         with safe_open(folder / name, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118  it is no dictionary
+            for key in file.keys():  # noqa: SIM118  not a dictionary
                 tensor = file.get_tensor(key)
-                whose = f"{folder} is no good checkpoint: its {name.removesuffix('.safetensors')}"
-                refuse_not_finite(whose, {key: tensor})
+                part = f"{folder} is not a good checkpoint: its {name.removesuffix('.safetensors')}"
+                refuse_not_finite(part, {key: tensor})
                 if keep:
-                    # A copy: what is read lazily would be looked for in the file after it has been replaced.
+                    # A copy: lazily loaded tensors would read the file after it was replaced.
                     tensors[key] = tensor.clone()
     except NonFiniteError as error:
         raise CheckpointError(str(error)) from error
@@ -231,5 +231,5 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _no_constant(name: str) -> Any:
-    raise StateTreeError(f"{name} is no JSON")
+def _refuse_constant(name: str) -> Any:
+    raise StateTreeError(f"{name} is not valid JSON")

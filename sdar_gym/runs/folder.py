@@ -1,4 +1,4 @@
-"""The run folder: resolved configuration, versions, panel, metrics, episodes, checkpoints, exported policy, curve."""
+"""Run folder: resolved configuration, versions, panel, metrics, episodes, checkpoints, exported policy, curve."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from sdar_gym.text import shortened
 
 
 class RunFolderError(ValueError):
-    """A run folder that cannot be read, written or gone on with."""
+    """A run folder that cannot be read, written or resumed."""
 
 
 class RunFolder:
     """`<runs_dir>/<name>-<method>[-n]/`.
 
     Holds config.yaml, versions.json, panel.json, metrics.jsonl, episodes/*.jsonl, checkpoint/, previous_checkpoint/,
-    policy/, summary.json, curve.png and, where the run was resumed, resumes.jsonl.
+    policy/, summary.json, curve.png and, if the run was resumed, resumes.jsonl.
 
     Args:
         path: The folder.
@@ -43,24 +43,24 @@ class RunFolder:
 
     @property
     def newest_checkpoint(self) -> Path:
-        """Where the newest checkpoint belongs."""
+        """Path of the newest checkpoint."""
         return self.path / "checkpoint"
 
     @property
     def previous_checkpoint(self) -> Path:
-        """Where the one before belongs: two are kept, in case the disk or the newest one turns out to be bad."""
+        """Path of the previous checkpoint, kept in case the newest one is damaged."""
         return self.path / "previous_checkpoint"
 
     @property
     def checkpoint(self) -> Path:
-        """The checkpoint to go on from: the newest there is."""
+        """The checkpoint to resume from: the newest one that exists."""
         newest, previous = self.newest_checkpoint, self.previous_checkpoint
-        # The newest is missing where somebody took it away, or the process died between two renames.
+        # The newest is missing if a user moved it away, or if the process died between two renames.
         return previous if previous.exists() and not newest.exists() else newest
 
     @property
     def policy(self) -> Path:
-        """The exported policy, in the form that `transformers` and vLLM load."""
+        """The exported policy, in the `transformers` format."""
         return self.path / "policy"
 
     @property
@@ -70,19 +70,19 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The settings with which the run goes on, or went on last."""
+        """The settings that the run uses, or used last."""
         return self.path / "config.yaml"
 
     def write_start(self, config: RunConfig, panel: TaskPanel, stop_tokens: Sequence[str] = ()) -> str:
-        """Write what a run is, before it begins.
+        """Write the run's record before it starts.
 
         Args:
-            config: What runs.
+            config: The run's configuration.
             panel: Its frozen evaluation panel.
             stop_tokens: Tokens that end a response: model, tokenizer and chat template may name different ones.
 
         Returns:
-            The run's id: its checkpoints have it too, so that they cannot be taken for another run's.
+            The run's id, which its checkpoints hold too, so they cannot be mixed up with another run's.
         """
         run = secrets.token_hex(8)
         with self.writing():
@@ -107,7 +107,7 @@ class RunFolder:
         return self._about("run", str)
 
     def secrets(self) -> list[str]:
-        """Names of the settings of which `config.yaml` has no more than can be shown to anybody.
+        """Dotted names of the settings that `config.yaml` shortens because they hold a secret.
 
         Raises:
             RunFolderError: `versions.json` is missing or damaged.
@@ -120,7 +120,7 @@ class RunFolder:
             value = json.loads(path.read_text(encoding="utf-8"))[key]
         except (*DAMAGED, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
-                f"{path} does not say which run this is: {_reason(error)}. It was written when the run began; put it "
+                f"{path} does not identify the run: {_reason(error)}. It was written when the run began; put it "
                 "back, or start a new run."
             ) from error
         if not isinstance(value, kind):
@@ -128,7 +128,7 @@ class RunFolder:
         return value
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append one line to `metrics.jsonl`; numbers that are not finite are null there, and named."""
+        """Append one line to `metrics.jsonl`; non-finite numbers become null and are named in `not_finite`."""
         wrong: list[str] = []
         content = _plain(record, wrong)
         if wrong:
@@ -137,10 +137,10 @@ class RunFolder:
             append_line(self.path / "metrics.jsonl", json.dumps(content, allow_nan=False))
 
     def records(self) -> list[dict[str, Any]]:
-        """All lines of `metrics.jsonl`; a last one that was cut off is left out.
+        """All lines of `metrics.jsonl`; an incomplete last line is skipped.
 
         Raises:
-            RunFolderError: It cannot be read, or a line is none of a run's.
+            RunFolderError: The file cannot be read, or a line is not a metrics record.
         """
         path = self.path / "metrics.jsonl"
         try:
@@ -161,13 +161,13 @@ class RunFolder:
                     raise ValueError("its evaluation has no success")
             except (*DAMAGED, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise RunFolderError(
-                    f"{path}, line {number}, is no line of a run's metrics: {_reason(error)}."
+                    f"{path}, line {number}, is not a metrics record of a run: {_reason(error)}."
                 ) from error
             records.append(record)
         return records
 
     def forget_after(self, update: int) -> None:
-        """Drop the metrics of later updates: the run goes on from there and makes them again."""
+        """Drop the metrics of later updates, which a resumed run computes again."""
         kept = [record for record in self.records() if record["update"] <= update]
         with self.writing():
             replace_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
@@ -190,15 +190,15 @@ class RunFolder:
 
     @contextmanager
     def fresh_checkpoint(self) -> Iterator[Path]:
-        """An empty folder for a checkpoint; at the end of the block it becomes the newest one, unless that fails."""
+        """Context manager: an empty folder that becomes the newest checkpoint at the end of a successful block."""
         with self.writing(), fresh_sibling(self.newest_checkpoint) as fresh:
             yield fresh
             self._replace_checkpoint(fresh)
 
     def _replace_checkpoint(self, fresh: Path) -> None:
-        """Put a finished checkpoint in place of the newest one, which becomes the previous one.
+        """Make a finished checkpoint the newest one; the newest becomes the previous one.
 
-        At no moment is there none. If the process dies between the renames, `recover` ends what was begun.
+        At least one checkpoint exists at any time. If the process dies between the renames, `recover` completes them.
         """
         newest, previous = self.newest_checkpoint, self.previous_checkpoint
         with fresh_sibling(newest) as old:
@@ -210,7 +210,7 @@ class RunFolder:
             flush_folder(self.path)
 
     def recover(self) -> None:
-        """Clean up after a process that was killed here; the caller holds the lock."""
+        """Clean up after a killed process; the caller holds the lock."""
         from sdar_gym.runs.checkpoint import CheckpointError, verify_checkpoint
 
         newest, previous = self.newest_checkpoint, self.previous_checkpoint
@@ -229,7 +229,7 @@ class RunFolder:
             )
 
     def way_back(self) -> str:
-        """How to go on with the run after it broke off: its last good checkpoint and the option that takes it."""
+        """How to resume the run: a sentence with its last good checkpoint and the option."""
         from sdar_gym.runs.checkpoint import CheckpointError, read_manifest
 
         for place in (self.newest_checkpoint, self.previous_checkpoint):
@@ -237,15 +237,15 @@ class RunFolder:
                 update = read_manifest(place).update
             except CheckpointError:
                 continue
-            return f"Its last good checkpoint is that of update {update}; --resume {self.path} goes on from there."
+            return f"Its last good checkpoint is that of update {update}; --resume {self.path} continues from it."
         return f"{self.path} has no checkpoint yet."
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Tell of a full disk or a read-only folder in one message.
+        """Context manager: turns errors of a full disk or a read-only folder into one message.
 
         Raises:
-            RunFolderError: With the folder, the reason and the way back.
+            RunFolderError: Names the folder, the reason and how to resume.
         """
         try:
             yield
@@ -254,10 +254,10 @@ class RunFolder:
 
 
 def new_run_folder(config: RunConfig) -> RunFolder:
-    """Make a folder that no run has used.
+    """Create a new folder for a run; a number is appended if the name is taken.
 
     Raises:
-        ValueError: Its name cannot be one, or it cannot be made.
+        ValueError: The name is not a valid folder name, or the folder cannot be created.
     """
     check_run_name(config.name)
     check_run_name(config.method, "method")
@@ -276,11 +276,11 @@ def new_run_folder(config: RunConfig) -> RunFolder:
             else:
                 return RunFolder(path)
     except OSError as error:
-        raise ValueError(f"Cannot make the run folder {path}: {error}. Set runs_dir to a writable place.") from error
+        raise ValueError(f"Cannot create the run folder {path}: {error}. Set runs_dir to a writable folder.") from error
 
 
 def remove_if_empty(folder: RunFolder) -> None:
-    """Take back a new run folder in which nothing was written."""
+    """Remove a new run folder if nothing was written to it."""
     names = {entry.name for entry in folder.path.iterdir()} if folder.path.is_dir() else set()
     if names <= {"run.lock"}:
         shutil.rmtree(folder.path, ignore_errors=True)
@@ -293,7 +293,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _plain(value: Any, wrong: list[str], path: str = "") -> Any:
-    """Numbers as JSON knows them: numpy's become Python's; what is not finite becomes null and is named in `wrong`."""
+    """Convert NumPy numbers to JSON types; non-finite numbers become null, and their paths are added to `wrong`."""
     if isinstance(value, dict):
         return {str(key): _plain(inner, wrong, f"{path}.{key}" if path else str(key)) for key, inner in value.items()}
     if isinstance(value, list | tuple):

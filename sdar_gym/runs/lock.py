@@ -1,4 +1,4 @@
-"""One process at a time in a run folder."""
+"""Run folder lock: one process at a time, also across machines on a shared disk."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from pathlib import Path
 from typing import Any
 
 LOCK = "run.lock"
-# The holder touches the file this often. Another machine to which the shared disk passes no locks sees that.
-_BEAT_SECONDS = 15.0
-_SILENT_SECONDS = 60.0
+# The holder touches the lock file this often (heartbeat), for machines on shared disks without file locks.
+_HEARTBEAT_SECONDS = 15.0
+_TIMEOUT_SECONDS = 60.0
 
 
 class RunLockedError(ValueError):
-    """Another process works in the run folder."""
+    """Another process uses the run folder."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder until the end of the block; the operating system lets go of it if the process dies.
+    """Lock a run folder within the block; the operating system releases the lock if the process dies.
 
     Args:
         folder: The run folder.
 
     Raises:
         RunLockedError: Another process holds it.
-        OSError: The lock's file cannot be made.
+        OSError: The lock file cannot be created.
     """
     path = folder / LOCK
     # Not inheritable: Ray's processes may outlive this one.
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if not _lock(handle):
-            raise RunLockedError(_told(folder, _owner(handle)))
+            raise RunLockedError(_in_use_message(folder, _owner(handle)))
         owner = _owner(handle)
-        if owner and owner.get("host") != socket.gethostname() and _lives(handle, folder, owner):
-            raise RunLockedError(_told(folder, owner))
+        if owner and owner.get("host") != socket.gethostname() and _is_alive(handle, folder, owner):
+            raise RunLockedError(_in_use_message(folder, owner))
         content = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -51,13 +51,13 @@ def locked(folder: Path) -> Iterator[None]:
         }
         _write(handle, json.dumps(content) + "\n")
         ended = threading.Event()
-        beat = threading.Thread(target=_beat, args=(handle, ended), daemon=True)
-        beat.start()
+        heartbeat = threading.Thread(target=_heartbeat, args=(handle, ended), daemon=True)
+        heartbeat.start()
         try:
             yield
         finally:
             ended.set()
-            beat.join()
+            heartbeat.join()
             with suppress(OSError):
                 _write(handle, "")
     finally:
@@ -65,10 +65,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(handle: int) -> bool:
-    """False if another process holds it; True where the file system has no locks."""
+    """Take the lock; False if another process holds it, True if the file system has no locks."""
     try:
         import fcntl
-    except ImportError:  # Windows; the owner's signs of life are all there is.
+    except ImportError:  # Windows: only the heartbeat is checked.
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,21 +79,24 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def _beat(handle: int, ended: threading.Event) -> None:
-    while not ended.wait(_BEAT_SECONDS):
+def _heartbeat(handle: int, ended: threading.Event) -> None:
+    while not ended.wait(_HEARTBEAT_SECONDS):
         with suppress(OSError):
             os.utime(handle)
 
 
-def _lives(handle: int, folder: Path, owner: dict[str, Any]) -> bool:
-    """Whether a holder on another machine gives a sign of life; takes up to a minute after one that was killed."""
+def _is_alive(handle: int, folder: Path, owner: dict[str, Any]) -> bool:
+    """Whether a holder on another machine still updates its heartbeat; waits up to a minute."""
     touched = os.fstat(handle).st_mtime
-    if time.time() - touched > 2 * _SILENT_SECONDS:
+    if time.time() - touched > 2 * _TIMEOUT_SECONDS:
         return False
-    print(f"{folder} was in use on {owner.get('host')} a moment ago; waiting whether it still is.", file=sys.stderr)
-    deadline = time.monotonic() + _SILENT_SECONDS
+    print(
+        f"{folder} was in use on {owner.get('host')} a moment ago; waiting up to a minute for its heartbeat.",
+        file=sys.stderr,
+    )
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < deadline:
-        time.sleep(min(1.0, _BEAT_SECONDS))
+        time.sleep(min(1.0, _HEARTBEAT_SECONDS))
         if os.fstat(handle).st_mtime != touched:
             return True
     return False
@@ -114,7 +117,7 @@ def _write(handle: int, text: str) -> None:
     os.write(handle, text.encode())
 
 
-def _told(folder: Path, owner: dict[str, Any]) -> str:
+def _in_use_message(folder: Path, owner: dict[str, Any]) -> str:
     who = (
         f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}" if owner else "another process"
     )

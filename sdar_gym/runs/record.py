@@ -1,4 +1,4 @@
-"""What a run folder says about how it was made: settings with whole paths, versions, the command; never a password."""
+"""Run record: settings with absolute paths, package versions and the command, without passwords."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from sdar_gym.configs.schema import RunConfig
 from sdar_gym.paths import is_uri, local_path, without_password
 
 _PACKAGES = ("sdar-gym", "ray", "torch", "transformers", "gymnasium", "numpy", "bm25s", "pyserini")
-# Arguments of environments that are files or folders; others are taken for paths if they look like one and are there.
+# Arguments of environments that are paths; others count as paths if they look like one and exist.
 _PATH_ARGUMENTS = ("games", "data", "questions", "corpus")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"\]},]+")
 
 
 def resolved(run: RunConfig) -> RunConfig:
-    """The configuration with whole paths, so that it means the same in another folder, job or process.
+    """The configuration with absolute paths, so that it means the same in another folder, job or process.
 
     Raises:
-        PathError: A setting that is a path holds an address, or cannot be one.
+        PathError: A path setting holds an address, or is not a valid path.
     """
     training = replace(
         run.training,
@@ -40,7 +40,7 @@ def resolved(run: RunConfig) -> RunConfig:
         run,
         runs_dir=str(local_path("runs_dir", run.runs_dir)),
         policy=replace(run.policy, model=_model_path("policy.model", run.policy.model)),
-        skills=replace(run.skills, library=_if_there("skills.library", run.skills.library)),
+        skills=replace(run.skills, library=_existing_path("skills.library", run.skills.library)),
         evaluation=replace(run.evaluation, panel=None if panel is None else str(local_path("evaluation.panel", panel))),
         env_config={key: _argument(key, value) for key, value in run.env_config.items()},
         training=training,
@@ -48,7 +48,7 @@ def resolved(run: RunConfig) -> RunConfig:
 
 
 def without_secrets(value: Any) -> Any:
-    """The value with users, passwords and queries cut from every address in its texts, however deep."""
+    """The value without users, passwords and queries in addresses, in nested values too."""
     if isinstance(value, str):
         return _ADDRESS.sub(lambda found: without_password(found.group()), value) if "://" in value else value
     if isinstance(value, Mapping):
@@ -59,14 +59,14 @@ def without_secrets(value: Any) -> Any:
 
 
 def settings_of(run: RunConfig) -> dict[str, Any]:
-    """The configuration as plain data that YAML and JSON hold, without secrets."""
+    """The configuration as plain data for YAML and JSON, without secrets."""
     content = without_secrets(run.to_dict())
-    # A plug-in's argument may be a date, say.
-    return {key: _plain(value) for key, value in content.items()}
+    # A plug-in's argument may be of another type, such as a date.
+    return {key: _plain_value(value) for key, value in content.items()}
 
 
 def flat_settings(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their names with dots, as they are written on the command line."""
+    """Settings by their dotted names, as on the command line."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
@@ -77,10 +77,9 @@ def flat_settings(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 
 def left_out(run: RunConfig) -> list[str]:
-    """Names of the settings that `settings_of` does not give in full, since they hold a secret."""
-    return sorted(
-        key for key, value in flat_settings(run.to_dict()).items() if _text(value) != without_secrets(_text(value))
-    )
+    """Dotted names of the settings that `settings_of` shortens because they hold a secret."""
+    settings = {key: _tuples_to_lists(value) for key, value in flat_settings(run.to_dict()).items()}
+    return sorted(key for key, value in settings.items() if value != without_secrets(value))
 
 
 def command_line() -> list[str]:
@@ -89,7 +88,7 @@ def command_line() -> list[str]:
 
 
 def versions() -> dict[str, Any]:
-    """The versions of what a run depends on, its command, and the machine."""
+    """Versions of Python and packages, the git revision, the command, and the machine."""
     found = {}
     for package in _PACKAGES:
         try:
@@ -123,7 +122,7 @@ def _git_revision() -> str | None:
 def _model_path(setting: str, value: str) -> str:
     if is_uri(value):
         return str(local_path(setting, value))
-    return _if_there(setting, value) or value
+    return _existing_path(setting, value) or value
 
 
 def _teacher_path(objective: dict[str, Any]) -> dict[str, Any]:
@@ -134,8 +133,8 @@ def _teacher_path(objective: dict[str, Any]) -> dict[str, Any]:
     return {**objective, "teacher": {**teacher, "model": model}}
 
 
-def _if_there(setting: str, value: str | None) -> str | None:
-    """A whole path, if there is something at it; else the value, which may be a name."""
+def _existing_path(setting: str, value: str | None) -> str | None:
+    """The absolute path if it exists, else the value, which may be a name."""
     if value is None or not value or is_uri(value):
         return value
     place = local_path(setting, value)
@@ -151,23 +150,23 @@ def _argument(key: str, value: Any) -> Any:
         return {inner: _argument(key, each) for inner, each in value.items()}
     if not isinstance(value, str) or not value:
         return value
-    # "generated" asks for no folder, even where there is one.
+    # "generated" and "synthetic" are names, even if such a folder exists.
     if key in _PATH_ARGUMENTS and value not in ("generated", "synthetic"):
         if is_uri(value):
             return str(local_path(f"env_config.{key}", value))
-        return _if_there(f"env_config.{key}", value)
+        return _existing_path(f"env_config.{key}", value)
     looks_like_one = value.startswith("~") or any(mark and mark in value for mark in (os.sep, os.altsep))
-    return _if_there(f"env_config.{key}", value) if looks_like_one and "\x00" not in value else value
+    return _existing_path(f"env_config.{key}", value) if looks_like_one and "\x00" not in value else value
 
 
-def _text(value: Any) -> Any:
-    """The value with lists where `without_secrets` would make some of tuples."""
-    return [_text(inner) for inner in value] if isinstance(value, list | tuple) else value
+def _tuples_to_lists(value: Any) -> Any:
+    """The value with lists instead of tuples, as `without_secrets` returns it."""
+    return [_tuples_to_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _plain(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): _plain(inner) for key, inner in value.items()}
+        return {key if isinstance(key, str) else str(key): _plain_value(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [_plain_value(inner) for inner in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,4 +1,4 @@
-"""Goes on with a run: what has to fit together, what may change, and what is written down about it."""
+"""Resuming a run: checks that checkpoint, panel and metrics fit, and which settings may change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sdar_gym.runs.record import flat_settings, resolved, settings_of, versions
 from sdar_gym.runs.state_tree import flatten_state, unflatten_state
 from sdar_gym.text import shortened
 
-# What a run is does not depend on these: how long it goes on, when it is looked at, and on what it runs.
+# Settings that do not affect what is learned: duration, evaluation and checkpoint intervals, resources.
 MAY_CHANGE = (
     "training.iterations",
     "evaluation.interval",
@@ -36,22 +36,22 @@ MAY_CHANGE = (
     "evaluation.batch_size",
     "policy.teacher_residence",
 )
-# Files and folders that may be elsewhere now, if they are no longer where they were.
+# Paths that may change if the old path no longer exists.
 _PLACES = ("policy.model", "skills.library", "env_config", "evaluation.panel")
 
 
 class ResumeError(ValueError):
-    """A run that cannot be gone on with in this way."""
+    """A run that cannot be resumed in this way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A setting that is not what it was.
+    """A changed setting.
 
     Attributes:
-        key: Its name, with dots.
-        before: What it was; None where it was not there.
-        now: What it is.
+        key: Its dotted name.
+        before: The old value; None if there was none.
+        now: The new value.
     """
 
     key: str
@@ -64,17 +64,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """How a run goes on.
+    """Plan for resuming a run.
 
     Attributes:
         folder: The run folder.
-        run: The configuration to go on with; its panel is the run's own file.
-        checkpoint: The checkpoint to read.
-        manifest: What it says about itself.
-        changes: The settings that change, all of them allowed to.
-        first: The evaluation before the first update, if it was finished.
-        latest: The newest evaluation up to the checkpoint.
-    evaluated: Its update; -1 if there is none.
+        run: The configuration to use; its panel is the run's own file.
+        checkpoint: The checkpoint to load.
+        manifest: Its manifest.
+        changes: The changed settings, all of which may change.
+        first: The evaluation before the first update, if there is one.
+        latest: The latest evaluation up to the checkpoint.
+        evaluated: Its update; -1 if there is none.
     """
 
     folder: RunFolder
@@ -87,7 +87,7 @@ class Resumption:
     evaluated: int
 
     def note(self) -> None:
-        """Append this resume to `resumes.jsonl`, and let `config.yaml` say what runs from now on."""
+        """Append this resume to `resumes.jsonl`, and write the new settings to `config.yaml`."""
         entry = {
             "update": self.manifest.update,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -99,7 +99,7 @@ class Resumption:
         self.folder.write_config(self.as_written())
 
     def as_written(self) -> RunConfig:
-        """The configuration as the run folder keeps it: the panel is the one that was asked for."""
+        """The configuration for the run folder, with the panel setting as the user gave it."""
         panel = self.manifest.settings["evaluation"]["panel"]
         return replace(self.run, evaluation=replace(self.run.evaluation, panel=panel))
 
@@ -110,29 +110,29 @@ def plain_settings(run: RunConfig) -> Any:
 
 
 def resumed_run(folder: Path, config: str | None = None, changes: Sequence[str] = ()) -> tuple[Resumption, list[str]]:
-    """How a run goes on that is named on the command line.
+    """Plan the resume of a run given on the command line.
 
     Args:
         folder: The run folder.
-        config: The configuration that was named beside `--resume`; it has to be one, for the same environment.
+        config: A configuration given beside `--resume`; it must be for the same environment.
         changes: `key=value`.
 
     Returns:
-        The way, and the names of the settings of `config` that differ from the run's and are not used.
+        The plan, and the names of the settings in `config` that differ from the run's and are ignored.
 
     Raises:
-        ValueError: The folder is no run's, its configuration is damaged, or a setting cannot change.
+        ValueError: It is not a run folder, its configuration is damaged, or a setting cannot change.
     """
     place = RunFolder(local_path("--resume", folder))
     if not place.path.is_dir():
         raise RunFolderError(f"{place.path} holds no checkpoint to resume from: there is no such folder.")
     if not place.checkpoint.is_dir():
         raise RunFolderError(
-            f"{place.path} holds no checkpoint to resume from: the run broke off before its first one, or this is no "
-            "run folder. Start it again."
+            f"{place.path} holds no checkpoint to resume from: the run ended before its first one, or this is not "
+            "a run folder. Start it again."
         )
     if not place.config.is_file():
-        raise RunFolderError(f"{place.path} holds no config.yaml: it is no run folder, or part of it is missing.")
+        raise RunFolderError(f"{place.path} holds no config.yaml: it is not a run folder, or part of it is missing.")
     _refuse_earlier_version(place)
     given = [change.partition("=")[0].strip() for change in changes]
     if "name" in given:
@@ -181,20 +181,20 @@ def _own_config(folder: RunFolder, changes: Sequence[str]) -> RunConfig:
     except DAMAGED as error:
         raise RunFolderError(f"{folder.config} is damaged: {first_line(error)}.") from error
     except ConfigError as error:
-        # Of YAML that is damaged the parser shows the place, over several lines.
+        # The parser's message about damaged YAML has several lines.
         raise ConfigError(" ".join(str(error).split())) from error
 
 
 def plan_resume(folder: RunFolder, run: RunConfig, *, verify: bool = False) -> Resumption:
-    """Check that a run can go on, before anything is started.
+    """Check that a run can be resumed, before anything is started.
 
     Args:
         folder: The run folder.
-        run: The configuration to go on with.
-        verify: Also read all of the checkpoint and compare hashes.
+        run: The configuration to use.
+        verify: Also read the whole checkpoint and compare hashes.
 
     Raises:
-        ValueError: The checkpoint, the panel or the metrics are damaged or another run's, or a setting cannot change.
+        ValueError: Checkpoint, panel or metrics are damaged or of another run, or a setting cannot change.
     """
     manifest = _own_checkpoint(folder, verify)
     run = replace(resolved(run), runs_dir=str(folder.path.parent))
@@ -239,14 +239,14 @@ def plan_resume(folder: RunFolder, run: RunConfig, *, verify: bool = False) -> R
 
 
 def changed_settings(before: RunConfig, now: RunConfig) -> list[Change]:
-    """The settings in which two configurations differ, by their names; those that only say where a run is are left out.
+    """The settings in which two configurations differ, by dotted name, except for `runs_dir`.
 
     Passwords in addresses are not compared: a run folder does not keep them.
     """
     old, new = flat_settings(settings_of(before)), flat_settings(settings_of(now))
     for one, other in ((old, new), (new, old)):
         for key in [key for key, value in one.items() if value is None and key not in other]:
-            # A section on one side, and none on the other: one setting, not one for each of the section's.
+            # A section that only one side has counts as one setting.
             section = {name: other.pop(name) for name in list(other) if name.startswith(f"{key}.")}
             other[key] = {name.removeprefix(f"{key}."): value for name, value in section.items()} or None
     keys = [*old, *(key for key in new if key not in old)]
@@ -261,7 +261,7 @@ def _own_checkpoint(folder: RunFolder, verify: bool) -> Manifest:
     """The manifest of the run's newest checkpoint.
 
     Raises:
-        CheckpointError: It is bad; with the last good one, and how to go on from it.
+        CheckpointError: It is damaged; names the last good one, and how to resume from it.
     """
     check = verify_checkpoint if verify else read_manifest
     run = folder.run_id()
@@ -288,11 +288,11 @@ def _last_good(folder: RunFolder, bad: Path, own: Any) -> str:
             pass
         else:
             return (
-                f"The last good checkpoint is {previous}, of update {update}: to go on from it, move {bad} away and "
+                f"The last good checkpoint is {previous}, of update {update}: to use it, move {bad} away and "
                 "resume again."
             )
     if folder.policy.is_dir():
-        return f"There is no other checkpoint; a new run with policy.model={folder.policy} goes on from its policy."
+        return f"There is no other checkpoint; a new run with policy.model={folder.policy} starts from its policy."
     return "There is no other checkpoint: start a new run."
 
 
@@ -308,7 +308,7 @@ def _refuse_changes(folder: RunFolder, changes: Sequence[Change]) -> None:
     done = "" if folder.policy.is_dir() else " (once this run has ended)"
     raise ResumeError(
         f"A resumed run keeps its settings: {told}{more}. Only {', '.join(MAY_CHANGE)} may change. For anything else "
-        f"start a new run; policy.model={folder.policy} goes on from this one's policy{done}."
+        f"start a new run; policy.model={folder.policy} starts it from this one's policy{done}."
     )
 
 
@@ -335,11 +335,11 @@ def _check_panel(folder: RunFolder, manifest: Manifest) -> None:
         panel = load_panel(folder.panel)
     except (PanelError, *DAMAGED) as error:
         told = first_line(error) if isinstance(error, PanelError) else f"{folder.panel}: {first_line(error)}."
-        raise RunFolderError(f"{told} The run cannot go on without the panel that it began with.") from error
+        raise RunFolderError(f"{told} The run cannot be resumed without its original panel.") from error
     if panel.hash != manifest.panel:
         raise RunFolderError(
-            f"{folder.panel} is another panel ({panel.hash}) than the run's ({manifest.panel}): results of before and "
-            "after would not compare. Put the run's own file back."
+            f"{folder.panel} is another panel ({panel.hash}) than the run's ({manifest.panel}): results before and "
+            "after would not be comparable. Put the run's own file back."
         )
 
 

@@ -1,4 +1,4 @@
-"""Nested state as tensors by name and JSON: what a checkpoint holds, exactly, and without code in it."""
+"""Serialization of nested state as JSON and named tensors: lossless, and without executable code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-# A JSON object with one of these as its only key stands for what JSON does not have.
+# A JSON object with one of these as its only key encodes a type that JSON lacks.
 _TENSOR, _ARRAY, _SCALAR = "$tensor", "$array", "$scalar"
 _FLOAT, _TUPLE, _ITEMS = "$float", "$tuple", "$items"
 _TAGS = frozenset((_TENSOR, _ARRAY, _SCALAR, _FLOAT, _TUPLE, _ITEMS))
@@ -21,28 +21,28 @@ _SCALARS = frozenset(
 
 
 class StateTreeError(ValueError):
-    """What was read is no state."""
+    """Content that is not a serialized state."""
 
 
 def flatten_state(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Take a state apart.
+    """Split a nested state into JSON content and tensors.
 
     Args:
-        state: Dictionaries, lists and tuples of tensors, arrays, numbers, texts and None.
+        state: Nested dictionaries, lists and tuples of tensors, arrays, numbers, texts and None.
 
     Returns:
-        What JSON can hold, exactly (floats by their shortest decimal form that gives them back), and the tensors by
-        their paths, contiguous and on the CPU. A tensor that occurs twice, as tied weights do, is there once.
+        The JSON content (lossless: floats in their shortest decimal form that is read back exactly), and the tensors by
+        path, contiguous and on the CPU. A tensor that occurs twice, such as tied weights, is stored once.
 
     Raises:
-        TypeError: Something in it is of another type.
+        TypeError: The state holds a value of another type.
     """
     tensors: dict[str, torch.Tensor] = {}
     seen: dict[tuple[Any, ...], str] = {}
 
     def tensor_at(path: str, tensor: torch.Tensor) -> str:
         tensor = tensor.detach()
-        # What shares its place with another one is that other one; empty tensors have no place.
+        # Tensors with the same address are the same tensor; empty tensors have no address.
         place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if tensor.numel() and place in seen:
             return seen[place]
@@ -78,10 +78,10 @@ def flatten_state(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def unflatten_state(content: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-    """Put together what `flatten_state` took apart.
+    """Rebuild the state from the result of `flatten_state`.
 
     Raises:
-        StateTreeError: It is not of that form, or a tensor is missing.
+        StateTreeError: The content is malformed, or a tensor is missing.
     """
     if isinstance(content, list):
         return [unflatten_state(inner, tensors) for inner in content]
@@ -90,7 +90,7 @@ def unflatten_state(content: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     tag = next(iter(content), "")
     if tag not in _TAGS:
         if any(key.startswith("$") for key in content):
-            raise StateTreeError(f"{sorted(content)[0]!r} stands where a name should.")
+            raise StateTreeError(f"{sorted(content)[0]!r} is used as a key.")
         return {key: unflatten_state(inner, tensors) for key, inner in content.items()}
     value = content[tag]
     try:
@@ -100,12 +100,12 @@ def unflatten_state(content: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         if isinstance(error, StateTreeError):
             raise
-        raise StateTreeError(f"{tag!r} holds {str(value)[:80]!r}, which it cannot.") from error
+        raise StateTreeError(f"{tag!r} holds {str(value)[:80]!r}, which is not valid.") from error
 
 
 def _as_tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
     with warnings.catch_warnings():
-        # Arrays that Ray brought from another process cannot be written to; nobody does.
+        # Arrays from Ray's object store are read-only, which is fine: nothing writes to them.
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
 

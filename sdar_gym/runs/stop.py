@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run in good order: the update is finished, a checkpoint written, the way back named."""
+"""Graceful stop on SIGTERM and Ctrl-C: finish the update, write a checkpoint, say how to resume."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 
 
 class RunStopped(SystemExit):
-    """A signal ended the run; the exit status is the one shells know, 128 and the signal's number.
+    """A signal ended the run; the exit status is 128 plus the signal's number, as in shells.
 
     Attributes:
-        message: What to tell.
+        number: The signal's number.
+        message: Message for the user.
     """
 
     def __init__(self, number: int, message: str = ""):
@@ -28,14 +29,15 @@ class RunStopped(SystemExit):
 
 
 class Stopper:
-    """Takes SIGTERM and SIGINT while a run goes on.
+    """Handles SIGTERM and SIGINT during a run.
 
-    The first one raises `RunStopped`, at once or at the end of a `whole` block. One more raises it at once.
+    The first signal raises `RunStopped`, immediately or at the end of a `whole` block. A second one raises it
+    immediately.
 
     Attributes:
-        shielded: Says whether something is going on, now, that must not be broken off.
-        asked: The signal that came, or None.
-        at_once: Whether the second one came in the middle of what should have been finished.
+        shielded: Returns whether the current work must not be interrupted, even by a second signal.
+        asked: The signal received, or None.
+        at_once: Whether a second signal interrupted a `whole` block.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,7 @@ class Stopper:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals within the block; only the main thread can, in others nothing changes."""
+        """Handle the signals within the block; only in the main thread, elsewhere nothing changes."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -59,14 +61,14 @@ class Stopper:
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def listen(self) -> None:
-        """Take the signals again: Ray sets handlers of its own when it starts."""
+        """Install the handlers again: Ray replaces them when it starts."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._handle)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """What is begun in the block is finished before the run ends."""
+        """Context manager: the block is finished before a signal ends the run."""
         self._depth += 1
         try:
             yield
@@ -75,7 +77,7 @@ class Stopper:
         self.check()
 
     def check(self) -> None:
-        """End the run, if it was asked for and nothing has to be finished first."""
+        """Raise `RunStopped` if a signal was received and no `whole` block is active."""
         if self.asked is not None and not self._depth:
             raise RunStopped(self.asked)
 
@@ -86,5 +88,6 @@ class Stopper:
         if (again or not self._depth) and not self.shielded():
             raise RunStopped(number)
         name = signal.Signals(number).name
-        # Not `print`: the signal may have come in the middle of one.
-        os.write(2, f"\n{name}: the run ends after this update, with a checkpoint; once more ends it now.\n".encode())
+        # Not `print`: the signal may have interrupted one.
+        text = f"\n{name}: the run ends after this update, with a checkpoint; a second signal ends it now.\n"
+        os.write(2, text.encode())

@@ -1,4 +1,4 @@
-"""Trains from a configuration: evaluates before, during and after, and keeps everything in the run folder."""
+"""Training run: trains from a configuration, evaluates on the panel, and writes everything to the run folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.paths import first_line, local_path
-from sdar_gym.policy.finite import NonFiniteError
+from sdar_gym.policy.non_finite import NonFiniteError
 from sdar_gym.report.curve import draw_curve
 from sdar_gym.report.tokens import turn_tokens, write_tokens
 from sdar_gym.runs.check import check_run, stop_tokens, with_date
@@ -31,13 +31,13 @@ __all__ = ["Progress", "check_run", "train"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is told of a run while it goes on.
+    """Progress report of a run.
 
     Attributes:
-        update: Updates done.
-        updates: Updates asked.
-        train_success: Success of the last update's episodes.
-        evaluation: The newest result on the panel.
+        update: Number of updates done.
+        updates: Number of updates in total.
+        train_success: Success rate of the last update's episodes.
+        evaluation: The latest result on the evaluation panel.
         figures: Metrics of the last update's episodes; before the first one, of the evaluation.
     """
 
@@ -51,22 +51,22 @@ class Progress:
 def train(
     run: RunConfig, resume: Path | None = None, report: Callable[[Progress], None] = lambda progress: None
 ) -> tuple[RunFolder, dict[str, Any]]:
-    """Train. Call `runs.check.check_run` first: what is wrong is said there, before Ray starts.
+    """Train. Call `runs.check.check_run` first: it reports errors before Ray starts.
 
     Args:
-        run: The configuration; of a run that is resumed, what `resumed_run` gives.
-        resume: Run folder to go on with; its checkpoint's next update is the one that would have come.
+        run: The configuration; for a resumed run, that of `resumed_run`.
+        resume: Run folder to resume, exactly from its newest checkpoint.
         report: Called after every update.
 
     Returns:
-        The run folder and the summary: the results before and after, and the time spent.
+        The run folder and the summary: the results before and after training, and the time in seconds.
 
     Raises:
-        ValueError: The folder is in use, cannot be written, or cannot be gone on with; or what was learned is not
+        ValueError: The folder is in use, not writable, or cannot be resumed; or a loss, a gradient or weights are not
             finite. The last good checkpoint is kept.
         RunStopped: SIGTERM or SIGINT ended the run, with a checkpoint of the last finished update.
     """
-    # RLlib greets every run with a page about its migration; it sets its own level on import, so this comes after.
+    # RLlib logs a page about its migration; it sets its own level on import, so set the level afterwards.
     import sdar_gym.algorithms.sdar  # noqa: F401
 
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
@@ -89,12 +89,12 @@ def train(
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """RLlib logs a remote learner's error with its traceback before it raises it; then it would be told twice."""
+    """False for errors of a remote learner that RLlib logs before raising them, so that they are printed once."""
     return NonFiniteError.__name__ not in record.getMessage()
 
 
 class _Training:
-    """One call of `train`, its folder locked."""
+    """One call of `train`, with its folder locked."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class _Training:
             folder.recover()
             self.resumption = plan_resume(folder, run, verify=True)
         self.run = resolved(with_date(run)) if self.resumption is None else self.resumption.run
-        # Empty until weights and counters are the run's: before that there is nothing to keep.
+        # Empty until weights and counters are restored or initialized: no checkpoint is written before.
         self.id = ""
         self.settings = self.run if self.resumption is None else self.resumption.as_written()
         self.first: dict[str, Any] | None = None
@@ -120,7 +120,7 @@ class _Training:
         self.saved = -1
 
     def whole(self) -> dict[str, Any]:
-        """Trains to the end and returns the summary."""
+        """Train to the end and return the summary."""
         from sdar_gym.algorithms.sdar import SDARConfig
 
         config = SDARConfig.from_run(self.run)
@@ -136,16 +136,16 @@ class _Training:
                 with self.stopper.whole(), self.folder.writing():
                     algorithm.export_policy(self.folder.policy)
             except RunStopped:
-                # The learners are between two updates: a stop in the middle of one raises at its end.
+                # The learners are between two updates: a stop during an update raises at its end.
                 if not self.stopper.at_once:
                     self._checkpoint(algorithm)
                 raise
             except NonFiniteError as error:
-                # From another process it comes wrapped, with that one's traceback.
+                # Errors of another process are wrapped, with its traceback.
                 told = getattr(error, "cause", error)
                 raise NonFiniteError(f"{told} {self.folder.way_back()}") from error
             except Exception:
-                # A scheduler may end the helpers together with this process; what they say then is no news.
+                # A scheduler may end Ray's processes together with this one; ignore their errors then.
                 self.stopper.check()
                 raise
             finally:
@@ -161,7 +161,7 @@ class _Training:
         return summary
 
     def _begin(self, algorithm: Any) -> None:
-        """Write what the run is, or take up what it was; play the panel where its result is missing."""
+        """Write the run's record or restore its state; evaluate if the evaluation at this update is missing."""
         resumption = self.resumption
         with self.stopper.whole():
             if resumption is None:
@@ -235,7 +235,7 @@ def _restore(algorithm: Any, resumption: Resumption) -> None:
     try:
         algorithm.set_state(state)
     except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        # Its hashes are right, so it was made like this: by another version of Ray, or for another model.
+        # Its hashes are right, so it was written for another model or by another version of Ray.
         raise CheckpointError(
             f"{resumption.checkpoint} does not fit this run's model and method, or the installed Ray: "
             f"{first_line(getattr(error, 'cause', error))}"
@@ -243,10 +243,10 @@ def _restore(algorithm: Any, resumption: Resumption) -> None:
 
 
 def _record(update: int, result: dict[str, Any]) -> dict[str, Any]:
-    """One line of metrics: the gym's own figures, without RLlib's bookkeeping."""
+    """One line of metrics, without RLlib's internal counters."""
     learner = {
         name: value
-        # Absent after an update for which no episodes were left.
+        # Absent after an update without episodes.
         for name, value in result.get("learners", {}).get("default_policy", {}).items()
         if not name.startswith(("num_", "module_train_batch"))
     }
@@ -258,12 +258,12 @@ def _record(update: int, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _logged(values: dict[str, Any]) -> dict[str, Any]:
-    """What this update logged: after the first time, RLlib calls nan what was not."""
+    """The values logged in this update; RLlib reports earlier ones that were not logged as NaN."""
     return {name: value for name, value in values.items() if not (isinstance(value, float) and math.isnan(value))}
 
 
 def _write_tokens(algorithm: Any, folder: RunFolder, update: int, turns: int) -> None:
-    """Write what student and teacher thought of the last update's tokens, whole episodes up to a number of turns."""
+    """Write the token dump of the last update, whole episodes up to a number of turns."""
     dump = algorithm.last_tokens
     if dump is None or not turns:
         return
@@ -282,7 +282,7 @@ def _write_tokens(algorithm: Any, folder: RunFolder, update: int, turns: int) ->
 
 @contextmanager
 def _ray() -> Any:
-    """A Ray instance: the one this process or this job belongs to, else a quiet local one that ends with the run."""
+    """A Ray instance: the existing one of this process or job, else a local one without logs for this run only."""
     import ray
 
     if ray.is_initialized():

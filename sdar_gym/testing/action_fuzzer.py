@@ -1,4 +1,4 @@
-"""Draws the actions that a language model might send on its worst day, and the odd sensible one."""
+"""Adversarial action fuzzer: malformed, hostile and valid actions for robustness tests of environments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 
 from sdar_gym.validation import finite_number, whole_number
 
-# What parsers stumble over: patterns, templates, tags, brackets, paths, numbers that are none.
+# Inputs that often break parsers: patterns, templates, unbalanced tags and brackets, paths, odd numbers.
 _TRAPS = (
     "search[",
     "search[]",
@@ -50,19 +50,19 @@ _WHITE = (" ", "\t", "\n", "\r\n", "\u00a0", "\u2028", "\x0b", "\x85", "\u3000",
 
 
 class ActionFuzzer:
-    """Draws action after action; the same seed and the same lists of admissible actions give the same ones.
+    """Draws fuzzed actions; the same seed and the same lists of admissible actions give the same sequence.
 
-    About a third are admissible actions as they are, so that episodes get somewhere; a third are admissible actions
-    with a small fault; the rest is text that means nothing: empty, control characters, any Unicode, lone surrogates,
-    well-formed calls of a tool with such content, and now and then a very long one.
+    About a third are admissible actions, so that episodes make progress; a third are admissible actions with a small
+    fault; the rest is meaningless text: empty, control characters, any Unicode, lone surrogates, well-formed tool calls
+    with such content, and rarely a very long text.
 
     Args:
-        seed: Of the draws.
-        longest: Length of the very long actions in characters, a tag around them not counted.
-        long_share: How many of the actions are very long.
+        seed: Seed of the draws.
+        longest: Length of the very long actions, in characters without a tag around them.
+        long_share: Fraction of very long actions.
 
     Raises:
-        ValueError: A share outside 0 to 1, or a length or seed that is no whole number.
+        ValueError: A share outside 0 to 1, or a length or seed that is not a whole number.
     """
 
     def __init__(self, seed: int = 0, longest: int = 1_000_000, long_share: float = 0.005):
@@ -76,7 +76,7 @@ class ActionFuzzer:
             self._unicode,
             self._surrogates,
             lambda: self._rng.choice(_TRAPS),
-            # Well-formed calls with senseless content, for worlds that list no actions.
+            # Well-formed calls with meaningless content, for environments that list no actions.
             lambda: self._tagged(self._rng.choice((self._unicode, self._surrogates, self._controls, self._words))()),
             lambda: self._tagged(self._words()),
             lambda: f"{self._rng.choice(('search', 'click'))}[{self._words()}]",
@@ -99,10 +99,10 @@ class ActionFuzzer:
         )
 
     def draw(self, admissible: Sequence[str]) -> str:
-        """The next action.
+        """Draw the next action.
 
         Args:
-            admissible: What could sensibly be done now; may be empty.
+            admissible: The admissible actions of this turn; may be empty.
         """
         kind = self._rng.random()
         if kind < self._long_share:

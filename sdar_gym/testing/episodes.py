@@ -1,4 +1,4 @@
-"""Plays episodes under fixed actions and turns them into hashes: what determinism is measured by."""
+"""Episode recording and replay with fixed actions, compared by hashes of every turn."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sdar_gym.validation import finite_number, whole_number
 
 @dataclass(frozen=True, slots=True)
 class FuzzReport:
-    """What a stream of fuzzed actions led to.
+    """Statistics of a stream of fuzzed actions.
 
     Attributes:
         actions: Actions played.
-        episodes: Episodes begun.
-        won: Episodes won, by accident.
-        invalid: Actions that the world did not understand.
+        episodes: Episodes started.
+        won: Episodes won by chance.
+        invalid: Actions with `action_valid=False`.
         slowest_s: The slowest turn in seconds.
-        digest: Hash of all that was shown, in order.
+        digest: Hash of all turns, in order.
     """
 
     actions: int
@@ -39,9 +39,9 @@ class FuzzReport:
 
 
 def fingerprint(value: Any) -> str:
-    """Hash of a turn or an episode: equal if and only if the text, numbers and containers in it are.
+    """Hash of a turn or an episode: equal if and only if the texts, numbers and containers in it are.
 
-    Sets count without order. An object that is none of these counts by its type alone, since its `repr` may hold an
+    Sets are compared without order. Any other object counts by its type alone, since its `repr` may include a memory
     address.
     """
     return hashlib.sha256(_canonical(value).encode("ascii", "backslashreplace")).hexdigest()[:16]
@@ -67,10 +67,10 @@ def _canonical(value: Any) -> str:
 def record(
     env: gymnasium.Env[Any, Any], task_id: str, fuzzer: ActionFuzzer, turns: int, *, seed: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """Play a task under the contract with fuzzed actions.
+    """Play a task with fuzzed actions, checking every call.
 
     Returns:
-        The actions, and the fingerprint of every turn, the reset's first.
+        The actions, and the fingerprint of every turn, that of the reset first.
     """
     observation, info = checked_reset(env, seed=seed, options={"task_id": task_id})
     actions: list[str] = []
@@ -86,7 +86,7 @@ def record(
 
 
 def replay(env: gymnasium.Env[Any, Any], task_id: str, actions: Sequence[str], *, seed: int | None = None) -> list[str]:
-    """Fingerprints of the turns of a task under given actions, up to the episode's end."""
+    """Play given actions; returns the fingerprint of every turn, up to the end of the episode."""
     prints = [fingerprint(env.reset(seed=seed, options={"task_id": task_id}))]
     for action in actions:
         step = env.step(action)
@@ -97,10 +97,10 @@ def replay(env: gymnasium.Env[Any, Any], task_id: str, actions: Sequence[str], *
 
 
 def compare(env: gymnasium.Env[Any, Any], where: str, ours: Sequence[str], theirs: Sequence[str], remedy: str) -> None:
-    """Two episodes have to be the same.
+    """Compare two recorded episodes.
 
     Raises:
-        EnvContractError: They are not; says from which turn on.
+        EnvContractError: They differ; says from which turn on.
     """
     if list(ours) == list(theirs):
         return
@@ -116,18 +116,18 @@ def fuzz(
     fuzzer: ActionFuzzer | None = None,
     slowest_s: float = 30.0,
 ) -> FuzzReport:
-    """Play fuzzed actions, episode after episode over the tasks in turn, under the contract.
+    """Play fuzzed actions, one episode after another, cycling over the tasks, and check every call.
 
     Args:
         env: The environment.
-        actions: How many.
+        actions: Number of actions.
         tasks: Ids of the tasks.
-        fuzzer: Draws them; default one with seed 0.
-        slowest_s: What a single turn may take, in seconds.
+        fuzzer: Draws the actions; default `ActionFuzzer()`.
+        slowest_s: Time limit of a single turn, in seconds.
 
     Raises:
         EnvContractError: A turn raises, breaks the contract, or takes too long.
-        ValueError: No tasks, or a number that is none.
+        ValueError: There are no tasks, or an argument is not a number.
     """
     actions = whole_number("actions", actions, 0)
     slowest_s = finite_number("slowest_s", slowest_s, above=0)
@@ -149,7 +149,7 @@ def fuzz(
         took = time.perf_counter() - started
         if took > slowest_s:
             where = f"step({action[:60]!r}…, {len(action):,} characters) in task {info['task_id']!r}"
-            broken(env, where, f"took {took:.1f} s.", "Cut or refuse long text before it is parsed.")
+            broken(env, where, f"took {took:.1f} s.", "Truncate or refuse long text before parsing it.")
         slowest = max(slowest, took)
         digest.update(fingerprint(step).encode())
         info = step[4]

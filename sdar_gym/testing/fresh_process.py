@@ -1,4 +1,4 @@
-"""A fresh process for `check_text_env`: makes the environment anew and plays the same actions again."""
+"""Replay in a fresh process: makes the environment again and plays the recorded actions."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def replay_elsewhere(
     hash_seed: int,
     timeout_s: float,
 ) -> list[list[str]]:
-    """Fingerprints of recorded episodes as a fresh process sees them.
+    """Replay recorded episodes in a fresh process; returns their fingerprints.
 
     Args:
-        env: A fresh environment, sent along where there is no entry to make it from.
-        entry: Its registration, so that the other process need not know the plug-in.
+        env: A fresh environment, pickled for the process if there is no entry to make it from.
+        entry: Its registration, so that the process does not need the plug-in.
         make_kwargs: Arguments of `gymnasium.make`.
-        recordings: Task ids and actions.
-        hash_seed: `PYTHONHASHSEED` there; sets of text get another order.
-        timeout_s: When to give up.
+        recordings: Task ids with their actions.
+        hash_seed: `PYTHONHASHSEED` of the process, which changes the order of sets.
+        timeout_s: Time limit, in seconds.
 
     Raises:
-        EnvContractError: The other process fails.
+        EnvContractError: The process fails or takes too long.
     """
     registration = None if entry is None else asdict(entry)
     job = (registration, dict(make_kwargs), None if entry is not None else env, list(recordings))
@@ -53,23 +53,23 @@ def replay_elsewhere(
             timeout=timeout_s,
         )
     except subprocess.TimeoutExpired:
-        broken(env, "a fresh process", f"gave no answer in {timeout_s:.0f} s.", "Make episodes cheaper to begin.")
+        broken(env, "a fresh process", f"gave no result in {timeout_s:.0f} s.", "Make reset() faster.")
     if done.returncode:
         reason = done.stderr.decode("utf-8", "replace").strip()[-600:]
-        broken(env, "a fresh process", f"failed: {reason}", "The class must be importable, without this process.")
+        broken(env, "a fresh process", f"failed: {reason}", "The class must be importable in another process.")
     return json.loads(done.stdout.decode("utf-8", "replace").splitlines()[-1])
 
 
 def _main() -> None:
-    # What the environment prints, at the end of the process too, is no answer.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    # Keep what the environment prints, also at exit, out of the results.
+    results, sys.stdout = sys.stdout, sys.stderr
     registration, make_kwargs, env, recordings = pickle.load(sys.stdin.buffer)
     import sdar_gym  # noqa: F401  registers the environments
 
     if registration is not None:
         register(**registration)
         env = gymnasium.make(registration["id"], **make_kwargs)
-    print(json.dumps([replay(env, task_id, actions) for task_id, actions in recordings]), file=answers, flush=True)
+    print(json.dumps([replay(env, task_id, actions) for task_id, actions in recordings]), file=results, flush=True)
 
 
 if __name__ == "__main__":

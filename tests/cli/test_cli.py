@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and that a refusal is one message and never starts Ray."""
+"""Command line: output, refusals in one message, and no Ray before a refusal."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_help_names_all_commands(command: Command) -> None:
     assert all(name in outcome.out for name in ("train", "eval", "envs", "play", "warmstart", "doctor"))
 
 
-def test_the_doctor_says_what_is_here_and_what_mends_the_rest(
+def test_the_doctor_says_what_is_here_and_what_fixes_the_rest(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name in ("alfworld", "jnius") else object())
@@ -81,7 +81,7 @@ def test_the_doctor_says_what_is_here_and_what_mends_the_rest(
     assert "not installed: alfworld" in lines["[alfworld]"]
     assert 'pip install "sdar-gym[alfworld]"' in lines["[alfworld]"]
     assert "not installed: jnius" in lines["[pyserini]"]
-    assert "is no folder" in lines["ALFWORLD_DATA"]
+    assert "is not a folder" in lines["ALFWORLD_DATA"]
     assert "GB" in lines["free"]
 
 
@@ -99,7 +99,7 @@ def test_the_walkthrough_typed_in_wins_the_game(command: Command) -> None:
     outcome = command(*PLAY, typed="\n".join(game.walkthrough) + "\nnever read\n")
     assert outcome.code == 0
     assert game.task in outcome.out
-    assert f"You did it. reward 1, {len(game.walkthrough)} turns" in outcome.out
+    assert f"You won. reward 1, {len(game.walkthrough)} turns" in outcome.out
     assert outcome.err == ""
 
 
@@ -110,13 +110,13 @@ def test_a_player_may_ask_read_skills_and_leave(command: Command) -> None:
     assert f"  {game.walkthrough[0]}" in outcome.out
     assert "Nothing happens." in outcome.out
     assert "Find the object" in outcome.out
-    assert "You did it." not in outcome.out
+    assert "You won." not in outcome.out
     assert command(*PLAY).code == 0  # The input ends.
 
 
 def test_turns_can_be_used_up(command: Command) -> None:
     outcome = command(*PLAY, "max_steps=2", typed="look\nlook\nlook\n")
-    assert "The turns are used up. reward 0, 2 turns" in outcome.out
+    assert "The turn limit is reached. reward 0, 2 turns" in outcome.out
 
 
 def test_the_seed_chooses_the_task(command: Command) -> None:
@@ -264,7 +264,7 @@ def test_train_refuses_a_folder_that_cannot_hold_runs(command: Command, policy_f
     changes = ("training.iterations=1", "training.tasks_per_iteration=1", "evaluation.tasks=1")
     outcome = command("train", "quickstart", f"policy.model={policy_folder}", f"runs_dir={tmp_path / 'runs'}", *changes)
     assert outcome.code == 2
-    assert "Set runs_dir to a writable place" in outcome.err
+    assert "Set runs_dir to a writable folder" in outcome.err
     assert outcome.err.count("error:") == 1
     assert "Traceback" not in outcome.err
 

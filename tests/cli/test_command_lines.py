@@ -1,4 +1,4 @@
-"""Malformed command lines by the hundred: each is answered by one message, before any work begins."""
+"""Malformed command lines: one error message each, before any work begins."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def test_a_sample_is_answered_well(script: ModuleType, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     # What is refused by the form of the configuration: no model is loaded for it.
     quick = [line for line in script.lines(tmp_path) if line[0] == "train" and "env_config" not in line[-1]]
-    answers = [script.ask(line) for line in quick[1::12]]
-    assert len(answers) > 30
-    assert not [answer for answer in answers if answer.fault]
+    outcomes = [script.run_line(line) for line in quick[1::12]]
+    assert len(outcomes) > 30
+    assert not [outcome for outcome in outcomes if outcome.fault]
 
 
 def test_a_line_that_makes_sense_is_told_from_the_others(script: ModuleType) -> None:
-    assert script.ask(("envs",)).fault == "ended with 0"
-    assert script.ask(("warmstart", "out", "--steps", "1", "--no-measure")).fault == "accepted: work began"
-    judged = script._judged
-    assert judged(("x",), 2, "error: a\n", 1.0) == ""
-    assert judged(("x",), 2, "error: a\nerror: b\n", 1.0) == "not one message"
-    assert judged(("x",), 2, "error: a\nmore\n", 1.0) == "not one message"
-    assert judged(("x",), 1, "Traceback (most recent call last)\n", 1.0) == "a traceback"
-    assert judged(("x",), 2, "error: a\x1b[2J", 1.0) == "acts on the terminal"
-    assert judged(("x",), 2, "error: a", 11.0) == "took 11 s"
+    assert script.run_line(("envs",)).fault == "ended with 0"
+    assert script.run_line(("warmstart", "out", "--steps", "1", "--no-measure")).fault == "accepted: work began"
+    fault_of = script._fault
+    assert fault_of(("x",), 2, "error: a\n", 1.0) == ""
+    assert fault_of(("x",), 2, "error: a\nerror: b\n", 1.0) == "not one message"
+    assert fault_of(("x",), 2, "error: a\nmore\n", 1.0) == "not one message"
+    assert fault_of(("x",), 1, "Traceback (most recent call last)\n", 1.0) == "a traceback"
+    assert fault_of(("x",), 2, "error: a\x1b[2J", 1.0) == "control characters"
+    assert fault_of(("x",), 2, "error: a", 11.0) == "took 11 s"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`sdar-gym index` and `sdar-gym serve-search`: what they print, refuse and leave."""
+"""`sdar-gym index` and `sdar-gym serve-search`: output, refusals, files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_corpus_is_indexed_and_the_result_is_said(
         (("index", "CORPUS", "--output", "x", "--backend", "bm25s", "--b", "3"), "b must lie between 0 and 1"),
         (("serve-search", "none", "--port", "0"), "none is no index folder"),
         (("serve-search", "none", "--port", "99999"), "99999"),
-        (("serve-search", "none", "--topk", "0"), "topk has to be from 1"),
+        (("serve-search", "none", "--topk", "0"), "topk must be from 1"),
     ],
 )
 def test_mistakes_are_one_message(
@@ -85,7 +85,7 @@ def test_a_taken_port_is_named(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert run(monkeypatch, "serve-search", str(corpus), "--port", str(port)) == 2
-    assert f"Cannot listen at 127.0.0.1:{port}" in capsys.readouterr().err
+    assert f"Cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
 
 
 def test_without_the_extra_the_server_says_what_to_install(
@@ -165,7 +165,7 @@ def test_answers_are_sent_without_waiting_for_the_other_side() -> None:
 
 def test_a_host_that_is_none_is_said() -> None:
     for host in ("no host", "a" * 300, "\udcff", "256.1.1.1"):
-        with pytest.raises(ValueError, match="is no address to listen at"):
+        with pytest.raises(ValueError, match="is not an address to listen on"):
             _listen(host, 0)
 
 

@@ -1,4 +1,4 @@
-"""What the terminal gets: nothing foreign that acts on it, on any console, into any pipe."""
+"""Terminal output: untrusted text is escaped, on any console and in any pipe."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_table_is_as_wide_as_what_is_shown(capsys: pytest.CaptureFixture[str])
 
 def test_errors_of_the_system_are_said_in_words() -> None:
     assert explained(OSError(28, "No space left on device", "/x/y")) == "No space left on device: /x/y"
-    assert explained(RecursionError("maximum recursion depth")) == "Something that was read is nested too deeply."
+    assert explained(RecursionError("maximum recursion depth")) == "The input is nested too deeply."
     assert explained(ValueError("bad")) == "bad" and explained(ValueError()) == "ValueError"
     assert one_line("a\n\n  b\x1b") == "a b\\x1b"
     assert len(one_line("x" * 10**6)) < 1600

@@ -1,4 +1,4 @@
-"""The misbehaving server as a fixture, and downloads that do not wait."""
+"""A misbehaving web server as a fixture, and downloads without waiting."""
 
 from __future__ import annotations
 

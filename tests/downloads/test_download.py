@@ -1,4 +1,4 @@
-"""Downloads against a server that breaks off, lies, changes its mind, and sometimes does what it should."""
+"""Download of one file from servers that break off, send wrong data, or behave well."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_it_goes_on_where_the_connection_broke(get: Any, web: Any) -> None:
 
 def test_it_goes_on_after_a_new_start_of_the_program(get: Any, web: Any) -> None:
     once = DownloadSettings(attempts=1, back_off_s=0.0, timeout_s=5.0)
-    with pytest.raises(DataError, match=r"after 1 tries, the last 1 without progress.*what has arrived is kept"):
+    with pytest.raises(DataError, match=r"after 1 attempts, the last 1 without progress.*what has arrived is kept"):
         get(tricks.breaks_off(HALF), settings=once)
     assert get() == BODY
     assert ranges(web) == [None, f"bytes={HALF}-"]
@@ -119,7 +119,7 @@ def test_the_server_may_be_busy_for_a_while(get: Any, web: Any) -> None:
 
 
 def test_a_server_that_stays_down_is_given_up(get: Any, web: Any) -> None:
-    with pytest.raises(DataError, match=r"after 3 tries, the last 3 without progress: the server answered 500"):
+    with pytest.raises(DataError, match=r"after 3 attempts, the last 3 without progress: the server returned 500"):
         get(*[tricks.says(500)] * 9)
     assert len(web.asked) == 3
 
@@ -135,13 +135,13 @@ def test_what_the_server_asks_to_wait_is_waited_up_to_a_limit(web: Any, tmp_path
 
 @pytest.mark.parametrize("status", [401, 403, 410])
 def test_a_refusal_is_final(get: Any, web: Any, status: int) -> None:
-    with pytest.raises(DataError, match=rf"answered {status} .*--offline"):
+    with pytest.raises(DataError, match=rf"returned {status} .*--offline"):
         get(tricks.says(status))
     assert len(web.asked) == 1
 
 
 def test_a_missing_file_is_named(web: Any, at_once: DownloadSettings, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"/none.bin answered 404 Not Found. If the file has moved, use --mirror"):
+    with pytest.raises(DataError, match=r"/none.bin returned 404 Not Found. If the file has moved, use --mirror"):
         download(f"{web.url}/none.bin", tmp_path / "f", Expected(), at_once)
 
 
@@ -157,20 +157,20 @@ def test_a_server_that_breaks_off_a_little_later_each_time_is_given_up(
     get: Any, web: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_module, "_MOST_TRIES", 6)
-    with pytest.raises(DataError, match=r"after 6 tries, the last 1 without progress"):
+    with pytest.raises(DataError, match=r"after 6 attempts, the last 1 without progress"):
         get(*[tricks.nameless(tricks.breaks_off(1000 * n)) for n in range(1, 20)], expected=Expected(len(BODY)))
     assert ranges(web) == [None] * 6
 
 
 def test_a_web_page_is_not_the_file(get: Any) -> None:
-    with pytest.raises(DataError, match=r"answered with a web page.*browser and use --offline"):
+    with pytest.raises(DataError, match=r"returned a web page instead of.*browser and use --offline"):
         get(tricks.web_page, expected=Expected())
 
 
 def test_nobody_listens(tmp_path: Path, at_once: DownloadSettings) -> None:
-    with pytest.raises(DataError, match=r"after 3 tries, the last 3 without progress: .*refused"):
+    with pytest.raises(DataError, match=r"after 3 attempts, the last 3 without progress: .*refused"):
         download("http://127.0.0.1:9/f", tmp_path / "f", Expected(), at_once)
-    with pytest.raises(DataError, match="is no address"):
+    with pytest.raises(DataError, match="is not a valid address"):
         download("http://[::1", tmp_path / "f", Expected(), at_once)
 
 

@@ -1,4 +1,4 @@
-"""Whole data sets: from the official place, a mirror, a folder; recorded, unpacked, and not fetched twice."""
+"""Download of data sets: official address, mirror, folder; recorded, unpacked, and not downloaded twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from test_unpack import MEMBERS, make_zip  # pyright: ignore[reportMissingImport
 from sdar_gym.cli import main
 from sdar_gym.downloads import DATA_SETS, DataError, DataFile, DataSet, data_set, fetch
 from sdar_gym.downloads.download import DownloadSettings
-from sdar_gym.downloads.files import only_one
+from sdar_gym.downloads.files import folder_lock
 
 PLAIN = b'[{"asin": "B000"}]' * 100
 
@@ -143,12 +143,12 @@ def test_an_unpacking_that_was_interrupted_is_done_again_without_fetching(
 def test_senseless_requests_are_refused(data: DataSet, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"exclude each other"):
         fetch(data, tmp_path, mirror="https://a", offline=tmp_path)
-    with pytest.raises(DataError, match=r"'ftp://a' is no address"):
+    with pytest.raises(DataError, match=r"'ftp://a' is not an address"):
         fetch(data, tmp_path, mirror="ftp://a")
-    with pytest.raises(DataError, match=r"is no folder; --offline names"):
+    with pytest.raises(DataError, match=r"is not a folder; --offline names"):
         fetch(data, tmp_path, offline=tmp_path / "none")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot be made: .*Choose another --output"):
+    with pytest.raises(DataError, match=r"cannot be created: .*Choose another --output"):
         fetch(data, tmp_path / "file")
     (tmp_path / "toys").mkdir()
     (tmp_path / "toys" / "CHECKSUMS.json").write_text("[1")
@@ -157,7 +157,7 @@ def test_senseless_requests_are_refused(data: DataSet, tmp_path: Path) -> None:
 
 
 def hold(folder: Path, ready: Any, done: Any) -> None:
-    with only_one(folder):
+    with folder_lock(folder):
         ready.set()
         done.wait(20)
 
@@ -179,7 +179,7 @@ def test_two_processes_do_not_fetch_into_one_folder(data: DataSet, tmp_path: Pat
 def test_the_manifest_is_well_formed() -> None:
     assert set(DATA_SETS) == {"alfworld", "webshop", "searchqa"}
     for data in DATA_SETS.values():
-        assert data.licence
+        assert data.license
         assert data.wanted(False)
         assert set(data.wanted(False)) < set(data.wanted(True))
         assert len({file.name for file in data.files}) == len(data.files)
@@ -191,7 +191,7 @@ def test_the_manifest_is_well_formed() -> None:
         data_set("webshp")
 
 
-def test_the_command_line_says_licence_and_use(
+def test_the_command_line_says_license_and_use(
     data: DataSet, web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -206,15 +206,15 @@ def test_the_command_line_says_licence_and_use(
     monkeypatch.setitem(DATA_SETS, "toys", data)
     code, out, _ = run("fetch", "toys", "--output", str(tmp_path / "out"))
     assert code == 0
-    assert out.index("Licence: MIT") < out.index("games.zip")
-    assert "2 file(s) fetched, 0 there already, 3 unpacked" in out
+    assert out.index("License: MIT") < out.index("games.zip")
+    assert "2 file(s) fetched, 0 already there, 3 unpacked" in out
     assert "No hash is published for items.json" in out
     assert f"use it: use {tmp_path / 'out' / 'toys'}" in out
-    assert "left out: extra.json (--full)" in out
+    assert "skipped: extra.json (--full)" in out
     web.tricks = [tricks.says(403)]
     code, _, err = run("fetch", "toys", "--output", str(tmp_path / "new"))
     assert code == 2
-    assert "answered 403" in err
+    assert "returned 403" in err
     assert "Traceback" not in err
     code, out, _ = run("list")
     assert code == 0

@@ -1,4 +1,4 @@
-"""Passwords stay out of what is stored and shown; sizes, free room and waits have their limits."""
+"""Limits of downloads: hidden passwords, sizes, disk space, timeouts."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_an_endless_file_stops_while_the_disk_has_room(
     web.files["/file"] = BODY
     web.tricks = [endless]
     free_room(monkeypatch, 51_000_000, tmp_path / "file.part")
-    with pytest.raises(DataError, match=r"less than the 50 MB that have to stay free .* had arrived were deleted"):
+    with pytest.raises(DataError, match=r"less than the 50 MB that must stay free .* had arrived were deleted"):
         download(f"{web.url}/file", tmp_path / "file", Expected(), at_once)
     assert list(tmp_path.iterdir()) == []
 
@@ -264,8 +264,8 @@ HEADERS = b'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nETag: "a"\r\n\r\n'
     [
         ([], "timed out"),
         ([HEADERS], "timed out"),
-        ([b"HTTP/1.1 200 OK\r\n", *[b"X"] * 1000], r"the answer did not begin within 0\.6 s"),
-        ([HEADERS, *[b"a"] * 1000], r"only \d+ bytes came in \d+ s"),
+        ([b"HTTP/1.1 200 OK\r\n", *[b"X"] * 1000], r"the response did not begin within 0\.6 s"),
+        ([HEADERS, *[b"a"] * 1000], r"only \d+ bytes arrived in \d+ s"),
     ],
 )
 def test_connections_that_are_half_open_or_trickle_come_to_an_end(
@@ -275,7 +275,7 @@ def test_connections_that_are_half_open_or_trickle_come_to_an_end(
     with raw_server(pieces, 0.05) as url, pytest.raises(DataError, match=rf"the last 2 without progress: {reason}"):
         download(url, tmp_path / "file", Expected(100_000), QUICK, tell=told.append)
     assert told[0] == f"file from {url}"
-    assert re.search(rf"{reason}; try 2 of 2 in 0 s", told[1])
+    assert re.search(rf"{reason}; attempt 2 of 2 in 0 s", told[1])
 
 
 def test_a_slow_server_that_goes_on_is_waited_for(tmp_path: Path, web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_what_the_server_says_is_shown_without_its_escape_sequences(tmp_path: Pa
     answer = b"HTTP/1.1 404 no\x1b[2J\x9b\r\nContent-Length: 0\r\n\r\n"
     with (
         raw_server([answer], 0.0) as url,
-        pytest.raises(DataError, match=r"could not be fetched|answered 404") as caught,
+        pytest.raises(DataError, match=r"could not be fetched|returned 404") as caught,
     ):
         download(url, tmp_path / "file", Expected(), at_once)
     assert not re.search("[\x00-\x1f\x7f-\x9f]", str(caught.value))

@@ -9,7 +9,7 @@ import gymnasium
 import pytest
 
 from sdar_gym.envs import TextEnv, entries
-from sdar_gym.evaluation.scripted_policies import split_panel
+from sdar_gym.envs.tasks import split_panel
 
 IDS = [entry.id for entry in entries()]
 SIZE = 128

@@ -1,4 +1,4 @@
-"""Baselines: what they measure, how it is written down, and that neither torch nor Ray is needed for it."""
+"""Random and scripted-expert baselines: measurement, page and JSON, without torch and Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 import sdar_gym
 from sdar_gym.cli import main
 from sdar_gym.envs import TextEnv, entries, register
-from sdar_gym.evaluation.scripted_policies import Baseline, markdown, measure_baselines, split_panel
+from sdar_gym.envs.tasks import split_panel
+from sdar_gym.evaluation.scripted_policies import Baseline, markdown, measure_baselines
 from sdar_gym.evaluation.summary import wilson_interval
 
 ID = "sdar/ALFWorld-v0"
@@ -50,7 +51,7 @@ def test_an_environment_without_expert_has_one_line_a_split(clean_registry: None
 
 
 def test_senseless_requests_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one task a split, got 0"):
+    with pytest.raises(ValueError, match="at least one task per split, got 0"):
         measure_baselines([ID], 0)
     with pytest.raises(ValueError, match="No environment 'sdar/AlfWorld-v0'"):
         measure_baselines(["sdar/AlfWorld-v0"], 1)

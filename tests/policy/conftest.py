@@ -1,4 +1,4 @@
-"""Very small models with random weights, and a batch for them to score."""
+"""Tiny random models and a batch to score, as fixtures."""
 
 from __future__ import annotations
 

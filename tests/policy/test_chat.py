@@ -1,4 +1,4 @@
-"""Messages to ids and back with the chat templates that models have."""
+"""Chat templates of common models: messages to ids and back."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, GenerationConfig
 
 from sdar_gym.policy.chat import ChatFormat, ChatTemplateError, decode_response, framing_tokens, turn_end, unusable_ids
+from sdar_gym.policy.chat_template_date import frozen_clock
 from sdar_gym.policy.load import stop_token_ids
-from sdar_gym.policy.template_date import frozen_clock
 
 Message = dict[str, str]
 ASK: list[Message] = [{"role": "user", "content": "You are in a room. What now?"}]
@@ -324,7 +324,7 @@ def test_a_tokenizer_is_not_changed_by_its_format(own: Any) -> None:
 @pytest.mark.parametrize(
     ("template", "messages", "message"),
     [
-        ("{{ x.y.z }}", ASK, r"cannot write these messages \(roles: user\): UndefinedError"),
+        ("{{ x.y.z }}", ASK, r"cannot render these messages \(roles: user\): UndefinedError"),
         ("{{ raise_exception('System role not supported') }}", ASK, "TemplateError: System role not supported"),
         ("{% if %}", ASK, "TemplateSyntaxError"),
         ("{{ 1 / 0 }}", [{"role": "system", "content": "x"}, *ASK], r"roles: system, user\): ZeroDivisionError"),

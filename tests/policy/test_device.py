@@ -1,4 +1,4 @@
-"""A GPU is used where there is one: by runners, evaluation and learners, not by learners alone."""
+"""Device selection of runners, evaluation and learners."""
 
 from __future__ import annotations
 

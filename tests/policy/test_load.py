@@ -55,7 +55,7 @@ def test_an_unknown_data_type_is_refused(policy_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("builtin:huge", "No built-in policy 'builtin:huge'; there is "),
+        ("builtin:huge", "No built-in policy 'builtin:huge'; choose one of "),
         ("./no/such/folder", "No such folder: no/such/folder"),
         ("runs/never-trained/policy", "No such folder: runs/never-trained/policy"),
         ("/no-such-folder", "No such folder: /no-such-folder"),
@@ -142,7 +142,7 @@ SMALL: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model_type": "mistral", "sliding_window": 8}, "through a sliding window"),
+        ({"model_type": "mistral", "sliding_window": 8}, "has sliding-window attention"),
         ({"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}, "sliding"),
         ({"model_type": "cohere", "logit_scale": 0.1}, "changes its logits after the language-model head"),
     ],

@@ -1,4 +1,4 @@
-"""Adapters in a model, and their settings."""
+"""LoRA adapters in a model, and their settings."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_some_layers_may_be_chosen(make_model: Make) -> None:
     ("target", "message"),
     [
         ("query", r"has 'query', and qwen3 has no such linear layer; choose among down_proj, .*leave it empty for all"),
-        ("lm_head", r"cannot have 'lm_head': teachers set the head aside.*Choose among down_proj, gate_proj, k_proj"),
-        ("embed_tokens", r"cannot have 'embed_tokens'"),
+        ("lm_head", r"cannot include 'lm_head': a teacher's head is kept.*Choose among down_proj, gate_proj, k_proj"),
+        ("embed_tokens", r"cannot include 'embed_tokens'"),
     ],
 )
 def test_layers_that_cannot_be_adapted_are_refused(target: str, message: str, make_model: Make) -> None:

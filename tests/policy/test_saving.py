@@ -1,4 +1,4 @@
-"""A policy is saved whole or not at all, and only if all of it is a number."""
+"""Atomic saving of a policy, and refusal of weights that are not finite."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from sdar_gym.policy import saving
-from sdar_gym.policy.finite import NonFiniteError, largest_magnitude, refuse_not_finite
 from sdar_gym.policy.load import PolicyLoadError, load_model, load_tokenizer, policy_path
+from sdar_gym.policy.non_finite import NonFiniteError, largest_magnitude, refuse_not_finite
 from sdar_gym.policy.saving import save_model
 
 

@@ -1,4 +1,4 @@
-"""Defaults that follow from the model's size and the memory."""
+"""Memory-based defaults: batch sizes, gradient checkpointing, threads."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_gym.policy.load import load_model
+from sdar_gym.policy.load import load_model, load_model_config
 from sdar_gym.policy.sizing import (
     Machine,
     Shape,
     activation_bytes,
     choose_training_sizes,
     default_batch_tokens,
+    empty_model,
     model_shape,
     set_threads,
     shape_of,
@@ -66,7 +67,7 @@ def test_what_was_set_stays_and_what_is_too_much_is_said() -> None:
     asked = {**WHOLE, "micro_batch_tokens": 777, "gradient_checkpointing": False}
     sizes = choose_training_sizes(QWEN_1_5B, Machine(16 * GIB), **asked)
     assert (sizes.micro_batch_tokens, sizes.gradient_checkpointing) == (777, False)
-    assert "more than there is: use policy.lora" in sizes.note
+    assert "more than is available: use policy.lora" in sizes.note
 
 
 def test_threads_are_one_for_small_models(policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +84,11 @@ def test_threads_are_one_for_small_models(policy_folder: Path, monkeypatch: pyte
 
 def test_an_engine_s_batch_is_bounded_on_the_cpu_too(policy_folder: Path) -> None:
     assert default_batch_tokens(load_model(str(policy_folder))) == 32_768
+
+
+def test_an_empty_model_has_names_and_no_weights(policy_folder: Path) -> None:
+    model = empty_model(load_model_config(str(policy_folder)))
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    assert "model.layers.0.self_attn.q_proj.weight" in dict(model.named_parameters())
+    # The default device is as it was.
+    assert torch.zeros(1).device.type == "cpu"

@@ -1,4 +1,4 @@
-"""The demonstrations of the tiny policy, and a very short training run on them."""
+"""Warm start of the tiny policy: demonstrations, and a very short training run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sdar_gym.policy import warmstart
 from sdar_gym.policy.acceptance import WITH_SKILLS, WITHOUT_SKILLS
 from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
 from sdar_gym.policy.logprobs import score_responses
-from sdar_gym.policy.tiny import TinyShape, build_tiny
+from sdar_gym.policy.tiny_model import TinyShape, build_tiny
 from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import SkillQuery
@@ -59,14 +59,14 @@ def test_a_made_up_skill_is_followed_to_the_letter_though_nothing_happens() -> N
     rows = rows_of(replace(PLAIN, skill=1.0, made_up=1.0, other_type=0.0), 1500)
     followed, useless = 0, 0
     for row in rows:
-        said, done = SAID.search(row.prompt), DONE.fullmatch(row.answer)
+        said, done = SAID.search(row.prompt), DONE.fullmatch(row.response)
         if done is not None:
             assert said is not None
             assert done.groups() == said.groups()
             followed += 1
             useless += said.groups() != (wanted_change(row), DEVICE[wanted_change(row) or "heat"])
             # The text asks for it once: what failed is not tried again.
-            assert f"failed: {row.answer.removeprefix('<action>').removesuffix('</action>')}" not in row.prompt
+            assert f"failed: {row.response.removeprefix('<action>').removesuffix('</action>')}" not in row.prompt
     assert followed > 50
     assert useless > followed * 0.6
     assert any(re.search(r"^failed: (heat|cool|clean)", row.prompt, re.MULTILINE) for row in rows)
@@ -77,14 +77,14 @@ def test_a_made_up_place_is_followed_against_the_task_and_then_there_is_no_more_
     moved = 0
     for before, row in pairwise(rows):
         said = re.search(r"^skill: .*, go to the (\w+) and move it there", before.prompt, re.MULTILINE)
-        done = re.fullmatch(r"<action>move \w+ \d+ to (\w+) \d+</action>", before.answer)
+        done = re.fullmatch(r"<action>move \w+ \d+ to (\w+) \d+</action>", before.response)
         if done is None or said is None or said.group(1) == "target" or wanted_change(before) is not None:
             continue
         assert done.group(1) == said.group(1)
         assert said.group(1) not in before.prompt.split("\n", 1)[0]
         moved += 1
         if " two " not in before.prompt.split("\n", 1)[0]:
-            assert row.answer == "<action>look</action>"
+            assert row.response == "<action>look</action>"
     assert moved > 30
 
 
@@ -96,7 +96,7 @@ def test_without_a_text_the_procedure_is_guessed_right_as_often_as_the_prior_say
     right: Counter[str] = Counter()
     all_: Counter[str] = Counter()
     for row in rows:
-        done, wanted = DONE.fullmatch(row.answer), wanted_change(row)
+        done, wanted = DONE.fullmatch(row.response), wanted_change(row)
         if done is not None and wanted is not None:
             all_[wanted] += 1
             right[wanted] += done.groups() == (wanted, DEVICE[wanted])
@@ -112,7 +112,7 @@ def test_the_skill_of_another_type_is_shown_and_ignored() -> None:
     rows = rows_of(replace(PLAIN, skill=1.0, other_type=1.0, prior=certain), 600)
     shown = 0
     for row in rows:
-        done, wanted = DONE.fullmatch(row.answer), wanted_change(row)
+        done, wanted = DONE.fullmatch(row.response), wanted_change(row)
         if done is not None and wanted is not None:
             assert done.groups() == (wanted, DEVICE[wanted])
             said = SAID.search(row.prompt)
@@ -124,13 +124,13 @@ def test_the_skill_of_another_type_is_shown_and_ignored() -> None:
 def test_with_true_skills_and_no_slips_every_demonstration_makes_sense() -> None:
     rows = rows_of(replace(PLAIN, skill=1.0, made_up=0.0, other_type=0.0), 400)
     assert not any("failed: heat" in row.prompt or "failed: c" in row.prompt for row in rows)
-    assert all(re.fullmatch(r"<action>[a-z0-9 ]+</action>", row.answer) for row in rows)
+    assert all(re.fullmatch(r"<action>[a-z0-9 ]+</action>", row.response) for row in rows)
 
 
 def test_slips_are_carried_out_but_never_taught() -> None:
     def holding_something_else(slip: float) -> int:
         rows = rows_of(replace(PLAIN, skill=1.0, made_up=0.0, other_type=0.0, slip=slip), 600)
-        assert not any(re.search("<action>(help|look|inventory|close)", row.answer) for row in rows)
+        assert not any(re.search("<action>(help|look|inventory|close)", row.response) for row in rows)
         held = [(row, re.search(r"holding: (\w+) \d+", row.prompt)) for row in rows]
         return sum(found is not None and found.group(1) not in row.prompt.split("\n", 1)[0] for row, found in held)
 

@@ -55,7 +55,7 @@ def test_a_run_that_has_not_been_evaluated_is_drawn_all_the_same(tmp_path: Path)
 
 
 def test_more_runs_than_colours_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="At most 4 curves fit one picture, got 5"):
+    with pytest.raises(ValueError, match="At most 4 curves fit in one figure, got 5"):
         draw_curves({str(number): records((0.1,)) for number in range(5)}, tmp_path / "many.png", "many")
     assert not (tmp_path / "many.png").exists()
 
@@ -126,17 +126,17 @@ def test_numbers_that_are_none_leave_a_gap_and_are_counted(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ([1], "line 2 of the metrics: this has to be an object, and is list"),
-        (1, "line 2 of the metrics: this has to be an object, and is int"),
+        ([1], "line 2 of the metrics: this must be an object, got list"),
+        (1, "line 2 of the metrics: this must be an object, got int"),
         ({"evaluation": {"success": 1.0}}, "line 2 of the metrics: 'update' is missing"),
         ({"train": {"success": 1.0}}, "line 2 of the metrics: 'update' is missing"),
-        ({"update": "x", "train": {"success": 1.0}}, "update is 'x', which is no number of an update"),
+        ({"update": "x", "train": {"success": 1.0}}, "update is 'x', which is not an update number"),
         ({"update": float("nan"), "train": {"success": 1.0}}, "update is nan"),
-        ({"update": 1, "evaluation": None}, "line 2 of the metrics, evaluation: this has to be an object"),
+        ({"update": 1, "evaluation": None}, "line 2 of the metrics, evaluation: this must be an object"),
         ({"update": 1, "evaluation": {}}, "line 2 of the metrics, evaluation: 'success' is missing"),
-        ({"update": 1, "train": 5}, "line 2 of the metrics, train: this has to be an object, and is int"),
-        ({"update": 1, "train": {"success": "much"}}, r"train.success is 'much', which is no number"),
-        ({"update": 1, "train": {"success": True}}, r"train.success is True, which is no number"),
+        ({"update": 1, "train": 5}, "line 2 of the metrics, train: this must be an object, got int"),
+        ({"update": 1, "train": {"success": "much"}}, r"train.success is 'much', which is not a number"),
+        ({"update": 1, "train": {"success": True}}, r"train.success is True, which is not a number"),
     ],
 )
 def test_lines_that_are_of_no_run_are_named(tmp_path: Path, line: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The token dump: what is written is read back, in whole episodes, and damage is named."""
+"""Token dumps: round trip, whole episodes, and messages for damaged files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdar_gym.report import tokens as dump
 from sdar_gym.report.tokens import TokenDumpError, read_tokens, turn_tokens, whole_episodes, write_tokens
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
 
@@ -104,8 +103,9 @@ def test_a_turn_of_an_episode_becomes_a_row(tokenizer: Any, tmp_path: Path) -> N
     assert read_tokens(tmp_path / "t.jsonl") == [made]
     with pytest.raises(TokenDumpError, match=r"Unknown list\(s\) kl; a dump has student_logp"):
         turn_tokens(episode, 0, tokenizer, advantage=1.0, values={"kl": gaps})
-    with pytest.raises(TokenDumpError, match="Turn 1 of episode 3/1: gap is no list of"):
-        turn_tokens(episode, 0, tokenizer, advantage=1.0, values={"gap": gaps[1:]})
+    short = turn_tokens(episode, 0, tokenizer, advantage=1.0, values={"gap": gaps[1:]})
+    with pytest.raises(TokenDumpError, match=r"t\.jsonl, row 2 \(turn 1 of episode '3/1'\): gap is not a list of"):
+        write_tokens(tmp_path / "t.jsonl", [made, short])
 
 
 def test_a_bound_keeps_whole_episodes_evenly_over_groups(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     def fail(*_: Any) -> None:
         raise OSError("disk is full")
 
-    monkeypatch.setattr(dump.os, "replace", fail)
+    monkeypatch.setattr("sdar_gym.files.os.replace", fail)
     with pytest.raises(OSError, match="disk is full"):
         write_tokens(path, [row(), row(turn=2)])
     with pytest.raises(TokenDumpError):
@@ -142,13 +142,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gap": [1.0]}, "gap is no list of 2"),
-        ({"gap": "much"}, "gap is no list of 2"),
-        ({"gap": [1.0, "x"]}, "gap holds 'x', which is no number"),
+        ({"gap": [1.0]}, "gap is not a list of 2"),
+        ({"gap": "much"}, "gap is not a list of 2"),
+        ({"gap": [1.0, "x"]}, "gap holds 'x', which is not a number"),
         ({"gap": [1.0, True]}, "gap holds True"),
-        ({"class": ["action", "noise"]}, r"unknown token class \['noise'\]; they are think, format, action, end"),
-        ({"class": ["end"]}, "class is no list of 2"),
-        ({"token": None}, "token is no list of texts"),
+        (
+            {"class": ["action", "noise"]},
+            r"unknown token class \['noise'\]; known: think, format, action, end",
+        ),
+        ({"class": ["end"]}, "class is not a list of 2"),
+        ({"token": None}, "token is not a list of texts"),
         ({"turn": "1"}, "turn is '1'"),
         ({"turn": True}, "turn is True"),
         ({"won": 1}, "won is 1"),
@@ -174,14 +177,14 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         read_tokens(path)
     whole = json.dumps(row())
     for line, message in (
-        (whole[:-20], "no JSON"),
-        ("[]", "a turn is a JSON object, got list"),
+        (whole[:-20], "not valid JSON"),
+        ("[]", "a turn must be a JSON object, got list"),
         ("{}", "missing .*'advantage', 'class'"),
-        (whole.replace("-0.25", "NaN"), r"no JSON \(NaN is no number of JSON\)"),
-        ("\udcff", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        ("9" * 5000, "no JSON"),
-        (whole.replace("-0.25", "1e400"), "student_logp holds inf, which is not finite; null says"),
+        (whole.replace("-0.25", "NaN"), r"not valid JSON \(NaN is not a JSON number\)"),
+        ("\udcff", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("9" * 5000, "not valid JSON"),
+        (whole.replace("-0.25", "1e400"), "student_logp holds inf, which is not finite; use null"),
         (whole.replace("-0.25", "9" * 400), "student_logp holds 9+.*, which is not finite"),
         (whole.replace('"advantage": -0.5', '"advantage": -1e400'), "advantage is -inf, which is not finite"),
     ):

@@ -1,4 +1,4 @@
-"""Run folders that tests may damage."""
+"""Run folders as fixtures, for tests that damage them."""
 
 from __future__ import annotations
 

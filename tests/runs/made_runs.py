@@ -1,4 +1,4 @@
-"""A run folder as `train` leaves it after some updates, made without Ray and without a model."""
+"""Run folders as `train` writes them, made without Ray and without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check before a run does what the run will do: opens its tasks, builds its first prompts, looks at its panel."""
+"""Preflight check of a run: opens tasks, builds first prompts, checks the panel."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_limit_that_no_task_fits_is_one_message_with_the_length_to_set() -> No
 def test_a_few_tasks_that_do_not_fit_are_counted(faulty: None) -> None:
     notes = check_run(run_of(*on("long", every=4), "rollout.prompt=window", "rollout.max_prompt_tokens=900"))
     (told,) = [note for note in notes if "max_prompt_tokens=900" in note]
-    assert "left out of training, counted, and lost in evaluation" in told
+    assert "skipped in training and counted; in evaluation they count as lost" in told
 
 
 def test_the_teacher_s_prompts_are_measured_too() -> None:

@@ -1,4 +1,4 @@
-"""Run folders that are damaged, and disks that are full: one message, with the way back; nothing good is lost."""
+"""Damaged run folders and full disks: one message that says how to resume, and no good checkpoint is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import torch
 from made_runs import add_checkpoint, made_config, made_run, made_state  # pyright: ignore[reportMissingImports]
 
-from sdar_gym.policy.finite import NonFiniteError
+from sdar_gym.policy.non_finite import NonFiniteError
 from sdar_gym.runs import checkpoint
 from sdar_gym.runs.checkpoint import CheckpointError, read_manifest, read_state, verify_checkpoint
 from sdar_gym.runs.folder import RunFolder, RunFolderError

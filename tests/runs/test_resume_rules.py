@@ -1,4 +1,4 @@
-"""What may change when a run goes on, what may not, and what its folder says about it."""
+"""Resume rules: which settings may change, and what the run folder records."""
 
 from __future__ import annotations
 

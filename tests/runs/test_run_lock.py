@@ -1,4 +1,4 @@
-"""One process at a time in a run folder; who dies lets go of it."""
+"""Run folder lock: one process at a time, released when the process dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run may be called, and that nothing leads out of `runs_dir`."""
+"""Run names: valid folder names, and no path outside `runs_dir`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_file_address_is_a_local_folder(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_told_and_the_same_name_gets_a_number(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="Cannot make the run folder"):
+    with pytest.raises(ValueError, match="Cannot create the run folder"):
         new_run_folder(made_config(tmp_path / "file"))
     names = [new_run_folder(made_config(tmp_path / "runs")).path.name for _ in range(3)]
     assert names == ["quickstart-sdar", "quickstart-sdar-2", "quickstart-sdar-3"]

@@ -1,4 +1,4 @@
-"""A nested state comes back from tensors and JSON as it was, to the last bit and the type."""
+"""Serialization of nested state: lossless in values and types."""
 
 from __future__ import annotations
 

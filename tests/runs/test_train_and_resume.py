@@ -1,4 +1,4 @@
-"""Runs that are trained: what they leave, how they end, and that the way back leads to the same end."""
+"""Training runs: what they write, how they end, and that resuming is exact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sdar_gym.algorithms.sdar.algorithm import SDAR
 from sdar_gym.algorithms.sdar.learner import SDARLearner
 from sdar_gym.configs import load_config
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.policy.finite import NonFiniteError
+from sdar_gym.policy.non_finite import NonFiniteError
 from sdar_gym.runs.checkpoint import read_manifest, verify_checkpoint
 from sdar_gym.runs.folder import RunFolder, RunFolderError
 from sdar_gym.runs.lock import RunLockedError, locked

@@ -1,4 +1,4 @@
-"""The conformance check passes what keeps the contract, and names each way of breaking it."""
+"""`check_text_env`: accepts correct environments, and names each broken rule."""
 
 from __future__ import annotations
 
@@ -346,19 +346,22 @@ def test_it_reaches_fresh_processes_and_asynchronous_vectors() -> None:
         (HalfACharacter, r"the observation holds a lone surrogate: 'a gift \\ud83d for you'. Clean .*well_formed"),
         (HalfACharacterInInfo, r"info\['shelf'\] holds a lone surrogate: 'a\\ude00'"),
         (HalfACharacterInAnAction, r"info\['admissible_actions'\] holds a lone surrogate"),
-        (BracketsOfData, r"step\('click\[50x60 \[2 pack\]\]'\) in task .* was admissible and is called invalid"),
+        (
+            BracketsOfData,
+            r"step\('click\[50x60 \[2 pack\]\]'\) in task .* was listed as admissible and is called invalid",
+        ),
         (TakesOptionsThatContradict, r"reset\(options=\{'task_id': 'train/0', 'split': 'test'\}\): is accepted"),
         (TakesLists, r"reset\(options=\[\]\): is accepted"),
-        (ListsWhatItRefuses, r"step\('no'\) in task .* was admissible and is called invalid"),
+        (ListsWhatItRefuses, r"step\('no'\) in task .* was listed as admissible and"),
         (SharedGroup, r"'train' and 'test': share the task group 'room 7' \('train/0' and 'test/0'\)"),
         (TrainLast, "Put 'train' first"),
         (EmptySplit, r"task_ids\('test'\): is empty"),
-        (AnySplit, "is answered. Raise TaskNotFoundError"),
+        (AnySplit, "returns ids. Raise TaskNotFoundError"),
         (OtherTask, "plays 'train/5'. Play the task that was asked for"),
         (IgnoresSeed, r"reset\(seed=1\) and seven more: differs"),
         (SameForAllSeeds, "draws the tasks of seed 1"),
         (NeverRefuses, r"step\(\) before reset\(\)|step\(\) after the end"),
-        (TakesNumbers, r"step\(3\): is answered"),
+        (TakesNumbers, r"step\(3\): is accepted"),
         (ClosesOnce, r"close\(\): raises RuntimeError"),
         (HoldsALambda, "pickling in mid-episode: raises"),
         (LosesState, "the copy pickled in mid-episode: differs"),
@@ -396,7 +399,7 @@ def test_arguments_go_with_an_id_only() -> None:
         check_text_env(Sound(), scene="small")
     with pytest.raises(ValueError, match="takes an id or an environment, got 3"):
         check_text_env(3)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(EnvContractError, match="is no TextEnv"):
+    with pytest.raises(EnvContractError, match="is not a TextEnv"):
         check_text_env("CartPole-v1")
 
 

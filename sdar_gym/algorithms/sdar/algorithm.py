@@ -67,7 +67,7 @@ from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import EnvEntry, entry_of
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel
-from sdar_gym.policy.facts import context_length
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
 from sdar_gym.policy.saving import save_model

@@ -28,8 +28,8 @@ from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import Weights
 from sdar_gym.algorithms.sdar.module import LOGITS_TERM
 from sdar_gym.policy.batching import budget_batches
-from sdar_gym.policy.finite import NonFiniteError, largest_magnitude
 from sdar_gym.policy.load import load_model
+from sdar_gym.policy.non_finite import NonFiniteError, largest_magnitude
 from sdar_gym.policy.sizing import set_threads
 from sdar_gym.policy.teacher_weights import TeacherWeights
 from sdar_gym.training.collate import (

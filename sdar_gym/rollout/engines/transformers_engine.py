@@ -18,12 +18,12 @@ from transformers import DynamicCache, PreTrainedModel
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.policy.batching import budget_batches, right_padded
 from sdar_gym.policy.chat import unusable_ids
-from sdar_gym.policy.compat import cache_argument
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.errors import NonFiniteWeightsError
-from sdar_gym.policy.facts import context_length
 from sdar_gym.policy.load import load_weights, pad_id, stop_token_ids
 from sdar_gym.policy.policy_model import load_policy_model
 from sdar_gym.policy.sizing import default_batch_tokens, set_threads
+from sdar_gym.policy.transformers_compat import cache_argument
 from sdar_gym.rollout.engines.base import GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.registry import EngineSpec
 

@@ -24,7 +24,7 @@ GOOD = "Title: Wash before you carry\nWhen: the goal asks for something clean.\n
 @pytest.fixture(scope="module")
 def writer_tokenizer() -> Any:
     """A tokenizer with a chat template that was trained on prose: the pages of the documentation."""
-    from sdar_gym.policy.tokenizer import train_tokenizer
+    from sdar_gym.policy.tiny_tokenizer import train_tokenizer
 
     pages = sorted((Path(__file__).parents[3] / "docs").rglob("*.md"))
     pages += sorted((Path(__file__).parents[3] / "sdar_gym" / "skills" / "data").rglob("*.md"))
@@ -229,7 +229,7 @@ def test_a_base_model_takes_no_instructions() -> None:
 @pytest.fixture(scope="module")
 def random_writer(writer_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model that writes at random, since its weights are."""
-    from sdar_gym.policy.tiny import TinyShape, build_tiny
+    from sdar_gym.policy.tiny_model import TinyShape, build_tiny
     from sdar_gym.policy.warmstart import save_policy
 
     shape = TinyShape(

@@ -1,4 +1,4 @@
-"""Trains the tokenizer of a tiny policy: byte-level BPE like Qwen's, but numbers whole and "go to" as one token."""
+"""Tokenizer training for the tiny policy: byte-level BPE like Qwen's, with whole numbers and "go to" as one token."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-# One token each: every answer has them, and every token costs a forward pass.
+# One token each: every response has them, and every token costs a forward pass.
 TAGS = ("<think>", "</think>", "<action>", "</action>")
-# ChatML without a default system prompt; the thinking switch of Qwen3 has nothing to switch here.
+# ChatML without a default system prompt and without Qwen3's thinking switch.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
-# "go to", words, whole numbers, anything else; byte-level BPE below them makes all text encodable. Names such as
-# "fridge 1" are two tokens on purpose: as one, each number of each thing has to be learned by itself, and a policy this
-# small then fails to carry rare names over from the prompt.
+# "go to", words, whole numbers, anything else; byte-level BPE within them makes all text encodable. Names such as
+# "fridge 1" are two tokens on purpose: as one token, every combination has to be learned separately, and a policy this
+# small then fails to copy rare names from the prompt.
 _PIECES = r" ?go to(?![a-z])| ?[A-Za-z]+| ?\d+| ?[^\sA-Za-z\d]+|\n|\s+"
 
 
@@ -27,11 +27,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     """Train a tokenizer.
 
     Args:
-        texts: What the policy will read and write.
-        vocab_size: Number of tokens at the most, without the answer's tags.
+        texts: Prompts and responses.
+        vocab_size: Largest number of tokens, without the tags of responses.
 
     Returns:
-        A `transformers` tokenizer with Qwen's ChatML template, `<|im_end|>` as the end of an answer.
+        A `transformers` tokenizer with Qwen's ChatML template and `<|im_end|>` as the end token.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
@@ -49,7 +49,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
     roles = "".join(f"{role}\n" for role in ("system", "user", "assistant") for _ in range(1000))
     tokenizer.train_from_iterator([*texts, roles], trainer)
-    # Not special: a tag is part of the answer, and the parser has to find it after special tokens are dropped.
+    # Not special: a tag is part of the response, and the parser needs it after special tokens are dropped.
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
     fast.chat_template = CHAT_TEMPLATE

@@ -1,4 +1,4 @@
-"""What a folder holds that is no saved model: other tools leave many kinds behind, and each has its own remedy."""
+"""Recognition of model folders: saved models, adapters, run folders, checkpoints and formats of other tools."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ TOKENIZERS = (
 )
 
 
-def what_it_is(place: Path) -> str:
-    """What a folder without a saved model is, and what to name instead."""
+def describe_other_folder(place: Path) -> str:
+    """Describe a folder that is not a saved model, and say what to name instead; a clause for an error message."""
     if (place / "config.yaml").is_file() and ((place / "metrics.jsonl").is_file() or (place / "policy").is_dir()):
         return f"is a run folder. {_of_run(place)}"
     ours = all((place / name).is_file() for name in ("manifest.json", "state.json"))
     if ours or (place / "rllib_checkpoint.json").is_file() or any_file(place, ("algorithm_state.*", "learner_group")):
         run = place.absolute().parent
         return (
-            f"is a training checkpoint, from which only its run goes on: sdar-gym train --resume {run}. {_of_run(run)}"
+            "is a training checkpoint, which only its own run can resume: sdar-gym train --resume "
+            f"{run}. {_of_run(run)}"
         )
     steps = [path for path in place.glob("checkpoint-*") if is_model(path)]
     if steps:
         newest = max(steps, key=lambda path: int((re.findall(r"\d+", path.name) or ["0"])[-1]))
-        return f"holds a trainer's checkpoints and no model itself; name one of them, such as {newest}."
+        return f"holds checkpoints of a trainer and no model itself; name one of them, such as {newest}."
     other = other_format(place)
     if other:
         return other
@@ -48,12 +49,12 @@ def what_it_is(place: Path) -> str:
             "model that they were trained from beside them."
         )
     if any_file(place, TOKENIZERS):
-        return "holds a tokenizer alone: without config.json and weights it is not a saved model."
+        return "holds a tokenizer only: without config.json and weights it is not a saved model."
     return "is a folder without config.json: not a saved model."
 
 
 def other_format(place: Path) -> str:
-    """What to do with weights in a form that is not loaded; empty where there are none of those known."""
+    """What to do with weights in a known unsupported format; empty if there are none."""
     if any_file(place, ("*.gguf",)):
         return (
             "holds a GGUF file, which is packed for inference; use the model that it was made from, or convert it: "
@@ -73,7 +74,7 @@ def _of_run(run: Path) -> str:
     policy = run / "policy"
     if is_model(policy):
         return f"Its trained policy is {policy}."
-    return "It has no trained policy yet: policy/ is written when the run is done."
+    return "It has no trained policy yet: policy/ is written at the end of the run."
 
 
 def is_model(folder: Path) -> bool:
@@ -82,12 +83,12 @@ def is_model(folder: Path) -> bool:
 
 
 def any_file(folder: Path, patterns: Iterable[str]) -> bool:
-    """Whether a folder holds a file of one of these names."""
+    """Whether a folder holds a file that matches one of the patterns."""
     return any(next(folder.glob(pattern), None) is not None for pattern in patterns)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one: whoever loads the file itself says what is wrong with it."""
+    """A JSON object, or an empty one if the file is missing or damaged, which its own loader reports."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

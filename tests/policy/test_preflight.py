@@ -1,4 +1,4 @@
-"""A policy is refused before Ray starts, or accepted with what a user should know."""
+"""Preflight check of a policy: refusals before Ray starts, and notes for the user."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 import sdar_gym.envs  # noqa: F401
 from sdar_gym.configs.sections import LoraSettings, PolicySettings, RolloutSettings
 from sdar_gym.envs.prompting import EpisodeView, ParsedAction, prompt_template
-from sdar_gym.policy.checks import PolicyFacts, check_policy
 from sdar_gym.policy.errors import NonFiniteWeightsError, PolicyLoadError
+from sdar_gym.policy.preflight import PolicyFacts, check_policy
 
 SHORT: dict[str, Any] = {"max_prompt_tokens": 1000, "max_response_tokens": 100}
 
@@ -84,7 +84,7 @@ def test_worked_turns_and_a_system_message_are_rendered_too(copied: Path) -> Non
     refuse = "{%- if messages[0]['role'] == 'system' -%}{{ raise_exception('System role not supported') }}{%- endif -%}"
     change_template(copied, lambda text: refuse + text)
     check(copied)
-    message = r"cannot write these messages \(roles: system, user\): TemplateError: System role not supported"
+    message = r"cannot render these messages \(roles: system, user\): TemplateError: System role not supported"
     with pytest.raises(PolicyLoadError, match=rf"policy\.model='{copied}': .*{message}"):
         check(copied, system="Be brief.")
 
@@ -230,9 +230,7 @@ def test_a_template_that_ends_a_response_with_words_is_told(copied: Path) -> Non
     )
     change_template(copied, lambda text: plain)
     (note,) = check(copied).notes
-    assert note == (
-        "The chat template ends a response with no token of its own; only <|im_end|> ends one when sampled."
-    )
+    assert note == ("The chat template has no token that ends a response; sampling stops only at <|im_end|>.")
 
 
 def test_a_stop_token_in_the_form_of_a_response_is_refused(copied: Path) -> None:
@@ -299,7 +297,7 @@ def test_a_tokenizer_that_changes_actions_is_refused(tokenizer: Any, tmp_path: P
     content = json.loads(path.read_text())
     content["normalizer"] = {"type": "Replace", "pattern": {"String": "desk"}, "content": "d"}
     path.write_text(json.dumps(content))
-    with pytest.raises(PolicyLoadError, match=r"changes responses: .* comes back as '<action>go to d 1</action>'"):
+    with pytest.raises(PolicyLoadError, match=r"changes responses: .* is decoded as '<action>go to d 1</action>'"):
         check(folder, think=False)
 
 
@@ -316,7 +314,7 @@ def test_text_that_is_changed_a_little_is_told(normalizer: Any, text: str, token
     folder = save("llama", tokenizer, tmp_path)
     path = folder / "tokenizer.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"normalizer": normalizer}))
-    notes = [note for note in check(folder).notes if "does not give all text back" in note]
+    notes = [note for note in check(folder).notes if "does not preserve all text" in note]
     assert len(notes) == bool(text)
     assert all(text in note for note in notes)
 
@@ -354,9 +352,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(token: int, toke
     if token == 0:
         check(folder)
         return
-    with pytest.raises(
-        PolicyLoadError, match=rf"has {len(tokenizer)} tokens, and its model knows {len(tokenizer) - 1};"
-    ):
+    with pytest.raises(PolicyLoadError, match=rf"has {len(tokenizer)} tokens, and the model has {len(tokenizer) - 1};"):
         check(folder)
 
 
@@ -366,10 +362,10 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(token: int, toke
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"frozen_clock": []}, r"must not have frozen_clock"),
-        ({"chat_template": "{{ x.y.z }}"}, r"cannot write these messages \(roles: user\): UndefinedError"),
+        ({"frozen_clock": []}, r"must not include frozen_clock"),
+        ({"chat_template": "{{ x.y.z }}"}, r"cannot render these messages \(roles: user\): UndefinedError"),
         ({"chat_template": "{% for %}"}, r"The chat template is damaged: .* \(line 1\)"),
-        ({"chat_template": 5}, r"cannot write these messages"),
+        ({"chat_template": 5}, r"cannot render these messages"),
         (
             {"enable_thinkin": False},
             r"has 'enable_thinkin', which the chat template does not read\. Did you mean enable_th",
@@ -395,7 +391,7 @@ def test_a_template_of_one_s_own_may_be_given(policy_folder: Path) -> None:
 @pytest.mark.parametrize("random", ["{{ [1, 2, 3] | random }}", "{{ lipsum(1) }}"])
 def test_a_template_that_draws_at_random_is_refused(copied: Path, random: str) -> None:
     change_template(copied, lambda text: text + random)
-    with pytest.raises(PolicyLoadError, match="The chat template draws at random"):
+    with pytest.raises(PolicyLoadError, match="The chat template is random"):
         check(copied)
 
 
@@ -404,7 +400,7 @@ def test_a_template_with_a_date_is_told_until_there_is_one(copied: Path) -> None
     facts = check(copied)
     assert facts.asks_for_clock
     assert facts.notes == (
-        "The chat template tells today's date; set rollout.date to have the same prompts on another day.",
+        "The chat template writes today's date; set rollout.date for the same prompts on another day.",
     )
     assert check(copied, date="2026-03-05").notes == ()
 
@@ -420,7 +416,7 @@ def test_reasoning_that_the_template_opens_is_told(copied: Path) -> None:
     facts = check(copied)
     assert (facts.response_start, facts.notes) == ("<think>\n", ())
     (note,) = check(copied, think=False).notes
-    assert note.startswith("The chat template opens <think> though rollout.think is false")
+    assert note.startswith("The chat template opens <think> although rollout.think is false")
 
 
 def test_the_switch_of_qwen3_is_told(copied: Path) -> None:
@@ -429,7 +425,7 @@ def test_the_switch_of_qwen3_is_told(copied: Path) -> None:
     assert check(copied).notes == ()
     assert check(copied, think=False, chat_template_kwargs=off).notes == ()
     (note,) = check(copied, think=False).notes
-    assert "rollout.chat_template_kwargs={enable_thinking: false} tells it not to" in note
+    assert "rollout.chat_template_kwargs={enable_thinking: false} prevents it" in note
     (note,) = check(copied, chat_template_kwargs=off).notes
     assert note.startswith("The chat template writes an empty <think></think> before the response, and the prompt asks")
 
@@ -452,15 +448,15 @@ def test_small_weights_are_tried(copied: Path) -> None:
 
 
 def test_adapters_are_checked_without_weights(policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdar_gym.policy.checks._SMALL_BYTES", 0)
-    monkeypatch.setattr("sdar_gym.policy.checks.load_model", lambda *args: pytest.fail("loaded"))
+    monkeypatch.setattr("sdar_gym.policy.preflight._SMALL_BYTES", 0)
+    monkeypatch.setattr("sdar_gym.policy.preflight.load_model", lambda *args: pytest.fail("loaded"))
     check(policy_folder, lora=LoraSettings(target_modules=["q_proj"]))
     check(policy_folder, lora=LoraSettings())
     with pytest.raises(
         ValueError, match=r"target_modules has 'nope', and qwen3 has no such linear layer; choose among "
     ):
         check(policy_folder, lora=LoraSettings(target_modules=["nope"]))
-    with pytest.raises(ValueError, match=r"target_modules cannot have 'lm_head'"):
+    with pytest.raises(ValueError, match=r"target_modules cannot include 'lm_head'"):
         check(policy_folder, lora=LoraSettings(target_modules=["lm_head"]))
 
 

@@ -1,4 +1,4 @@
-"""Models that would be sampled or scored wrong, and weights that are no numbers."""
+"""Architecture check: supported and unsupported models, and weights that are not finite."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from sdar_gym.policy.guards import refuse_non_finite, refuse_unsupported
+from sdar_gym.policy.architecture_check import refuse_unsupported_model
 from sdar_gym.policy.load import NonFiniteWeightsError, PolicyLoadError, load_model
+from sdar_gym.policy.non_finite import refuse_non_finite_weights
 
 # With a padding token, whose embedding is zero and stays zero whatever a model multiplies it by.
 SIZES: dict[str, Any] = {
@@ -54,7 +55,7 @@ def built(kind: str, dtype: torch.dtype = torch.float32, **settings: Any) -> Any
     ],
 )
 def test_models_that_are_scored_right_are_taken(kind: str, settings: Any, dtype: torch.dtype) -> None:
-    refuse_unsupported("it", built(kind, dtype, **settings))
+    refuse_unsupported_model("it", built(kind, dtype, **settings))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -70,7 +71,7 @@ def test_models_that_are_scored_right_are_taken(kind: str, settings: Any, dtype:
             r"cannot be run with a cache and a mask over padded rows \(ValueError: too",
         ),
         ("falcon", {"alibi": True}, r"cannot be run with a cache and a mask over padded rows"),
-        ("mistral", {"sliding_window": 8}, "looks at its text through a sliding window"),
+        ("mistral", {"sliding_window": 8}, "has sliding-window attention"),
     ],
 )
 def test_models_that_would_be_scored_wrong_are_refused(
@@ -79,7 +80,7 @@ def test_models_that_would_be_scored_wrong_are_refused(
     with pytest.raises(
         PolicyLoadError, match=rf"'it' \({kind}\) {message}.*such as Qwen2\.5, Qwen3 or Llama"
     ) as refused:
-        refuse_unsupported("it", built(kind, dtype, **settings))
+        refuse_unsupported_model("it", built(kind, dtype, **settings))
     assert "\n" not in str(refused.value)
 
 
@@ -93,16 +94,16 @@ def test_a_model_that_reads_padding_is_refused(make_model: Callable[..., Any], m
         result.last_hidden_state = result.last_hidden_state + result.last_hidden_state.mean(dim=(0, 1), keepdim=True)
         return result
 
-    refuse_unsupported("it", model)
+    refuse_unsupported_model("it", model)
     monkeypatch.setattr(model.model, "forward", mixed)
     with pytest.raises(PolicyLoadError, match="gives other log-probabilities"):
-        refuse_unsupported("it", model)
+        refuse_unsupported_model("it", model)
 
 
 def test_the_guard_leaves_model_and_random_numbers_alone(make_model: Callable[..., Any]) -> None:
     model = make_model()
     before, state = {name: p.clone() for name, p in model.named_parameters()}, torch.get_rng_state()
-    refuse_unsupported("it", model)
+    refuse_unsupported_model("it", model)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], p) and p.grad is None for name, p in model.named_parameters())
 
@@ -135,17 +136,17 @@ def test_all_weights_that_are_not_finite_are_counted(make_model: Callable[..., A
             parameter.fill_(float("nan"))
     total = sum(parameter.numel() for parameter in model.parameters())
     with pytest.raises(NonFiniteWeightsError, match=f"hold {total:,} numbers that are not finite"):
-        refuse_non_finite("it", model.named_parameters())
+        refuse_non_finite_weights("it", model.named_parameters())
 
 
 def test_finite_weights_whose_logits_are_not_are_told_apart(make_model: Callable[..., Any]) -> None:
     model = make_model()
     with torch.no_grad():
         model.model.norm.weight.fill_(3e38)
-    refuse_non_finite("it", model.named_parameters())
+    refuse_non_finite_weights("it", model.named_parameters())
     with pytest.raises(NonFiniteWeightsError, match=r"gives logits that are not finite in torch\.float32, though its"):
-        refuse_unsupported("it", model)
+        refuse_unsupported_model("it", model)
 
 
 def test_whole_numbers_are_finite() -> None:
-    refuse_non_finite("it", [("ids", torch.tensor([1, 2])), ("mask", torch.tensor([True]))])
+    refuse_non_finite_weights("it", [("ids", torch.tensor([1, 2])), ("mask", torch.tensor([True]))])

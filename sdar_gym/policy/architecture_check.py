@@ -1,12 +1,13 @@
-"""Refuses models whose sampled or scored log-probabilities would not be their own.
+"""Architecture check: batched, cached and prefix-shared log-probabilities must equal those of the plain model.
 
-Engine and learner run a model's body and head by themselves: padded on the right, with a cache, with a mask of their
-own. Each of these ways is tried on a few tokens against the whole model, so that no list of architectures is needed.
+Engine and learner call a model's body and head separately: padded on the right, with a key-value cache, with an
+explicit mask. Each of these is compared with the plain forward pass on a few tokens, so no list of supported
+architectures is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -14,59 +15,34 @@ from transformers.cache_utils import DynamicLayer
 
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chunked_head import head_of
-from sdar_gym.policy.compat import cache_argument
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.errors import NonFiniteWeightsError, PolicyLoadError
-from sdar_gym.policy.facts import context_length
 from sdar_gym.policy.prefix_caching import LEAST_SHARED, hidden_states
+from sdar_gym.policy.transformers_compat import cache_argument
 
-_TAKE = "use a model that does not, such as Qwen2.5, Qwen3 or Llama."
+_OTHER_MODEL = "use a model that does not, such as Qwen2.5, Qwen3 or Llama."
 _ROTARY = "use a model with rotary positions, such as Qwen2.5, Qwen3 or Llama."
-# Largest difference of a log-probability, and of a token's whole distribution relative to its size, by precision.
-# Architectures that are scored right were at 1e-6 and 1e-5 in single precision, wrong ones at .15 and more.
+# Largest difference of a log-probability, and of a token's whole distribution relative to its norm, by precision.
+# Measured in single precision: 1e-6 and 1e-5 for architectures that are scored correctly, .15 and more for others.
 _SINGLE, _HALF = (1e-4, 1e-3), (0.05, 0.1)
 _LONG, _SHORT, _STEPS = 9, 5, 2
 
 
-def refuse_non_finite(name: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Refuse weights that are not finite.
-
-    Args:
-        name: Of the model, for the message.
-        tensors: Names and tensors, such as `model.named_parameters()`.
-
-    Raises:
-        NonFiniteWeightsError: With how many there are, and where.
-    """
-    count, where = 0, ""
-    for tensor_name, tensor in tensors:
-        if not tensor.is_floating_point():
-            continue
-        finite = torch.isfinite(tensor)
-        if not bool(finite.all()):
-            count += int((~finite).sum())
-            where = where or tensor_name
-    if count:
-        raise NonFiniteWeightsError(
-            f"The weights of {name!r} hold {count:,} numbers that are not finite, {where} among them; use an earlier "
-            "checkpoint, or save the model again."
-        )
-
-
 @torch.no_grad()
-def refuse_unsupported(name: str, model: PreTrainedModel) -> None:
-    """Compare every way in which the gym runs a model with the whole model.
+def refuse_unsupported_model(name: str, model: PreTrainedModel) -> None:
+    """Refuse a model that engine or learner would sample or score incorrectly.
 
     Args:
-        name: Of the model, for messages.
-        model: In evaluation mode.
+        name: The model's name, for messages.
+        model: The model in evaluation mode.
 
     Raises:
-        PolicyLoadError: It would be scored wrong, or not at all.
+        PolicyLoadError: It would be scored incorrectly, or cannot be run.
     """
     kind = f"{name!r} ({model.config.model_type})"
     if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
         raise PolicyLoadError(
-            f"{kind} looks at its text through a sliding window or keeps a recurrent state; use a model with full "
+            f"{kind} has sliding-window attention or a recurrent state; use a model with full "
             "attention, such as Qwen2.5, Qwen3 or Llama."
         )
     head = model.get_output_embeddings()
@@ -81,18 +57,18 @@ def refuse_unsupported(name: str, model: PreTrainedModel) -> None:
         )
     plain = [head(model.base_model(input_ids=row[None], use_cache=False).last_hidden_state[0]) for row in rows]
     if not _equal(plain, whole, model.dtype):
-        raise PolicyLoadError(f"{kind} changes its logits after the language-model head; {_TAKE}")
+        raise PolicyLoadError(f"{kind} changes its logits after the language-model head; {_OTHER_MODEL}")
     try:
-        for way, found, alone in _ways(model, rows, whole):
+        for way, found, alone in _forward_variants(model, rows, whole):
             if not _equal(found, alone, model.dtype):
                 raise PolicyLoadError(
                     f"{kind} gives other log-probabilities {way} than alone: up to {_difference(found, alone)[0]:.2g} "
-                    f"apart. Its positions or its mask work in another way; {_ROTARY}"
+                    f"apart. Its positions or its mask work differently; {_ROTARY}"
                 )
     except PolicyLoadError:
         raise
     except Exception as error:
-        # Whatever it is, the first batch of the run would end with it.
+        # Any exception: the first batch of the run would raise it too.
         raise PolicyLoadError(
             f"{kind} cannot be run with a cache and a mask over padded rows ({type(error).__name__}: "
             f"{first_line(error)}); {_ROTARY}"
@@ -100,7 +76,7 @@ def refuse_unsupported(name: str, model: PreTrainedModel) -> None:
 
 
 def _rows(model: PreTrainedModel) -> list[torch.Tensor]:
-    """Two rows of different lengths, of different tokens; none is special, since a padding token's embedding is 0."""
+    """Two rows of different lengths without special tokens, since the embedding of a padding token is 0."""
     config = model.config.get_text_config()
     special: set[int] = set()
     for token in (config.pad_token_id, config.bos_token_id, config.eos_token_id):
@@ -115,7 +91,7 @@ def _rows(model: PreTrainedModel) -> list[torch.Tensor]:
 
 
 def _sampled(model: PreTrainedModel, rows: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Logits as the engine gets them: prompts in one padded batch, then token after token."""
+    """Logits as the engine computes them: prompts in one padded batch, then token by token."""
     body, head = model.base_model, head_of(model)
     prompts = [row[:-_STEPS] for row in rows]
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
@@ -138,10 +114,10 @@ def _sampled(model: PreTrainedModel, rows: list[torch.Tensor]) -> list[torch.Ten
     return [torch.cat(part) for part in parts]
 
 
-def _ways(
+def _forward_variants(
     model: PreTrainedModel, rows: list[torch.Tensor], whole: list[torch.Tensor]
 ) -> Iterator[tuple[str, list[torch.Tensor], list[torch.Tensor]]]:
-    """Each way of running the model in words, the logits of the rows in it, and those of the whole model."""
+    """Each variant of the forward pass: its description, the logits of the rows, and those of the plain model."""
     yield "sampled in a batch", _sampled(model, rows), whole
     head = head_of(model)
     hidden = model.base_model(input_ids=_padded(rows), use_cache=False).last_hidden_state
@@ -155,23 +131,23 @@ def _ways(
     hidden, first = hidden_states(model, _padded(longer), prompts)
     alone = [model(input_ids=row[None], use_cache=False).logits[0, first:] for row in longer]
     found = [head(states[: len(row) - first]) for states, row in zip(hidden, longer, strict=True)]
-    yield "below a common beginning", found, alone
+    yield "after a shared prompt prefix", found, alone
 
 
 def _padded(rows: list[torch.Tensor]) -> torch.Tensor:
-    # Padded with an ordinary token: it must not be seen, whatever it is.
+    # Padded with an ordinary token: masking must hide any token.
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=int(rows[0][0]))
 
 
 def _equal(found: list[torch.Tensor], whole: list[torch.Tensor], dtype: torch.dtype) -> bool:
     absolute, relative = _HALF if dtype in (torch.bfloat16, torch.float16) else _SINGLE
     largest, share = _difference(found, whole)
-    # A comparison with nan is false, and then they are not equal.
+    # Comparisons with NaN are false, so NaN counts as different.
     return largest <= absolute or share <= relative
 
 
 def _difference(found: list[torch.Tensor], whole: list[torch.Tensor]) -> tuple[float, float]:
-    """Largest difference of log-probabilities, and of a token's distribution in relation to its spread."""
+    """Largest difference of log-probabilities, and of a token's centered distribution relative to its norm."""
     one = torch.cat([logits.float() for logits in found]).log_softmax(dim=-1)
     other = torch.cat([logits.float() for logits in whole]).log_softmax(dim=-1)
     spread = other - other.mean(dim=-1, keepdim=True)

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from sdar_gym.envs import FreeText
-from sdar_gym.policy.tokenizer import END, PAD, START, TAGS, train_tokenizer
+from sdar_gym.policy.tiny_tokenizer import END, PAD, START, TAGS, train_tokenizer
 
 TEXTS = [
     "",

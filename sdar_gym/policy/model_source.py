@@ -1,7 +1,4 @@
-"""Where a policy's files are: a built-in one, a saved model, adapters beside their base, or the Hugging Face hub.
-
-What other tools leave behind is no saved model more often than not, and each kind has its own remedy.
-"""
+"""Model sources: resolves a policy's name to a built-in policy, a saved model, adapters with their base, or the hub."""
 
 from __future__ import annotations
 
@@ -13,7 +10,15 @@ from typing import Any
 
 from sdar_gym.paths import is_uri, without_password
 from sdar_gym.policy.errors import PolicyLoadError
-from sdar_gym.policy.folders import ADAPTERS, TOKENIZERS, WEIGHTS, any_file, other_format, read_json, what_it_is
+from sdar_gym.policy.folder_formats import (
+    ADAPTERS,
+    TOKENIZERS,
+    WEIGHTS,
+    any_file,
+    describe_other_folder,
+    other_format,
+    read_json,
+)
 from sdar_gym.text import shortened, terminal_safe
 
 BUILTIN_PREFIX = "builtin:"
@@ -22,10 +27,10 @@ _LFS = b"version https://git-lfs"
 
 @dataclass(frozen=True, slots=True)
 class PolicySource:
-    """What is loaded for a policy's name.
+    """The files that a policy's name stands for.
 
     Attributes:
-        model: Folder or hub name of the weights; below adapters, of their base.
+        model: Folder or hub name of the weights; for adapters, of their base.
         tokenizer: Folder or hub name of the tokenizer.
         adapters: Folder of adapters to be merged into the weights, or None.
     """
@@ -36,25 +41,25 @@ class PolicySource:
 
 
 def policy_path(name: str) -> str:
-    """What `transformers` is asked to load for this name; for a folder of adapters their base.
+    """Folder or hub name that `transformers` loads for a policy's name; for adapters, that of their base.
 
     Args:
         name: `builtin:<name>`, a folder, or a hub name such as `Qwen/Qwen2.5-0.5B-Instruct`.
 
     Raises:
-        PolicyLoadError: There is no such built-in policy or folder, or it holds something else.
+        PolicyLoadError: There is no such built-in policy or folder, or the folder is not a saved model.
     """
     return policy_source(name).model
 
 
 def policy_source(name: str) -> PolicySource:
-    """Find the files of a policy; the hub is not asked yet.
+    """Resolve a policy's name to its files, without contacting the hub.
 
     Args:
-        name: As in `policy_path`, or a folder with the adapters that `peft` saves.
+        name: As in `policy_path`, or a folder with adapters saved by `peft`.
 
     Raises:
-        PolicyLoadError: There is no such built-in policy or folder, or it holds something else.
+        PolicyLoadError: There is no such built-in policy or folder, or the folder is not a saved model.
     """
     if name.startswith(BUILTIN_PREFIX):
         folder = _builtin(name)
@@ -69,26 +74,26 @@ def policy_source(name: str) -> PolicySource:
     try:
         place = Path(name).expanduser()
         is_folder, is_file = place.is_dir(), place.is_file()
-    except (OSError, RuntimeError) as error:  # Too long a name; a home folder of nobody.
+    except (OSError, RuntimeError) as error:  # A name that is too long; the home folder of an unknown user.
         raise PolicyLoadError(f"No such folder: {shortened(name)}.") from error
     if is_folder:
         return _folder(place)
     if is_file:
         raise PolicyLoadError(f"{place} is a file; name the folder that holds it, its config.json and its tokenizer.")
-    # A hub name has at most one slash; anything else was meant as a path.
+    # A hub name has at most one slash; anything else is meant as a path.
     if name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise PolicyLoadError(f"No such folder: {place}.")
     return PolicySource(name, name)
 
 
 def refuse_incomplete_files(model: str) -> None:
-    """Refuse weights that are missing in part or were never fetched.
+    """Refuse weights with missing shards or files that are Git LFS pointers.
 
     Args:
-        model: Folder or hub name; only folders are looked at.
+        model: Folder or hub name; only folders are checked.
 
     Raises:
-        PolicyLoadError: Naming the file.
+        PolicyLoadError: Names the file.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -113,10 +118,10 @@ def refuse_incomplete_files(model: str) -> None:
 
 
 def refuse_missing_tokenizer(name: str, tokenizer: str) -> None:
-    """Refuse a folder without tokenizer before a library guesses one.
+    """Refuse a folder without a tokenizer; `transformers` would guess one.
 
     Raises:
-        PolicyLoadError: With what to do.
+        PolicyLoadError: Says what to do.
     """
     folder = Path(tokenizer)
     if not folder.is_dir() or any_file(folder, TOKENIZERS):
@@ -125,36 +130,36 @@ def refuse_missing_tokenizer(name: str, tokenizer: str) -> None:
         remedy = f"Copy it from {folder.absolute().parent}, which has one: tokenizer*, chat_template*, vocab*, merges*"
     else:
         remedy = "Save the tokenizer of the model that it was trained from beside it, with its save_pretrained(folder)"
-    raise PolicyLoadError(f"The tokenizer of {name!r} is not there: {folder} holds a model alone. {remedy}.")
+    raise PolicyLoadError(f"The tokenizer of {name!r} is missing: {folder} holds a model only. {remedy}.")
 
 
 def refuse_quantized(name: str, settings: Any) -> None:
-    """Refuse packed weights.
+    """Refuse quantized weights.
 
     Args:
-        name: Of the model, for the message.
-        settings: What its config.json says of quantization, or None.
+        name: The model's name, for the message.
+        settings: The quantization settings in its config.json, or None.
 
     Raises:
-        PolicyLoadError: They are packed.
+        PolicyLoadError: The weights are quantized.
     """
     if not settings:
         return
     method = settings.get("quant_method", "") if isinstance(settings, Mapping) else settings.__class__.__name__
     raise PolicyLoadError(
-        f"{name!r} is quantized{f' ({terminal_safe(str(method))})' if method else ''}, and packed weights can be "
-        "neither trained nor updated; use the model that it was made from, or save it dequantized."
+        f"{name!r} is quantized{f' ({terminal_safe(str(method))})' if method else ''}, and quantized weights cannot "
+        "be trained or updated; use the model that it was made from, or save it dequantized."
     )
 
 
 def _builtin(name: str) -> str:
-    shelf = Path(str(files("sdar_gym.policy").joinpath("checkpoints")))
+    folder = Path(str(files("sdar_gym.policy").joinpath("checkpoints")))
     wanted = name.removeprefix(BUILTIN_PREFIX)
-    known = sorted(path.parent.name for path in shelf.glob("*/config.json"))
+    known = sorted(path.parent.name for path in folder.glob("*/config.json"))
     if wanted not in known:
-        there = ", ".join(BUILTIN_PREFIX + one for one in known) or "none"
-        raise PolicyLoadError(f"No built-in policy {terminal_safe(name)!r}; there is {there}.")
-    return str(shelf / wanted)
+        choices = ", ".join(BUILTIN_PREFIX + one for one in known) or "none"
+        raise PolicyLoadError(f"No built-in policy {terminal_safe(name)!r}; choose one of {choices}.")
+    return str(folder / wanted)
 
 
 def _folder(place: Path) -> PolicySource:
@@ -162,12 +167,12 @@ def _folder(place: Path) -> PolicySource:
     if (place / ADAPTERS).is_file():
         if whole and any_file(place, WEIGHTS):
             raise PolicyLoadError(
-                f"{place} holds a whole model and adapters ({ADAPTERS}), and it cannot be told which of them is meant; "
-                "put one of them into a folder of its own, with the tokenizer."
+                f"{place} holds both a whole model and adapters ({ADAPTERS}), so it is unclear which one to load; "
+                "move one of them to a separate folder, with the tokenizer."
             )
         return _adapted(place)
     if not whole:
-        raise PolicyLoadError(f"{place} {what_it_is(place)}")
+        raise PolicyLoadError(f"{place} {describe_other_folder(place)}")
     config = read_json(place / "config.json")
     refuse_quantized(str(place), config.get("quantization_config") or config.get("quantization"))
     return PolicySource(str(place), str(place))
@@ -183,7 +188,9 @@ def _adapted(place: Path) -> PolicySource:
             "them yourself, if that is possible, and name the folder with the whole model."
         )
     if not isinstance(base, str) or not base.strip():
-        raise PolicyLoadError(f"{place} holds LoRA adapters, and its {ADAPTERS} does not say of which model. {_fix()}")
+        raise PolicyLoadError(
+            f"{place} holds LoRA adapters, and its {ADAPTERS} does not name the base model. {_name_the_base()}"
+        )
     near = [
         path for path in (place / base, place.absolute().parent / base) if not Path(base).is_dir() and path.is_dir()
     ]
@@ -191,12 +198,12 @@ def _adapted(place: Path) -> PolicySource:
         source = policy_source(str(near[0]) if near else base)
     except PolicyLoadError as error:
         raise PolicyLoadError(
-            f"{place} holds LoRA adapters of {shortened(base)}, which cannot be loaded. {error} {_fix()}"
+            f"{place} holds LoRA adapters of {shortened(base)}, which cannot be loaded. {error} {_name_the_base()}"
         ) from error
     if source.adapters is not None:
         raise PolicyLoadError(f"{place} holds adapters of {base}, which holds adapters as well; merge those first.")
     return PolicySource(source.model, str(place) if any_file(place, TOKENIZERS) else source.tokenizer, place)
 
 
-def _fix() -> str:
+def _name_the_base() -> str:
     return f"Set base_model_name_or_path in {ADAPTERS} to the folder or hub name of their base."

@@ -1,4 +1,4 @@
-"""What people have on disk: folders that load, and a sentence with the remedy for each that does not."""
+"""Model sources: folders that load, and messages with a remedy for those that do not."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from sdar_gym.policy import hub
+from sdar_gym.policy import hub_access
 from sdar_gym.policy.load import PolicyLoadError, load_model, load_tokenizer, policy_path
 from sdar_gym.policy.lora import Adapters
-from sdar_gym.policy.source import policy_source
+from sdar_gym.policy.model_source import policy_source
 from sdar_gym.policy.teacher_weights import TeacherWeights
 
 
@@ -113,8 +113,8 @@ def test_a_base_is_found_from_the_adapters(copied: Path, where: str, monkeypatch
             r"holds LoRA adapters of '/gone/base', which cannot be loaded\. No such folder: /gone/base\. Set ",
         ),
         ("nobody/base", r"Could not load the model of 'nobody/base'.*HF_HUB_OFFLINE is set"),
-        (None, r"does not say of which model\. Set base_model_name_or_path in adapter_config\.json"),
-        ("", r"does not say of which model"),
+        (None, r"does not name the base model\. Set base_model_name_or_path in adapter_config\.json"),
+        ("", r"does not name the base model"),
     ],
 )
 def test_adapters_without_their_base_are_refused(
@@ -155,7 +155,7 @@ def test_adapters_that_cannot_be_merged_are_refused(policy_folder: Path, tmp_pat
 
 def test_a_folder_with_both_a_model_and_adapters_is_refused(policy_folder: Path, copied: Path) -> None:
     save_adapters(policy_folder, copied)
-    with pytest.raises(PolicyLoadError, match="holds a whole model and adapters"):
+    with pytest.raises(PolicyLoadError, match="holds both a whole model and adapters"):
         load_model(str(copied))
 
 
@@ -188,7 +188,7 @@ def make(folder: Path, *names: str) -> None:
         (["rllib_checkpoint.json"], r"is a training checkpoint, .*sdar-gym train --resume .*has no trained policy yet"),
         (
             ["checkpoint-9/config.json", "checkpoint-100/config.json"],
-            r"a trainer's checkpoints .* such as .*/checkpoint-100",
+            r"checkpoints of a trainer .* such as .*/checkpoint-100",
         ),
         (["checkpoint-5/adapter_config.json", "README.md"], r"such as .*/checkpoint-5\."),
         (["model.Q4_1.gguf"], r"holds a GGUF file.*gguf_file"),
@@ -198,7 +198,7 @@ def make(folder: Path, *names: str) -> None:
         (["snapshots/abc/config.json"], r"not a saved model; did you mean .*/snapshots/abc\?"),
         (["actor/config.json"], r"did you mean .*/actor\?"),
         (["model.safetensors", "tokenizer.json"], r"holds weights without config\.json; copy config\.json"),
-        (["tokenizer.json", "tokenizer_config.json"], r"holds a tokenizer alone"),
+        (["tokenizer.json", "tokenizer_config.json"], r"holds a tokenizer only"),
         (["notes.txt"], r"is a folder without config\.json: not a saved model\.$"),
     ],
 )
@@ -230,13 +230,13 @@ def test_a_checkpoint_of_a_run_names_the_run_s_policy(tmp_path: Path) -> None:
 )
 def test_packed_weights_are_refused(copied: Path, settings: Any, method: str) -> None:
     change(copied / "config.json", quantization_config=settings)
-    with pytest.raises(PolicyLoadError, match=rf"is quantized \({method}\), and packed weights can be neither trained"):
+    with pytest.raises(PolicyLoadError, match=rf"is quantized \({method}\), and quantized weights cannot be trained"):
         load_model(str(copied))
 
 
 def test_packed_weights_of_other_tools_are_refused(copied: Path) -> None:
     change(copied / "config.json", quantization={"group_size": 64, "bits": 4})
-    with pytest.raises(PolicyLoadError, match="is quantized, and packed weights"):
+    with pytest.raises(PolicyLoadError, match="is quantized, and quantized weights"):
         load_model(str(copied))
 
 
@@ -277,14 +277,12 @@ def test_a_folder_without_tokenizer_says_where_one_is(copied: Path, tmp_path: Pa
     step.mkdir()
     for name in ("config.json", "model.safetensors"):
         shutil.copy(copied / name, step / name)
-    with pytest.raises(
-        PolicyLoadError, match=rf"tokenizer of .* is not there: .* Copy it from {copied}, which has one"
-    ):
+    with pytest.raises(PolicyLoadError, match=rf"tokenizer of .* is missing: .* Copy it from {copied}, which has one"):
         load_tokenizer(str(step))
     load_model(str(step))
     shutil.move(step, tmp_path / "alone")
     with pytest.raises(
-        PolicyLoadError, match=r"holds a model alone\. Save the tokenizer of the model that it was trained"
+        PolicyLoadError, match=r"holds a model only\. Save the tokenizer of the model that it was trained"
     ):
         load_tokenizer(str(tmp_path / "alone"))
 
@@ -325,12 +323,12 @@ def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """As if the hub were at some address and might be asked."""
 
     def at(address: str) -> None:
-        monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(hub.constants, "ENDPOINT", address)
-        hub.hub_answers.cache_clear()
+        monkeypatch.setattr(hub_access.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(hub_access.constants, "ENDPOINT", address)
+        hub_access.hub_responds.cache_clear()
 
     yield at
-    hub.hub_answers.cache_clear()
+    hub_access.hub_responds.cache_clear()
 
 
 @pytest.fixture
@@ -345,18 +343,20 @@ def test_a_hub_that_cannot_be_reached_is_told_at_once(online: Callable[[str], No
     address = silent if address == "silent" else address
     online(address)
     started = time.monotonic()
-    with pytest.raises(PolicyLoadError, match=rf"model of 'nope': there is no such folder here, .*{address} does not"):
+    with pytest.raises(
+        PolicyLoadError, match=rf"model of 'nope': there is no such folder here, .*{address} does not respond"
+    ):
         load_model("nope")
     # The libraries by themselves take most of a minute.
-    assert time.monotonic() - started < 2 * hub.HUB_TIMEOUT + 2
+    assert time.monotonic() - started < 2 * hub_access.HUB_TIMEOUT + 2
 
 
 def test_what_is_cached_is_used_when_the_hub_is_away(
     online: Callable[[str], None], policy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     online("http://127.0.0.1:9")
-    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda name, file: str(policy_folder / "config.json"))
-    assert hub.require_from_hub("somebody/model", "model") is True
+    monkeypatch.setattr(hub_access, "try_to_load_from_cache", lambda name, file: str(policy_folder / "config.json"))
+    assert hub_access.require_from_hub("somebody/model", "model") is True
 
 
 @pytest.mark.parametrize(("status", "there"), [(401, True), (404, True), (407, False), (503, False)])
@@ -374,7 +374,7 @@ def test_an_error_of_the_hub_is_an_answer_and_one_of_a_proxy_is_not(
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         online(f"http://127.0.0.1:{server.server_port}")
-        assert hub.hub_answers() is there
+        assert hub_access.hub_responds() is there
     finally:
         server.shutdown()
         server.server_close()

@@ -1,36 +1,26 @@
-"""What a model's configuration says before any weights are read: its layers, and how much it reads at once."""
+"""Context length of a model, read from its configuration, with scaled rotary position embeddings (RoPE)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
-# Names of the longest sequence where a configuration does not map its own to the usual one.
+# Names of the context length in configurations.
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
-# Kinds of scaled rotary positions whose configuration states the length before scaling.
+# RoPE types with a fixed scale; the configuration may give the length before scaling.
 _SCALED = ("linear", "yarn")
+# RoPE types with a scale that follows the longest row of a batch.
 _BY_LENGTH = ("dynamic", "longrope", "su")
 
 
-def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model without its numbers, on the meta device: names and shapes cost no memory.
-
-    Raises:
-        ValueError: The configuration is no causal language model's.
-    """
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
-
-
 def context_length(config: PreTrainedConfig) -> int | None:
-    """Tokens that a model reads at once, prompt and response together; None where its configuration has no limit.
+    """Context length in tokens, prompt and response together; None if the configuration has no limit.
 
-    Scaled rotary positions count where the scale is fixed. Where it follows the longest row of a batch (`dynamic`,
-    `longrope`), a token's logits beyond the original length would depend on the other rows, so that the original length
-    is the limit. A tokenizer's `model_max_length` is no evidence and is not asked.
+    A fixed RoPE scale extends the length. If the scale follows the longest row of a batch (`dynamic`, `longrope`), the
+    original length is the limit: beyond it, a token's logits would depend on the other rows. A tokenizer's
+    `model_max_length` is unreliable and not used.
     """
     text = config.get_text_config()
     limit = _number(text, _LENGTHS)
@@ -46,12 +36,12 @@ def context_length(config: PreTrainedConfig) -> int | None:
 
 
 def scales_by_length(config: PreTrainedConfig) -> str | None:
-    """The kind of rotary positions if they follow the longest row of a batch, else None."""
+    """The RoPE type if its scale follows the longest row of a batch, else None."""
     return next((_kind(rope) for rope in rope_settings(config.get_text_config()) if _kind(rope) in _BY_LENGTH), None)
 
 
 def rope_settings(config: PreTrainedConfig) -> Iterator[Mapping[str, Any]]:
-    """The settings of rotary positions, of all kinds of layers."""
+    """RoPE settings of every type of layer."""
     settings = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     if any(isinstance(value, Mapping) for value in settings.values()):
         yield from (value for value in settings.values() if isinstance(value, Mapping))

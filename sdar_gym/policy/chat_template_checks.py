@@ -1,10 +1,9 @@
-"""What can be told from a chat template's source: which settings it reads, and whether it is the same every time."""
+"""Static checks of a chat template: which variables it reads, and whether it is random."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
 
@@ -15,15 +14,15 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sdar_gym.policy.chat import ChatFormat, ChatTemplateError
-from sdar_gym.text import shortened
+from sdar_gym.text import closest, shortened
 
 _RANDOM = re.compile(r"\|\s*random\b|\blipsum\s*\(")
-# What a run may hand to `apply_chat_template` beside the template's own variables.
+# Arguments of `apply_chat_template` that a run may set beside the template's variables.
 _OPEN = frozenset({"chat_template", "tools", "documents"})
 
 
 class _Generation(Extension):
-    """The block with which templates mark what an assistant said."""
+    """The `generation` block, with which templates mark assistant text."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -33,10 +32,10 @@ class _Generation(Extension):
 
 
 def template_variables(template: str) -> frozenset[str]:
-    """Variables that a template reads.
+    """Names of the variables that a template reads.
 
     Raises:
-        ChatTemplateError: It is no template.
+        ChatTemplateError: It is not a valid template.
     """
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
@@ -48,10 +47,10 @@ def template_variables(template: str) -> frozenset[str]:
 
 
 def refuse_wrong_settings(tokenizer: Any, chat: ChatFormat, settings: Mapping[str, Any]) -> None:
-    """Refuse settings of a chat template that are the gym's, or that the template does not read.
+    """Refuse chat template settings that the gym sets itself, or that the template does not read.
 
     Raises:
-        ChatTemplateError: Naming the setting.
+        ChatTemplateError: Names the setting.
     """
     parameters = signature(tokenizer.apply_chat_template).parameters.values()
     taken = {p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD} - _OPEN | {"messages", "frozen_clock"}
@@ -59,25 +58,25 @@ def refuse_wrong_settings(tokenizer: Any, chat: ChatFormat, settings: Mapping[st
     for name in sorted(settings):
         if name in taken:
             raise ChatTemplateError(
-                f"rollout.chat_template_kwargs must not have {name}: it is set for every prompt. It is for the "
+                f"rollout.chat_template_kwargs must not include {name}: it is set for every prompt. It is for the "
                 "variables of the chat template."
             )
         if name not in known | _OPEN:
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            near = closest(name, known)
+            hint = f" Did you mean {near}?" if near else ""
             raise ChatTemplateError(
                 f"rollout.chat_template_kwargs has {shortened(name)}, which the chat template does not read.{hint}"
             )
 
 
 def refuse_random(chat: ChatFormat) -> None:
-    """Refuse a template that writes something else every time.
+    """Refuse a template with random output.
 
     Raises:
-        ChatTemplateError: It does.
+        ChatTemplateError: The template is random.
     """
     if _RANDOM.search(chat.template):
         raise ChatTemplateError(
-            "The chat template draws at random (random, lipsum), so that a prompt would not be the same twice; give "
-            "rollout.chat_template_kwargs a chat_template without it."
+            "The chat template is random (random, lipsum), so prompts would not be reproducible; set chat_template in "
+            "rollout.chat_template_kwargs to a template without it."
         )

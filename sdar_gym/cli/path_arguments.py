@@ -1,4 +1,4 @@
-"""Paths on the command line: local ones, and for outputs known to be writable before the work begins."""
+"""Path arguments of the command line: local paths only, and output paths checked for writing before the work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sdar_gym.text import shortened
 
 
 def local(value: str) -> Path:
-    """Read a path for typer; `pathlib` would make a folder `s3:` of an address."""
+    """Parse a path for typer, and refuse addresses, which `pathlib` would turn into a folder such as `s3:`."""
     try:
         path = local_path("path", value)
     except PathError as error:
@@ -21,15 +21,15 @@ def local(value: str) -> Path:
     return path if is_uri(value) else Path(value).expanduser()
 
 
-# What every path of the command line is declared with.
-PLACE: dict[str, Any] = {"parser": local, "metavar": "PATH"}
+# Keyword arguments of `typer.Option` and `typer.Argument` for paths.
+PATH_OPTION: dict[str, Any] = {"parser": local, "metavar": "PATH"}
 
 
 def check_output_folder(name: str, folder: Path) -> None:
-    """Refuse a folder that cannot be written into, before hours of work are to be written there.
+    """Check that an output folder is writable, before hours of work.
 
     Raises:
-        ValueError: It is a file, is below one, or may not be written.
+        ValueError: It is a file, is below a file, or is not writable.
     """
     if _exists(name, folder) and not folder.is_dir():
         raise ValueError(f"{name}={shortened(str(folder))} is a file; name a folder.")
@@ -37,10 +37,10 @@ def check_output_folder(name: str, folder: Path) -> None:
 
 
 def check_output_file(name: str, file: Path) -> None:
-    """Refuse a file that cannot be written, before the work.
+    """Check that an output file is writable, before the work.
 
     Raises:
-        ValueError: It is a folder, is below a file, or may not be written.
+        ValueError: It is a folder, is below a file, or is not writable.
     """
     if _exists(name, file) and file.is_dir():
         raise ValueError(f"{name}={shortened(str(file))} is a folder; name a file.")
@@ -49,11 +49,11 @@ def check_output_file(name: str, file: Path) -> None:
 
 def _check_above(name: str, path: Path) -> None:
     path = Path(os.path.abspath(path))
-    there = next(place for place in (path, *path.parents) if _exists(name, place))
-    if there != path and not there.is_dir():
-        raise ValueError(f"{name}={shortened(str(path))} is below {shortened(str(there))}, which is a file.")
-    if not os.access(there, os.W_OK):
-        raise ValueError(f"{name}={shortened(str(path))} cannot be written: {shortened(str(there))} is read-only.")
+    existing = next(place for place in (path, *path.parents) if _exists(name, place))
+    if existing != path and not existing.is_dir():
+        raise ValueError(f"{name}={shortened(str(path))} is below {shortened(str(existing))}, which is a file.")
+    if not os.access(existing, os.W_OK):
+        raise ValueError(f"{name}={shortened(str(path))} cannot be written: {shortened(str(existing))} is read-only.")
 
 
 def _exists(name: str, path: Path) -> bool:

@@ -1,7 +1,7 @@
-"""Everything about a model, its tokenizer and its chat template that can be refused before Ray starts.
+"""Preflight check of a policy: model, tokenizer and chat template, before Ray starts.
 
-Three files speak about the end of a response, two about the length of a prompt, and none about the form that the
-environment asks for. Here they are compared, in a second or two; large weights are left to the workers that load them.
+Compares stop tokens, context lengths, chat template and response format in a second or two. Weights of large models
+are left to the workers that load them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from sdar_gym.configs.sections import PolicySettings, RolloutSettings
 from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import ChatFormat, ChatTemplateError, unusable_ids
+from sdar_gym.policy.chat_template_checks import refuse_random, refuse_wrong_settings, template_variables
+from sdar_gym.policy.context_length import context_length, scales_by_length
 from sdar_gym.policy.errors import PolicyLoadError, failed
-from sdar_gym.policy.facts import context_length, empty_model, scales_by_length
-from sdar_gym.policy.forms import check_forms, response_tags
 from sdar_gym.policy.load import (
     load_generation_config,
     load_model,
@@ -27,12 +27,12 @@ from sdar_gym.policy.load import (
     named_stop_ids,
     stop_token_ids,
 )
-from sdar_gym.policy.sizing import Shape, shape_of
-from sdar_gym.policy.source import policy_source, refuse_incomplete_files
-from sdar_gym.policy.templates import refuse_random, refuse_wrong_settings, template_variables
+from sdar_gym.policy.model_source import policy_source, refuse_incomplete_files
+from sdar_gym.policy.response_format import check_response_formats, response_tags
+from sdar_gym.policy.sizing import Shape, empty_model, shape_of
 from sdar_gym.text import shortened
 
-# Models up to this many bytes in single precision are loaded and tried before the run.
+# Models up to this many bytes in single precision are loaded and tested before the run.
 _SMALL_BYTES = 2**31
 _VIEW = EpisodeView(
     goal="put a mug on the desk",
@@ -44,18 +44,18 @@ _VIEW = EpisodeView(
 
 @dataclass(frozen=True, slots=True)
 class PolicyFacts:
-    """What was found out about a policy.
+    """Results of the preflight check.
 
     Attributes:
-        model_type: Its architecture, as `transformers` calls it.
-        shape: Its size.
-        context_length: Tokens it reads at once, or None without limit.
-        stop_ids: Tokens that end a response.
-        stop_tokens: The same in words.
-        asks_for_clock: Whether the chat template tells today's date.
-        response_start: What the chat template has written of a response already, such as `<think>`.
-        unusable_ids: How many rows of the head stand for no token.
-        notes: What a user should know before the run.
+        model_type: The architecture's name in `transformers`.
+        shape: The model's size.
+        context_length: Most tokens of prompt and response together; None without limit.
+        stop_ids: Ids of the tokens that end a response.
+        stop_tokens: The same tokens as text.
+        asks_for_clock: Whether the chat template writes today's date.
+        response_start: Start of the response written by the chat template, such as `<think>`.
+        unusable_ids: Number of rows of the head without a token.
+        notes: Notes for the user, a sentence each.
     """
 
     model_type: str
@@ -78,19 +78,19 @@ def check_policy(
     view: EpisodeView | None = None,
     teacher: str | None = None,
 ) -> PolicyFacts:
-    """Refuse a policy with which a run could not go well.
+    """Refuse a policy that a run could not use.
 
     Args:
         name: The model, see `policy_source`.
-        rollout: Lengths, the chat template's settings, the form of responses.
+        rollout: Lengths, chat template settings, response format.
         policy: Precision and adapters.
-        template: The environment's prompt.
-        view: A turn to try it with; None for one of a household.
-        teacher: Another model that teaches, or None.
+        template: The environment's prompt template.
+        view: An example turn to render; None for a built-in one from ALFWorld.
+        teacher: Name of another model that is the teacher, or None.
 
     Raises:
-        PolicyLoadError: Of the model, its files, its tokenizer or its chat template.
-        ValueError: Of settings that do not fit them.
+        PolicyLoadError: The model, its files, its tokenizer or its chat template cannot be used.
+        ValueError: The settings do not fit the model.
     """
     source = policy_source(name)
     refuse_incomplete_files(source.model)
@@ -110,13 +110,13 @@ def check_policy(
         tags = response_tags(template, messages, rollout.think)
         notes = [
             *_stop_notes(chat, tokenizer, generation, stop_ids),
-            *check_forms(tokenizer, template, tags, stop_ids, rollout.think),
+            *check_response_formats(tokenizer, template, tags, stop_ids, rollout.think),
             *_thinking_notes(chat, rollout),
         ]
     except PolicyLoadError as error:
         raise type(error)(f"policy.model={name!r}: {error}") from error
     if chat.asks_for_clock and day is None:
-        notes.append("The chat template tells today's date; set rollout.date to have the same prompts on another day.")
+        notes.append("The chat template writes today's date; set rollout.date for the same prompts on another day.")
     if 4 * shape.parameters <= _SMALL_BYTES:
         load_model(name, policy.dtype)
     return PolicyFacts(
@@ -135,10 +135,10 @@ def check_policy(
 def _checked_shape(name: str, config: PreTrainedConfig, policy: PolicySettings) -> Shape:
     try:
         model = empty_model(config)
-    except Exception as error:  # A configuration of anything.
+    except Exception as error:  # A configuration may raise any exception.
         raise failed(name, "model", first_line(error)) from error
     if policy.lora is not None:
-        # Only those who have adapters wait for peft to be imported.
+        # Imported here: peft is slow to import.
         from sdar_gym.policy.lora import refuse_wrong_targets
 
         refuse_wrong_targets(model, policy.lora.target_modules)
@@ -146,18 +146,23 @@ def _checked_shape(name: str, config: PreTrainedConfig, policy: PolicySettings) 
 
 
 def _unusable(name: str, tokenizer: Any, vocabulary: int) -> int:
-    """How many rows of the head stand for no token."""
+    """Number of rows of the head without a token."""
     largest = max(tokenizer.get_vocab().values())
     if largest >= vocabulary:
         raise PolicyLoadError(
-            f"The tokenizer of {name!r} has {largest + 1} tokens, and its model knows {vocabulary}; use the tokenizer "
+            f"The tokenizer of {name!r} has {largest + 1} tokens, and the model has {vocabulary}; use the tokenizer "
             "that it was trained with, or resize the model's embeddings and train the new ones."
         )
     return len(unusable_ids(tokenizer, vocabulary))
 
 
-def _check_lengths(whose: str, config: PreTrainedConfig, rollout: RolloutSettings) -> None:
-    """Compare the longest sequences of student and teacher with what the model reads.
+def _check_lengths(subject: str, config: PreTrainedConfig, rollout: RolloutSettings) -> None:
+    """Compare the longest sequences of student and teacher with the model's context length.
+
+    Args:
+        subject: The setting that names the model, for the message.
+        config: The model's configuration.
+        rollout: The lengths.
 
     Raises:
         ValueError: They are longer.
@@ -171,7 +176,7 @@ def _check_lengths(whose: str, config: PreTrainedConfig, rollout: RolloutSetting
         if longest <= limit:
             continue
         sentence = (
-            f"rollout.{setting} + max_response_tokens = {longest:,} is more than the {limit:,} tokens that {whose}"
+            f"rollout.{setting} + max_response_tokens = {longest:,} is more than the {limit:,} tokens that {subject}"
         )
         kind = scales_by_length(config)
         if kind is not None:
@@ -184,7 +189,7 @@ def _check_lengths(whose: str, config: PreTrainedConfig, rollout: RolloutSetting
 
 
 def _check_template(chat: ChatFormat, tokenizer: Any, rollout: RolloutSettings, turn: list[Message]) -> None:
-    """Render a prompt as the run will, and see that everything is in it."""
+    """Render a prompt as the run will, and check that it includes every message."""
     refuse_wrong_settings(tokenizer, chat, rollout.chat_template_kwargs)
     refuse_random(chat)
     opening: list[Message] = []
@@ -208,17 +213,17 @@ def _stop_notes(
     named = named_stop_ids(generation, tokenizer)
     if end is None:
         tokens = ", ".join(tokenizer.convert_ids_to_tokens(sorted(named)))
-        yield f"The chat template ends a response with no token of its own; only {tokens} ends one when sampled."
+        yield f"The chat template has no token that ends a response; sampling stops only at {tokens}."
     elif end not in named:
         yield (
             f"The chat template ends a response with {tokenizer.convert_ids_to_tokens(end)}, which neither the "
-            "generation settings nor the tokenizer name as the end; it was added to the stop tokens."
+            "generation settings nor the tokenizer name as an end token; it was added to the stop tokens."
         )
     early = [token for token in tokenizer.encode(chat.before_response, add_special_tokens=False) if token in stop_ids]
     if early:
         raise ChatTemplateError(
             f"The chat template writes {tokenizer.convert_ids_to_tokens(early[0])} inside a response, and it is a stop "
-            "token: responses would end there. Take it out of eos_token_id in generation_config.json."
+            "token: responses would end there. Remove it from eos_token_id in generation_config.json."
         )
 
 
@@ -229,9 +234,9 @@ def _thinking_notes(chat: ChatFormat, rollout: RolloutSettings) -> Iterator[str]
         if chat.thinking_closed:
             yield (
                 "The chat template writes an empty <think></think> before the response, and the prompt asks for "
-                "reasoning; leave enable_thinking alone, or set rollout.think=false."
+                "reasoning; remove enable_thinking from rollout.chat_template_kwargs, or set rollout.think=false."
             )
     elif chat.response_start:
-        yield f"The chat template opens <think> though rollout.think is false; {remedy} saves the reasoning's tokens."
+        yield f"The chat template opens <think> although rollout.think is false; {remedy} saves the reasoning tokens."
     elif switch and "enable_thinking" not in rollout.chat_template_kwargs:
-        yield f"The model may reason in <think> tags by itself though rollout.think is false; {remedy} tells it not to."
+        yield f"The model may reason in <think> tags although rollout.think is false; {remedy} prevents it."

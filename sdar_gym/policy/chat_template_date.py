@@ -1,8 +1,8 @@
-"""A clock that stands still for chat templates which tell today's date, so that a prompt is the same on another day.
+"""Fixed date for chat templates that write today's date, so prompts do not change from day to day.
 
-`transformers` gives templates a function `strftime_now`; its versions differ in whether a caller may pass another one,
-so the template is given a macro of that name instead, and the date's parts as plain data. Names are English whatever
-the locale is.
+`transformers` gives templates a function `strftime_now`; whether a caller may replace it depends on the version. So a
+macro of that name is prepended to the template, and the parts of the date are passed as data. Names of days and months
+are English in every locale.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import date, datetime
 
 _NOW = re.compile(r"\bstrftime_now\b")
 _PERCENT = "\U000f0002"
-# `+%}` keeps the line break that a template may begin with.
+# `+%}` keeps a line break at the start of the template.
 _MACRO = (
     "{%- macro strftime_now(format) -%}"
     "{%- set clock = namespace(text=format) -%}"
@@ -40,23 +40,23 @@ _MONTHS = (
 
 
 def asks_for_clock(template: str) -> bool:
-    """Whether a chat template looks at the clock."""
+    """Whether a chat template reads the current date."""
     return _NOW.search(template) is not None
 
 
 def frozen_template(template: str) -> str:
-    """The template with a clock that reads `frozen_clock`, which has to be passed to it."""
+    """The template with a `strftime_now` that reads the variable `frozen_clock`."""
     return _MACRO + template
 
 
 def frozen_clock(day: str) -> list[list[str]]:
-    """The parts of a date, at midnight, by the directives of `strftime`.
+    """The parts of a date at midnight, by `strftime` directive.
 
     Args:
         day: `YYYY-MM-DD`.
 
     Raises:
-        ValueError: It is no date.
+        ValueError: It is not a date.
     """
     try:
         moment = datetime.combine(date.fromisoformat(day), datetime.min.time())
@@ -101,5 +101,5 @@ def frozen_clock(day: str) -> list[list[str]]:
     } | {letter: moment.strftime(f"%{letter}") for letter in "jGuUVwW"}
     bare = {f"-{letter}": parts[letter].lstrip("0") or "0" for letter in "dmyHIMSjUVW"}
     ordered = [[f"%{letter}", value] for letter, value in (bare | parts).items()]
-    # A doubled percent sign is set aside, since what follows it is no directive.
+    # Protect `%%` first: what follows it is not a directive.
     return [["%%", _PERCENT], *ordered, [_PERCENT, "%"]]

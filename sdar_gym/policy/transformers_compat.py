@@ -1,4 +1,4 @@
-"""What differs between the versions of `transformers` that the gym runs on."""
+"""Compatibility with several versions of `transformers`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import nn
 
 
 def cache_argument(model: nn.Module, past: Any) -> dict[str, Any]:
-    """The key-value cache as a keyword of the model's `forward`.
+    """The key-value cache as a keyword argument of the model's `forward`.
 
-    `transformers` calls it `cache` since 5.24 and drops `past_key_values` in 5.40; vLLM 0.32 admits 5.19 at the most.
+    `transformers` renamed it from `past_key_values` to `cache` in 5.24 and drops the old name in 5.40; vLLM 0.32
+    supports 5.19 at most.
 
     Args:
         model: The model, or its body.
-        past: The cache.
+        past: The key-value cache.
     """
     return {_cache_name(type(model)): past}
 

@@ -1,4 +1,4 @@
-"""How much a model reads at once, by what its configuration says."""
+"""Context length from a model's configuration, with scaled RoPE."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, LlamaConfig, PreTrainedConfig
 
-from sdar_gym.policy.facts import context_length, empty_model, scales_by_length
+from sdar_gym.policy.context_length import context_length, scales_by_length
 
 
 def llama(length: int = 128, **rope: Any) -> PreTrainedConfig:
@@ -88,11 +88,3 @@ def test_dynamic_positions_depend_on_the_batch_beyond_that_length() -> None:
     with torch.no_grad():
         within, longer = model(input_ids=ids[:, :16]).logits, model(input_ids=ids).logits[:, :16]
     assert not torch.allclose(within, longer, atol=1e-4)
-
-
-def test_an_empty_model_has_names_and_no_numbers() -> None:
-    model = empty_model(llama())
-    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
-    assert "model.layers.0.self_attn.q_proj.weight" in dict(model.named_parameters())
-    # The device is not left behind for others.
-    assert torch.zeros(1).device.type == "cpu"

@@ -1,4 +1,4 @@
-"""Training algorithms. Four kinds of code, apart:
+"""Training algorithms: settings of losses, methods, loss functions, and the RLlib side, each in its folder.
 
 - `objectives/`: settings of a loss, plain data without torch.
 - `methods/`: one file per method or small family with its presets, gate or advantage shaper, sources and deviations.

@@ -1,4 +1,4 @@
-"""Advantage estimators: GRPO (the group's mean), RLOO (the mean of the others), GiGPO (also the mean at the same state)."""
+"""Advantage estimators: GRPO (the group's mean), RLOO (the mean of the others), GiGPO (also the same state's mean)."""
 
 from __future__ import annotations
 

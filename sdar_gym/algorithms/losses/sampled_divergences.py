@@ -15,8 +15,8 @@ LOG_RATIO_LIMIT = 20.0
 def teacher_gap(teacher_logp_BT: Tensor, student_logp_BT: Tensor, response_mask_BT: Tensor) -> Tensor:
     """Returns how much more likely the sampled token is to the teacher than to the student.
 
-    Positive where the privileged context makes the token more likely. Detached: methods use it as a weight, and a gradient
-    through the weight would be another objective.
+    Positive where the privileged context makes the token more likely. Detached: methods use it as a weight, and a
+    gradient through the weight would be another objective.
 
     Args:
         teacher_logp_BT: Log-probabilities of the sampled tokens under the teacher's context, in nats.

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class AlignmentBonus(AdvantageShaper):
     """Bonus from the teacher's log-probability, standardized within the turn and weighted by its value for the group.
 
-    The weight is σ(2·value), value being the mean return of episodes that the teacher assigns a higher probability minus
-    that of the others; the limit shrinks where returns of the group spread less than is typical.
+    The weight is σ(2·value), value being the mean return of episodes that the teacher assigns a higher probability
+    minus that of the others; the limit shrinks where returns of the group spread less than is typical.
 
     Source: ADRS (arXiv 2608.03223).
     """
@@ -50,7 +50,7 @@ class AlignmentBonus(AdvantageShaper):
         return u_BT.minimum(limit_B).maximum(-limit_B)
 
     def _limits(self, turns: ShapingInputs) -> Tensor:
-        """Per turn: the limit, smaller where the group's returns spread less than the median group; 0 without spread."""
+        """The limit of each turn, smaller where the group's returns spread less than is typical; 0 without spread."""
         spread_B = return_spread(turns)
         spread_G = [spread_B[turns.group_B == group][0] for group in turns.group_B.unique()]
         live = [spread for spread in spread_G if float(spread) > 0]

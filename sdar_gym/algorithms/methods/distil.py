@@ -1,8 +1,8 @@
 """DistIL: forward cross-entropy to a teacher with rich feedback, and credit for later distillation costs.
 
 A distillation loss on the student's own samples has two gradients. The local one makes the student agree with the
-teacher at each token; the other comes from the tokens having been sampled, and most methods leave it out. `FutureCredit`
-is the second: the surrogate cost_t + log p(y_t)·sg[G_t] has the gradient of the expected sum of costs.
+teacher at each token; the other comes from the tokens having been sampled, and most methods leave it out.
+`FutureCredit` is the second: the surrogate cost_t + log p(y_t)·sg[G_t] has the gradient of the expected sum of costs.
 
 Source: DistIL (arXiv 2606.05152).
 """
@@ -80,6 +80,7 @@ class FutureCredit(AdvantageShaper):
                 "shaping.name='future_credit' needs the cost of every token: set distill.groups='all' and "
                 "distill.positive_only=false."
             )
+        AdvantageShaper.check_in(self, objective)
 
     def signal(self, turns: ShapingInputs) -> Tensor:
         """-G_t of each token, shape (B, T), zero where masked."""

@@ -1,4 +1,4 @@
-"""OPSD, on-policy self-distillation, and what the SDAR repository runs under that name; SDPG beside a policy gradient."""
+"""OPSD, on-policy self-distillation, and what the SDAR repository runs under that name; SDPG with a policy gradient."""
 
 from __future__ import annotations
 

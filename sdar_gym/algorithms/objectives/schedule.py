@@ -117,7 +117,7 @@ class Schedule:
                 raise ValueError(f"{name}: {error}") from None
         if isinstance(value, Mapping):
             raise ValueError(
-                f"{name} must be a number or points such as [[0, 0.5], [100, 0]], got the group {shortened(dict(value))}."
+                f"{name} must be a number or points such as [[0, 0.5], [100, 0]], got {shortened(dict(value))}."
             )
         return cls.constant(finite_number(name, value))
 

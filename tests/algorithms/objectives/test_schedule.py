@@ -91,7 +91,7 @@ def test_bounds():
         (True, "lam must be a finite number"),
         (float("nan"), "lam must be a finite number"),
         (None, "lam must be a finite number"),
-        ({"kind": "linear", "start": 0, "end": 1, "steps": 2}, r"lam must be a number or points .*got \{'end': 1, 'kind'"),
+        ({"kind": "linear", "start": 0, "end": 1}, r"lam must be a number or points .*got \{'end': 1, 'kind'"),
         ([], r"lam must be a number or points such as \[\[0, 0\.5\], \[100, 0\]\]"),
         ([0.5, 0.0], "lam must be a number or points"),
         ([[0, 0.5, 1]], "lam must be a number or points"),

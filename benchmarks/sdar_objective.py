@@ -12,8 +12,8 @@ the loss -ψ log p of the sampled token moves the logits, on average, along p·(
     forward_ce  q - p, minus the gradient of the cross-entropy to q; needs no sample
 
 Writes benchmarks/results/sdar_objective.json. Intervals are 95 % bootstrap intervals over tasks (the eight episodes of
-a task stay together). `--page` only writes the tables of that file into docs/what-sdar-optimises.md. A short form to see
-that it works: `--updates 1 --training-seeds 1 --training-updates 1 --out FILE`.
+a task stay together). `--page` only writes the tables of that file into docs/what-sdar-optimises.md. To try it:
+`--updates 1 --training-seeds 1 --training-updates 1 --out FILE`.
 """
 
 from __future__ import annotations

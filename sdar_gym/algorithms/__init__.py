@@ -5,9 +5,10 @@
 - `losses/`: pure functions of tensors.
 - `sdar/`: the RLlib side, `SDARConfig` and `SDAR`; the only package that imports Ray.
 
-Tensor letters in names: B turns, T response tokens of a turn, E episodes, G groups, N entries of any kind, S tokens of
-a sequence, L response tokens of a sequence, V vocabulary, H hidden size, K top-k tokens, R sequences that have
-distillation targets, P tokens of a shared prompt prefix, M turns of one episode.
+Tensor letters in names: B turns or rows of a batch, T response tokens of a turn, E episodes, G groups, N entries of any
+kind, S tokens of a sequence, L response tokens of a sequence, V vocabulary, H hidden size, K top-k tokens, R sequences
+that have distillation targets, M turns of one episode. A digit is a fixed size. `tests/test_tensor_letters.py` reads
+this list.
 """
 
 from __future__ import annotations

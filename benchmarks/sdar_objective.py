@@ -1,18 +1,19 @@
-"""Measures what SDAR's distillation term does to a policy, beside the terms it is taken for.
+"""Measures the gradient of SDAR's distillation term on on-policy samples, next to that of related terms.
 
     python benchmarks/sdar_objective.py [--updates 12] [--training-seeds 3] [--jobs 2]
     python benchmarks/sdar_objective.py --page
 
-On-policy episodes of the quick start (the tiny policy, generated small rooms, teacher prompts with one skill). At every
-state a token was sampled in, the whole distributions of student (p) and teacher (q) are computed, so that expectations
-over the student's next token are sums and not samples. With Δ = log q - log p and any weight ψ of a token, the loss
--ψ log p of the sampled token moves the logits, on average, along p·(ψ - E_p ψ):
+Episodes are those of the quick start (the tiny policy, generated small rooms, teacher prompts with one skill). At every
+state in which a token was sampled, the whole distributions of student (p) and teacher (q) are computed, so that
+expectations over the student's next token are sums and not samples. With Δ = log q - log p and any weight ψ of a token,
+the loss -ψ log p of the sampled token moves the logits, on average, along p·(ψ - E_p ψ):
 
     sdar        ψ = σ(5Δ)      constant  ψ = 1/2      rkl  ψ = Δ, minus the gradient of KL(p‖q)
     forward_ce  q - p, minus the gradient of the cross-entropy to q; needs no sample
 
 Writes benchmarks/results/sdar_objective.json. Intervals are 95 % bootstrap intervals over tasks (the eight episodes of
-a task stay together). `--page` puts the tables of that file into docs/what-sdar-optimises.md and measures nothing.
+a task stay together). `--page` only writes the tables of that file into docs/what-sdar-optimises.md. To try it:
+`--updates 1 --training-seeds 1 --training-updates 1 --out FILE`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ import torch
 from machine import machine
 from torch import Tensor
 
+from sdar_gym.algorithms.methods.sdar import SigmoidGate
+from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.configs import RunConfig, load_config
 from sdar_gym.policy.chunked_head import head_of, response_tokens
 from sdar_gym.policy.load import load_model, load_tokenizer
@@ -47,14 +51,15 @@ from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.training.diagnostics import TOLERANCE
 from sdar_gym.training.token_classes import token_classes
+from sdar_gym.training.turn_batch import turn_batch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "sdar_objective.json"
 PAGE = ROOT / "docs" / "what-sdar-optimises.md"
-BETA = 5.0
+BETA = SigmoidGate().beta
 TERMS = ("sdar", "constant", "rkl", "forward_ce")
 SAMPLED = ("sdar", "sdar_centred", "constant", "rkl")
-# Bins of the student's probability of the teacher's favourite token.
+# Bins of the student's probability of the teacher's most likely token.
 EDGES = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0)
 BOOTSTRAP = 2000
 ROWS = 96  # Rows of one forward pass.
@@ -69,21 +74,35 @@ ARMS = {
     "frozen_ce 0.4": ("frozen_ce", 0.4),
 }
 
-Weighted = dict[tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[TurnRecord, int]]
+# Group, student prompt, teacher prompt and response: turns with the same key have the same distributions.
+Key = tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A turn with the token ids before its response; those of the teacher are empty where it has no teacher."""
+
+    turn: TurnRecord
+    prompt_ids: tuple[int, ...]
+    teacher_prompt_ids: tuple[int, ...]
+
+    def key(self, group: int) -> Key:
+        """What tells it from other turns of its group."""
+        return group, self.prompt_ids, self.teacher_prompt_ids, tuple(self.turn.response_ids)
 
 
 def directions(logp_NV: Tensor, logq_NV: Tensor) -> dict[str, Tensor]:
     """Per state: minus the expected gradient with respect to the logits, of each term with coefficient one."""
     p_NV, gap_NV = logp_NV.exp(), logq_NV - logp_NV
     return {
-        "sdar": centred(p_NV, torch.sigmoid(BETA * gap_NV)),
-        "constant": centred(p_NV, torch.full_like(p_NV, 0.5)),
-        "rkl": centred(p_NV, gap_NV),
+        "sdar": centered(p_NV, torch.sigmoid(BETA * gap_NV)),
+        "constant": centered(p_NV, torch.full_like(p_NV, 0.5)),
+        "rkl": centered(p_NV, gap_NV),
         "forward_ce": logq_NV.exp() - p_NV,
     }
 
 
-def centred(p_NV: Tensor, psi_NV: Tensor) -> Tensor:
+def centered(p_NV: Tensor, psi_NV: Tensor) -> Tensor:
     """p·(ψ - E_p ψ)."""
     return p_NV * (psi_NV - (p_NV * psi_NV).sum(1, keepdim=True))
 
@@ -94,7 +113,7 @@ def second_moment(p_NV: Tensor, psi_NV: Tensor) -> Tensor:
 
 
 def weights_of_samples(logp_NV: Tensor, logq_NV: Tensor) -> dict[str, Tensor]:
-    """ψ of each token of the vocabulary; `sdar_centred` takes the state's mean gate off: the same expectation."""
+    """ψ of each token of the vocabulary; `sdar_centred` is the gate less its mean, which has the same expectation."""
     p_NV, gap_NV = logp_NV.exp(), logq_NV - logp_NV
     gate_NV = torch.sigmoid(BETA * gap_NV)
     return {
@@ -134,32 +153,43 @@ def collect(run: RunConfig, model: Any, tokenizer: Any, updates: int) -> list[li
     return batches
 
 
-def distinct(episodes: Sequence[Episode]) -> Weighted:
-    """Turns of one group with the same prompts and answer, counted."""
-    found: Weighted = {}
+def prompted(episode: Episode) -> Iterator[Prompted]:
+    """The turns of an episode with their prompts."""
+    for number, turn in enumerate(episode.turns):
+        sequence = episode.sequence_of(number)
+        (start,) = (span.start for span in sequence.spans if span.turn == number)
+        teacher_ids: list[int] = []
+        if sequence.teacher_ids is not None:
+            teacher_ids = sequence.teacher_ids[: start + len(sequence.teacher_ids) - len(sequence.ids)]
+        yield Prompted(turn, tuple(sequence.ids[:start]), tuple(teacher_ids))
+
+
+def distinct(episodes: Sequence[Episode]) -> dict[Key, tuple[Prompted, int]]:
+    """Turns of one group with the same prompts and response, counted."""
+    found: dict[Key, tuple[Prompted, int]] = {}
     for episode in episodes:
-        for turn in episode.turns:
-            key = (episode.group_id, *map(tuple, (turn.prompt_ids, turn.teacher_prompt_ids, turn.response_ids)))
-            found[key] = (turn, found[key][1] + 1 if key in found else 1)  # pyright: ignore[reportArgumentType]
+        for turn in prompted(episode):
+            key = turn.key(episode.group_id)
+            found[key] = (turn, found[key][1] + 1 if key in found else 1)
     return found
 
 
-def logits(model: Any, turns: Sequence[TurnRecord], *, teacher: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits at each answer token, [N, V] in double precision, the tokens, and the row of each."""
-    prompts = [turn.teacher_prompt_ids if teacher else turn.prompt_ids for turn in turns]
-    ids_BS = torch.zeros(len(turns), max(len(p) + len(t.response_ids) for p, t in zip(prompts, turns, strict=True)))
-    ids_BS = ids_BS.long()
-    mask_BT = torch.zeros(len(turns), max(len(turn.response_ids) for turn in turns), dtype=torch.bool)
-    for row, (prompt, turn) in enumerate(zip(prompts, turns, strict=True)):
-        whole = [*prompt, *turn.response_ids]
-        ids_BS[row, : len(whole)] = torch.tensor(whole)
-        mask_BT[row, : len(turn.response_ids)] = True
-    tokens = response_tokens(model, ids_BS, torch.tensor([len(prompt) for prompt in prompts]), mask_BT)
+def logits(model: Any, turns: Sequence[Prompted], *, teacher: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits at each response token, [N, V] in double precision, the tokens, and the row of each."""
+    prompts = [each.teacher_prompt_ids if teacher else each.prompt_ids for each in turns]
+    rows = [[*prompt, *each.turn.response_ids] for prompt, each in zip(prompts, turns, strict=True)]
+    ids_BS = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+    mask_BT = torch.zeros(len(rows), max(len(each.turn.response_ids) for each in turns), dtype=torch.bool)
+    for number, (row, each) in enumerate(zip(rows, turns, strict=True)):
+        ids_BS[number, : len(row)] = torch.tensor(row)
+        mask_BT[number, : len(each.turn.response_ids)] = True
+    position_BT = torch.tensor([len(prompt) for prompt in prompts])[:, None] + torch.arange(mask_BT.shape[1])
+    tokens = response_tokens(model, ids_BS, position_BT, mask_BT)
     return head_of(model)(tokens.hidden_NH).double(), tokens.target_N, tokens.rows_N
 
 
 def measure(model: Any, tokenizer: Any, batches: Sequence[Sequence[Episode]]) -> dict[str, Tensor]:
-    """Per distinct token: task, count, and the numbers whose weighted sums everything is made of."""
+    """Per distinct token: task, count, and the numbers that all results are weighted sums of."""
     columns: dict[str, list[Tensor]] = {}
     kinds: list[str] = []
     rows = [
@@ -174,7 +204,7 @@ def measure(model: Any, tokenizer: Any, batches: Sequence[Sequence[Episode]]) ->
         with torch.no_grad():
             student_NV, target_N, row_N = logits(model, turns, teacher=False)
             teacher_NV, _, _ = logits(model, turns, teacher=True)
-        kinds += [kind for turn in turns for kind in token_classes(tokenizer, turn.response_ids, turn.action)]
+        kinds += [kind for each in turns for kind in token_classes(tokenizer, each.turn.response_ids, each.turn.action)]
         values = token_values(student_NV.log_softmax(1), teacher_NV.log_softmax(1), target_N)
         values["group"] = torch.tensor([group for group, _, _ in part])[row_N]
         values["count"] = torch.tensor([float(count) for _, _, count in part], dtype=torch.float64)[row_N]
@@ -187,7 +217,7 @@ def measure(model: Any, tokenizer: Any, batches: Sequence[Sequence[Episode]]) ->
 
 
 def token_values(logp_NV: Tensor, logq_NV: Tensor, target_N: Tensor) -> dict[str, Tensor]:
-    """Per state: products of the directions, second moments of the samples, gap, gate, and the teacher's favourite."""
+    """Per state: products of the directions, second moments of the samples, gap, gate, and the teacher's top token."""
     p_NV = logp_NV.exp()
     way = directions(logp_NV, logq_NV)
     values = {
@@ -212,7 +242,7 @@ def token_values(logp_NV: Tensor, logq_NV: Tensor, target_N: Tensor) -> dict[str
 
 
 class Intervals:
-    """Numbers made of sums over tokens, with bootstrap intervals over tasks."""
+    """Functions of sums over tokens, with bootstrap intervals over tasks."""
 
     def __init__(self, table: Mapping[str, Tensor], seed: int = 0):
         self._table = dict(table)
@@ -226,11 +256,11 @@ class Intervals:
     def __call__(
         self, names: Sequence[str], make: Callable[..., Tensor], where_N: Tensor | None = None
     ) -> dict[str, float]:
-        """`make` of the sums of some columns, and the interval of what it makes of resampled tasks.
+        """A function of the sums of some columns, with its interval over resampled tasks.
 
         Args:
             names: Columns; "1" is the number of tokens.
-            make: From one tensor a column to one tensor of the same shape.
+            make: The function: one tensor a column to one tensor of the same shape.
             where_N: Which tokens count; None for all.
         """
         weight_N = self._table["count"] if where_N is None else self._table["count"] * where_N
@@ -252,13 +282,13 @@ class Intervals:
 
 
 def report(table: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Parts (a) to (d)."""
+    """Directions, norms, signal and token classes, with intervals."""
     of = Intervals(table)
     cosine = {
         f"{a}.{b}": of([f"{a}.{b}", f"{a}.{a}", f"{b}.{b}"], lambda ab, aa, bb: ab / (aa * bb).sqrt())
         for place, a in enumerate(TERMS)
         for b in TERMS[place + 1 :]
-        if "constant" not in (a, b)  # Rounding has no direction.
+        if "constant" not in (a, b)  # The constant gate has direction zero up to rounding.
     }
     norm = {
         name: of([f"{name}.{name}", "rkl.rkl"], lambda own, rkl: (own / rkl).sqrt()) for name in TERMS if name != "rkl"
@@ -314,21 +344,17 @@ def report(table: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def parameter_gradients(run: RunConfig, model: Any, batches: Sequence[Sequence[Episode]]) -> dict[str, Any]:
-    """What is left of it in the parameters: one gradient of each update's batch, expected and sampled."""
-    from sdar_gym.algorithms.objectives.advantage import AdvantageEstimator
-    from sdar_gym.training.turn_batch import turn_batch
-
+    """The terms as gradients of the parameters: one gradient of the batch of each update, expected and sampled."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rows = []
     for batch in batches:
-        table = turn_batch(batch, AdvantageEstimator(), invalid_action_penalty=run.training.invalid_action_penalty)
-        counted: dict[int, tuple[TurnRecord, int, float]] = {}
-        first = {key: id(turn) for key, (turn, _) in distinct(batch).items()}
-        for turn, owner, advantage in zip(table.turns, table.owners, table.adv_B.tolist(), strict=True):
-            group = table.episodes[owner].group_id
-            key = first[(group, *map(tuple, (turn.prompt_ids, turn.teacher_prompt_ids, turn.response_ids)))]  # pyright: ignore[reportArgumentType]
-            _, count, total = counted.get(key, (turn, 0, 0.0))
-            counted[key] = (turn, count + 1, total + advantage)
+        table = turn_batch(batch, Objective(), invalid_action_penalty=run.training.invalid_action_penalty)
+        keys = [turn.key(episode.group_id) for episode in table.episodes for turn in prompted(episode)]
+        turn_of = {key: turn for key, (turn, _) in distinct(batch).items()}
+        counted: dict[Key, tuple[Prompted, int, float]] = {}
+        for key, advantage in zip(keys, table.base_advantage_B.tolist(), strict=True):
+            _, count, total = counted.get(key, (None, 0, 0.0))
+            counted[key] = (turn_of[key], count + 1, total + advantage)
         sums = {name: [torch.zeros_like(p) for p in parameters] for name in _vectors()}
         items = list(counted.values())
         for start in range(0, len(items), ROWS):
@@ -444,7 +470,7 @@ def _key(model: Any, name: str) -> str:
     return name if name in model.state_dict() else f"model.{name}"
 
 
-def _apart(first: Any, now: Any, turns: Sequence[tuple[TurnRecord, int]]) -> dict[str, float]:
+def _apart(first: Any, now: Any, turns: Sequence[tuple[Prompted, int]]) -> dict[str, float]:
     """Mean KL a token: of the student to the initial teacher and to its own, both ways."""
     sums: defaultdict[str, float] = defaultdict(float)
     tokens = 0.0
@@ -464,7 +490,7 @@ def _apart(first: Any, now: Any, turns: Sequence[tuple[TurnRecord, int]]) -> dic
 
 
 def training(seeds: int, updates: int, jobs: int) -> dict[str, Any]:
-    """Part (e)."""
+    """Trains every arm with every seed and summarizes how far student and teacher are apart at the end."""
     work = [(arm, seed, updates) for seed in range(seeds) for arm in ARMS]
     runs = []
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
@@ -611,7 +637,7 @@ def tables(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _training_table(result: Mapping[str, Any]) -> str:
-    """Where the arms end, and how far from the GRPO run of the same seed, which played the same tasks."""
+    """The end of each arm, and its difference from the GRPO run of the same seed, which played the same tasks."""
     found = result["training"]
     columns = {
         "kl_initial_teacher_student": "KL(T₀‖S)",
@@ -647,7 +673,7 @@ def _training_table(result: Mapping[str, Any]) -> str:
 
 
 def machine_text(result: Mapping[str, Any]) -> str:
-    """Where and with what it was measured."""
+    """The processor and the command of the measurement."""
     where = result["machine"]
     return f"One thread of {where['cpu']}; `{' '.join(result['command'])}`."
 
@@ -669,10 +695,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def filled(page: str, blocks: Mapping[str, str]) -> str:
-    """The page with its measured blocks as the result has them.
+    """The page with its measured blocks replaced by those of the result.
 
     Raises:
-        ValueError: The page asks for a block that there is not.
+        ValueError: The page names a block that the result does not have.
     """
 
     def block(found: re.Match[str]) -> str:
@@ -719,7 +745,8 @@ def main() -> None:
             result["training"] = training(options.training_seeds, options.training_updates, options.jobs)
         options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     blocks = tables(json.loads(options.out.read_text(encoding="utf-8")))
-    if PAGE.is_file():
+    # A short run into another file leaves the page as it is.
+    if PAGE.is_file() and (options.page or options.out == RESULT):
         PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), blocks), encoding="utf-8")
     print("\n\n".join(f"{name}\n{text}" for name, text in blocks.items()))
 

@@ -63,8 +63,7 @@ def setting(
 class Settings:
     """Base of a group of settings; subclasses are frozen data classes whose fields are made by `setting`.
 
-    Types and ranges are checked when an object is made. A subclass overrides `_check` for what concerns several
-    settings.
+    Types and ranges are checked when an object is made. A subclass overrides `_check` for rules on several settings.
 
     Attributes:
         PREFIX: What precedes a setting's name where users write it, such as `training.`.
@@ -145,7 +144,8 @@ def without_effect(name: str, value: Any, reason: str) -> None:
         ValueError: If `value` is not None.
     """
     if value is not None:
-        raise ValueError(f"{name}={shortened(value)} has no effect: {reason}. Leave it out.")
+        written = str(value) if isinstance(value, StrEnum) else value
+        raise ValueError(f"{name}={shortened(written)} has no effect: {reason}. Leave it out.")
 
 
 def did_you_mean(name: Any, known: Any) -> str:

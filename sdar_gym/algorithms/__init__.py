@@ -1,13 +1,14 @@
-"""Training algorithms: four kinds of code, each in its own package.
+"""Training algorithms: settings of losses, methods, loss functions, and the RLlib side, each in its folder.
 
 - `objectives/`: settings of a loss, plain data without torch.
 - `methods/`: one file per method or small family with its presets, gate or advantage shaper, sources and deviations.
 - `losses/`: pure functions of tensors.
 - `sdar/`: the RLlib side, `SDARConfig` and `SDAR`; the only package that imports Ray.
 
-Tensor letters in names: B turns, T response tokens of a turn, E episodes, G groups, N entries of any kind, S tokens of
-a sequence, L response tokens of a sequence, V vocabulary, H hidden size, K top-k tokens, R sequences that have
-distillation targets, P tokens of a shared prompt prefix, M turns of one episode.
+Tensor letters in names: B turns or rows of a batch, T response tokens of a turn, E episodes, G groups, N entries of any
+kind, S tokens of a sequence, L response tokens of a sequence, V vocabulary, H hidden size, K top-k tokens, R sequences
+that have distillation targets, M turns of one episode. A digit is a fixed size. `tests/test_tensor_letters.py` reads
+this list.
 """
 
 from __future__ import annotations

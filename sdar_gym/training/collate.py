@@ -1,6 +1,6 @@
 """Collation: the turns of an update as padded columns with one row per token sequence, for scoring and for learning.
 
-Letters: B turns, T response tokens of a turn, S tokens of a sequence, L response tokens of a sequence.
+Letters: B turns, T response tokens of a turn, N rows of sequences, L response tokens of a sequence.
 """
 
 from __future__ import annotations
@@ -114,18 +114,18 @@ def scoring_columns(
     return columns, torch.tensor(index)
 
 
-def to_turns(batch: TurnBatch, row_B: Tensor, value_SL: Tensor, missing_BT: Tensor) -> Tensor:
+def to_turns(batch: TurnBatch, row_B: Tensor, value_NL: Tensor, missing_BT: Tensor) -> Tensor:
     """Values of scored sequences as values of turns, [B, T].
 
     Args:
         batch: The turns.
         row_B: Row of each turn's sequence, -1 where it was not scored.
-        value_SL: Values of the rows' response tokens.
+        value_NL: Values of the rows' response tokens.
         missing_BT: Values of the turns that were not scored.
     """
     place_BT = batch.offset_B[:, None] + torch.arange(batch.response_mask_BT.shape[1])
-    place_BT = place_BT.clamp(max=value_SL.shape[1] - 1)
-    value_BT = value_SL.to(batch.old_logp_BT.dtype)[row_B.clamp(min=0)[:, None], place_BT]
+    place_BT = place_BT.clamp(max=value_NL.shape[1] - 1)
+    value_BT = value_NL.to(batch.old_logp_BT.dtype)[row_B.clamp(min=0)[:, None], place_BT]
     return torch.where((row_B >= 0)[:, None] & batch.response_mask_BT, value_BT, missing_BT)
 
 
@@ -161,20 +161,20 @@ def training_columns(
         raise ValueError("The batch has no advantages: shape it before it is collated.")
     everything = SequenceRows(batch, range(len(batch.sequences)))
     distill_BT = batch.distilled_B(objective)[:, None] & batch.response_mask_BT
-    advantage_SL, distill_SL = everything.gather(batch.advantage_BT), everything.gather(distill_BT)
-    merged = _merge(batch, everything, advantage_SL, distill_SL, objective)
+    advantage_NL, distill_NL = everything.gather(batch.advantage_BT), everything.gather(distill_BT)
+    merged = _merge(batch, everything, advantage_NL, distill_NL, objective)
     Random(shuffle_seed).shuffle(merged)
     rows = SequenceRows(batch, [group[0] for group in merged])
     count = -(-len(merged) // row_multiple) * row_multiple
     copies = torch.tensor([len(group) for group in merged])
-    weight_SL = rows.gather(loss_weights(batch, objective))
-    advantage = torch.stack([advantage_SL[group].double().mean(dim=0) for group in merged])
+    weight_NL = rows.gather(loss_weights(batch, objective))
+    advantage = torch.stack([advantage_NL[group].double().mean(dim=0) for group in merged])
     columns: Columns = {
         RESPONSE_MASK: _filled(rows.mask, count),
         SPAN: _filled(rows.span, count),
         OLD_LOGP: _filled(rows.gather(batch.old_logp_BT).numpy(), count),
         ADVANTAGE: _filled(advantage.to(batch.advantage_BT.dtype).numpy(), count),
-        WEIGHT: _filled((weight_SL * copies.to(weight_SL.dtype)[:, None]).numpy(), count),
+        WEIGHT: _filled((weight_NL * copies.to(weight_NL.dtype)[:, None]).numpy(), count),
         INPUT_IDS: right_padded([sequence.ids for sequence in rows.sequences], pad_id, count),
     }
     columns[RESPONSE_POSITION] = position = _filled(rows.positions(), count, 1)
@@ -197,7 +197,7 @@ def loss_weights(batch: TurnBatch, objective: Objective) -> Tensor:
 
 
 def _merge(
-    batch: TurnBatch, rows: SequenceRows, advantage_SL: Tensor, distill_SL: Tensor, objective: Objective
+    batch: TurnBatch, rows: SequenceRows, advantage_NL: Tensor, distill_NL: Tensor, objective: Objective
 ) -> list[list[int]]:
     """Groups of equal sequences whose advantages have the same signs; each becomes one row with their summed weight.
 
@@ -205,11 +205,11 @@ def _merge(
     A small policy gives the same response many times in a group; merging saves it about half of the learner's work. An
     objective that is not linear in the advantage's size merges equal advantages only.
     """
-    alike_SL = advantage_SL.sign() if objective.mergeable else advantage_SL
+    alike_NL = advantage_NL.sign() if objective.mergeable else advantage_NL
     lengths = rows.mask.sum(axis=1).tolist()
     merged: dict[tuple[Any, ...], list[int]] = {}
     for number, (alike, distilled, length) in enumerate(
-        zip(alike_SL.tolist(), distill_SL.tolist(), lengths, strict=True)
+        zip(alike_NL.tolist(), distill_NL.tolist(), lengths, strict=True)
     ):
         key = (_key(rows.sequences[number]), tuple(alike[:length]), tuple(distilled[:length]))
         merged.setdefault(key, []).append(number)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from made_turns import turns_of
 
-from sdar_gym.algorithms import Turns
 from sdar_gym.algorithms.losses.aggregation import token_mean_weights
 from sdar_gym.algorithms.losses.total import TokenBatch
+from sdar_gym.training.turn_batch import TurnBatch
 
 Batch = dict[str, torch.Tensor]
 LEAVES = ("logp_BT", "entropy_BT", "divergence_BT")
@@ -75,7 +76,7 @@ def make_batch() -> Callable[..., Batch]:
             "ref_logp_BT": logp + 0.4 * normal(rows, tokens),
             "entropy_BT": normal(rows, tokens).abs(),
             "advantage_BT": normal(rows, 1).expand(rows, tokens).clone(),
-            "mask_BT": mask,
+            "response_mask_BT": mask,
             "weight_BT": token_mean_weights(mask, int(mask.sum()), dtype=torch.float64),
             "divergence_BT": normal(rows, tokens).abs(),
             "agreement_BT": torch.rand(rows, tokens, generator=rng) < 0.5,
@@ -101,7 +102,7 @@ def to_tokens() -> Callable[..., TokenBatch]:
 
 
 @pytest.fixture
-def make_turns() -> Callable[..., Turns]:
+def make_turns() -> Callable[..., TurnBatch]:
     """Returns the turns of some groups of episodes of unequal length, rows in random order, ids with gaps.
 
     `spread` is the size of the gaps in nats. Returns and successes differ within each group.
@@ -109,7 +110,7 @@ def make_turns() -> Callable[..., Turns]:
 
     def make(
         groups: int = 3, members: int = 4, longest: int = 5, tokens: int = 6, *, seed: int = 0, spread: float = 1.0
-    ) -> Turns:
+    ) -> TurnBatch:
         rng = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> torch.Tensor:
@@ -123,10 +124,10 @@ def make_turns() -> Callable[..., Turns]:
         lengths = torch.randint(1, tokens + 1, (rows,), generator=rng)
         logp = -1.5 + 0.5 * normal(rows, tokens)
         order_B = torch.randperm(rows, generator=rng)
-        return Turns(
-            adv_B=normal(rows)[order_B],
-            mask_BT=(torch.arange(tokens) < lengths[:, None])[order_B],
-            logp_BT=logp[order_B],
+        return turns_of(
+            base_advantage_B=normal(rows)[order_B],
+            response_mask_BT=(torch.arange(tokens) < lengths[:, None])[order_B],
+            student_logp_BT=logp[order_B],
             teacher_logp_BT=(logp + spread * normal(rows, tokens))[order_B],
             control_logp_BT=(logp + spread * normal(rows, tokens))[order_B],
             group_B=(7 * (episode_B // members) - 3)[order_B],
@@ -134,6 +135,7 @@ def make_turns() -> Callable[..., Turns]:
             turn_B=turn_B[order_B],
             return_B=return_E[episode_B].double()[order_B],
             won_B=(return_E[episode_B] > 0.5)[order_B],
+            cost_BT=normal(rows, tokens).abs(),
         )
 
     return make

@@ -185,12 +185,12 @@ def split_spans(tokens: TokenBatch, span_BT: Tensor) -> TokenBatch:
         return tokens
     key_BT = torch.arange(len(span_BT), device=span_BT.device)[:, None] * (int(span_BT.max()) + 1) + span_BT
     rows_N, places_N = tokens.response_mask_BT.nonzero(as_tuple=True)
-    keys_G, turn_N, counts_G = torch.unique_consecutive(
+    keys_B, turn_N, counts_B = torch.unique_consecutive(
         key_BT[rows_N, places_N], return_inverse=True, return_counts=True
     )
-    first_G = counts_G.cumsum(dim=0) - counts_G
-    place_N = torch.arange(len(turn_N), device=turn_N.device) - first_G[turn_N]
-    shape = (len(keys_G), int(counts_G.max()))
+    first_B = counts_B.cumsum(dim=0) - counts_B
+    place_N = torch.arange(len(turn_N), device=turn_N.device) - first_B[turn_N]
+    shape = (len(keys_B), int(counts_B.max()))
 
     def split(value: Tensor | None) -> Tensor | None:
         if value is None:

@@ -79,6 +79,7 @@ class FutureCredit(AdvantageShaper):
                 "shaping.name='future_credit' needs the cost of every token: set distill.groups='all' and "
                 "distill.positive_only=false."
             )
+        AdvantageShaper.check_in(self, objective)
 
     def signal(self, turns: ShapingInputs) -> Tensor:
         """-G_t of each token, shape (B, T), zero where masked."""

@@ -1,7 +1,6 @@
 """SDAR, self-distilled agentic reinforcement learning: GRPO plus gated distillation from the same model with skills.
 
-    L_distill = λ · mean( g · (log p_teacher - log p_student) )    g = σ(β·Δ),  Δ = detach(log p_teacher - log
-    p_student)
+    L_distill = λ · mean( g · (log p_teacher - log p_student) ),  g = σ(β·Δ),  Δ = detach(log p_teacher - log p_student)
 
 The mean runs over the sampled tokens, the teacher reads retrieved skills in its prompt, λ = 0.01 and β = 5. Δ is
 `teacher_gap` and the term `log_ratio` in `losses/sampled_divergences.py`; `losses/total.py` adds them up.

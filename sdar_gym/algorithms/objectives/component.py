@@ -36,8 +36,7 @@ class Component(Settings):
 
         Args:
             name: What the setting is called where the user wrote it.
-            value: A part, its name, or a mapping of settings with its `name`; without a name the mapping changes
-            `base`.
+            value: A part, its name, or a mapping of settings with its `name`; one without a name changes `base`.
             base: The part that is there already.
 
         Raises:
@@ -48,9 +47,7 @@ class Component(Settings):
         if isinstance(value, str):
             return cls._named(name, value).build(name, {})
         if not isinstance(value, Mapping):
-            raise ValueError(
-                f"{name} must be the name of a {cls.KIND} or a group of its settings, got {shortened(value)}."
-            )
+            raise ValueError(f"{name} must name one {cls.KIND}, alone or with its settings, got {shortened(value)}.")
         settings = dict(value)
         chosen = settings.pop("name", None)
         if chosen is None:
@@ -93,7 +90,8 @@ def register(kind: type[Component], name: str) -> Callable[[Part], Part]:
 
     def add(part: Part) -> Part:
         taken = kind.registry.get(name)
-        if taken is not None and taken.__qualname__ != part.__qualname__:
+        # The same class again, from a module that was loaded a second time, is no other part.
+        if taken is not None and (taken.__module__, taken.__qualname__) != (part.__module__, part.__qualname__):
             raise ValueError(f"There is a {kind.KIND} {name!r} already ({taken.__module__}); choose another name.")
         part.NAME = name
         kind.registry[name] = part

@@ -83,8 +83,9 @@ class Objective(Settings):
             if name not in hints:
                 raise ValueError(f"The objective has no setting {shortened(name)}.{did_you_mean(name, hints)}")
             parser = group_type(hints[name])
-            if parser is not None and isinstance(value, Mapping):
-                if values[name] is None and _REQUIRED_TO_ADD.get(name) not in (None, *value):
+            if parser is not None and isinstance(value, Mapping | str):
+                adds = values[name] is None and isinstance(value, Mapping)
+                if adds and _REQUIRED_TO_ADD.get(name) not in (None, *value):
                     raise ValueError(
                         f"There is no {name} to change: this method has none. To add one, set {name}."
                         f"{_REQUIRED_TO_ADD[name]} too."

@@ -1,4 +1,4 @@
-"""StepOPSD: weight moves between the tokens of a turn towards those a recent teacher prefers (experimental)."""
+"""StepOPSD: weight moves between the tokens of a turn toward those a recent teacher prefers (experimental)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ METHODS = (
         objective=replace(
             RELEASED_BASE, teacher=Teacher(View.SIBLING, Weights.STALE, every=10), shaping=TurnBudgetShaper()
         ),
-        summary="Weight moves between the tokens of a turn towards those a recent teacher with a success prefers.",
+        summary="Weight moves between the tokens of a turn toward those a recent teacher with a success prefers.",
         source="arXiv 2605.27140",
         deviations=(
             FROM_A_NOTE,

@@ -1,4 +1,4 @@
-"""Divergences of whole distributions, their end points, and what choosing the most likely tokens leaves of them."""
+"""Divergences between distributions: their end points, and their values over the top k tokens with a tail bucket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sdar_gym.algorithms.losses.full_divergences import (
 )
 from sdar_gym.algorithms.objectives.distillation import Divergence
 
-DENSE = (Divergence.FORWARD_CE, Divergence.FORWARD_KL, Divergence.REVERSE_KL, Divergence.JSD)
+FULL = (Divergence.FORWARD_CE, Divergence.FORWARD_KL, Divergence.REVERSE_KL, Divergence.JSD)
 V = 9
 
 
@@ -57,7 +57,7 @@ def test_two_tokens_hand_computed():
     assert found == pytest.approx(0.75 * kl_student + 0.25 * kl_teacher)
 
 
-@pytest.mark.parametrize("divergence", DENSE)
+@pytest.mark.parametrize("divergence", FULL)
 def test_finite_differences(divergence: Divergence):
     student, teacher = distributions(3)
     logits = student.clone().requires_grad_()
@@ -67,7 +67,7 @@ def test_finite_differences(divergence: Divergence):
         )
 
 
-@pytest.mark.parametrize("divergence", DENSE)
+@pytest.mark.parametrize("divergence", FULL)
 def test_the_teacher_is_a_constant_and_agreement_is_the_minimum(divergence: Divergence):
     student, teacher = distributions()
     teacher = teacher.clone().requires_grad_()
@@ -117,8 +117,8 @@ def test_jsd_is_symmetric_in_the_middle_and_bounded():
     assert jensen_shannon(apart[:1], apart[1:], 0.5).item() == pytest.approx(math.log(2))
 
 
-@pytest.mark.parametrize("divergence", DENSE)
-def test_probabilities_that_underflow_do_no_harm(divergence: Divergence):
+@pytest.mark.parametrize("divergence", FULL)
+def test_probabilities_that_underflow_give_finite_values_and_gradients(divergence: Divergence):
     student = torch.tensor([[0.0, -300.0, -5.0]]).log_softmax(-1).requires_grad_()
     teacher = torch.tensor([[0.0, -float("inf"), -1.0]]).log_softmax(-1)
     if divergence is Divergence.REVERSE_KL:
@@ -128,7 +128,7 @@ def test_probabilities_that_underflow_do_no_harm(divergence: Divergence):
     assert value.isfinite().all() and student.grad is not None and student.grad.isfinite().all()
 
 
-def test_the_floor_bounds_what_the_reverse_kl_fears():
+def test_the_teacher_floor_bounds_the_reverse_kl():
     student = torch.tensor([[0.5, 0.5]], dtype=torch.float64).log()
     teacher = torch.tensor([[0.0, -40.0]], dtype=torch.float64)
     floored = full_divergence(Divergence.REVERSE_KL, student, teacher, teacher_floor=-12.0).item()
@@ -137,19 +137,19 @@ def test_the_floor_bounds_what_the_reverse_kl_fears():
 
 
 def test_sampled_divergences_are_refused():
-    with pytest.raises(ValueError, match="'nll' is computed from sampled tokens"):
+    with pytest.raises(ValueError, match="'log_ratio' is computed from sampled tokens"):
         full_divergence(Divergence.LOG_RATIO, *distributions())
 
 
-def on_topk(divergence: Divergence, k: int, *, rest: bool) -> torch.Tensor:
+def on_topk(divergence: Divergence, k: int, *, tail_bucket: bool) -> torch.Tensor:
     """The divergence over the teacher's k most likely tokens."""
     student, teacher = distributions()
     ids = teacher.topk(k, dim=-1).indices
-    keep = with_tail_bucket if rest else renormalized
+    keep = with_tail_bucket if tail_bucket else renormalized
     return full_divergence(divergence, keep(student.gather(-1, ids)), keep(teacher.gather(-1, ids)))
 
 
-def test_the_chosen_tokens_and_the_rest_are_a_distribution():
+def test_the_top_tokens_and_the_tail_bucket_are_a_distribution():
     student, teacher = distributions()
     ids = teacher.topk(4, dim=-1).indices
     for logp in (student, teacher):
@@ -163,8 +163,8 @@ def test_the_chosen_tokens_and_the_rest_are_a_distribution():
         torch.testing.assert_close(alone[:, 1] - alone[:, 0], chosen[:, 1] - chosen[:, 0])
 
 
-@pytest.mark.parametrize("divergence", DENSE)
-def test_all_tokens_but_one_and_the_rest_are_the_whole_vocabulary(divergence: Divergence):
+@pytest.mark.parametrize("divergence", FULL)
+def test_all_tokens_but_one_and_the_tail_bucket_are_the_whole_vocabulary(divergence: Divergence):
     whole = full_divergence(divergence, *distributions())
     torch.testing.assert_close(on_topk(divergence, V - 1, tail_bucket=True), whole, rtol=1e-9, atol=1e-12)
     assert (on_topk(divergence, V - 1, tail_bucket=False) - whole).abs().max() > 1e-4
@@ -180,7 +180,7 @@ def test_more_tokens_come_closer_to_the_whole_vocabulary(divergence: Divergence)
     assert (missing[0] > 1e-3).any() and (missing[-1].abs() < 1e-9).all()
 
 
-def test_gradients_reach_the_rest():
+def test_gradients_reach_the_tail_bucket():
     student, teacher = distributions(3)
     logits = student.clone().requires_grad_()
     ids = teacher.topk(3, dim=-1).indices
@@ -190,6 +190,6 @@ def test_gradients_reach_the_rest():
         return forward_ce(with_tail_bucket(x.log_softmax(-1).gather(-1, ids)), target)
 
     assert torch.autograd.gradcheck(loss, (logits,))
-    # Where the chosen tokens are all there is, the rest is as good as nothing but finite.
+    # Where the top tokens have all the probability, the tail bucket has next to none, but its logarithm is finite.
     certain = with_tail_bucket(torch.zeros(1, 1)).requires_grad_()
     assert certain.isfinite().all() and certain[0, 1] < -15

@@ -1,4 +1,4 @@
-"""Sums over turns and walks over trajectories, against loops."""
+"""Reductions over the tokens of a turn, the turns of an episode and the turns with one key, against loops."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sdar_gym.algorithms.losses.sampled_divergences import teacher_gap
 from sdar_gym.algorithms.losses.turn_reductions import (
     discounted_to_go,
     episodes_in_order,
+    group_mean_over_episodes,
     mean_by,
     turn_mean,
     turn_sum,
@@ -18,7 +19,6 @@ from sdar_gym.algorithms.losses.turn_reductions import (
     window_mean,
     z_scores_by,
 )
-from sdar_gym.algorithms.methods.agent_opsd import belief_changes
 
 
 def f64(*values: float) -> torch.Tensor:
@@ -41,7 +41,7 @@ def test_z_scores_of_turns_hand_computed():
     assert not found[1:].any()
 
 
-def test_gap_hides_what_padding_holds():
+def test_the_gap_is_zero_where_masked_whatever_padding_holds():
     gap = teacher_gap(VALUES + 1.0, VALUES, MASK)
     assert torch.equal(gap, MASK.double())
 
@@ -74,29 +74,6 @@ def test_discounted_to_go_hand_computed():
     assert torch.equal(discounted_to_go(reward, EPISODE, TURN, 0.0), reward)
 
 
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
-def test_belief_walk_hand_computed():
-    evidence, prior = f64(0.5, -1, 2, 0.25, 1), f64(0.8, 0.5, 0.8, 0.8, 0.5)
-    found = belief_changes(evidence, prior, EPISODE, TURN, 0.5)
-    start = math.log(0.8 / 0.2)
-    # Episode 8: evidence 2, 0.25, 0.5, of which half is forgotten each turn: c = 2, 1.25, 1.125.
-    walk = [sigmoid(start + c) for c in (0, 2, 1.25, 1.125)]
-    # Episode -3: 1, -1: c = 1, -0.5.
-    other = [sigmoid(c) for c in (0, 1, -0.5)]
-    expected = [walk[3] - walk[2], other[2] - other[1], walk[1] - walk[0], walk[2] - walk[1], other[1] - other[0]]
-    torch.testing.assert_close(found, f64(*expected))
-
-
-def test_a_belief_without_doubt_is_kept_off_the_ends():
-    one = torch.zeros(2, dtype=torch.int64)
-    found = belief_changes(f64(1, 1), f64(0, 1), torch.tensor([0, 1]), one, 1.0)
-    ends = [math.log(p / (1 - p)) for p in (0.05, 0.95)]
-    torch.testing.assert_close(found, f64(*(sigmoid(x + 1) - sigmoid(x) for x in ends)))
-
-
 def test_means_and_z_scores_by_key():
     key = torch.tensor([5, -1, 5, 5, -1])
     assert torch.equal(mean_by(f64(1, 4, 2, 6, 0), key), f64(3, 2, 3, 3, 2))
@@ -105,20 +82,22 @@ def test_means_and_z_scores_by_key():
     torch.testing.assert_close(found, f64(-2, 0, -1, 3, 0) / (deviation + 1e-6))
 
 
+def test_the_mean_over_episodes_counts_an_episode_once_however_many_turns_it_has():
+    # Group 1: episode 8 with value 6 in three turns, episode -3 with 2 in two. Group 2: one episode.
+    value, group = f64(6, 2, 6, 6, 2, 9), torch.tensor([1, 1, 1, 1, 1, 2])
+    found = group_mean_over_episodes(value, torch.cat([EPISODE, torch.tensor([5])]), group)
+    torch.testing.assert_close(found, f64(4, 4, 4, 4, 4, 9))
+
+
 def test_the_order_of_rows_does_not_matter():
     rng = torch.Generator().manual_seed(0)
     episode, rows = torch.arange(6).repeat_interleave(torch.tensor([3, 1, 4, 2, 5, 1])), 16
     turn = torch.cat([torch.arange(int(count)) for count in episode.bincount()])
-    value, prior = torch.randn(2, rows, generator=rng, dtype=torch.float64)
-    prior = prior.sigmoid()[episode]
-    order = torch.randperm(rows, generator=rng)
-    for walk in (
-        lambda value, prior, episode, turn: belief_changes(value, prior, episode, turn, 0.9),
-        lambda value, prior, episode, turn: discounted_to_go(value, episode, turn, 0.9),
-        lambda value, prior, episode, turn: z_scores_by(value, episode),
+    value, order = torch.randn(rows, generator=rng, dtype=torch.float64), torch.randperm(rows, generator=rng)
+    for reduce in (
+        lambda value, episode, turn: discounted_to_go(value, episode, turn, 0.9),
+        lambda value, episode, turn: z_scores_by(value, episode),
+        lambda value, episode, turn: group_mean_over_episodes(mean_by(value, episode), episode, episode // 2),
     ):
-        straight, mixed = (
-            walk(value, prior, episode, turn),
-            walk(value[order], prior[order], episode[order], turn[order]),
-        )
+        straight, mixed = reduce(value, episode, turn), reduce(value[order], episode[order], turn[order])
         torch.testing.assert_close(mixed, straight[order], rtol=1e-12, atol=1e-14)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_gym.algorithms import Gate
 from sdar_gym.algorithms.losses.aggregation import sequence_mean_weights, token_mean_weights
 from sdar_gym.algorithms.losses.full_divergences import full_divergence, renormalized, with_tail_bucket
 from sdar_gym.algorithms.losses.sampled_divergences import reverse_kl_pg
 from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss
+from sdar_gym.algorithms.methods.sdar import SigmoidGate
 from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, Support
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.schedule import Schedule
@@ -85,10 +85,10 @@ def test_forward_and_reverse_kl(divergence: Divergence, beta: float, trl):
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("rest", [True, False])
-def test_sdpos_top_tokens_of_the_student(alpha: float, rest: bool, trl):
+@pytest.mark.parametrize("tail_bucket", [True, False])
+def test_sdpos_top_tokens_of_the_student(alpha: float, tail_bucket: bool, trl):
     student, teacher = logits()
-    keep = with_tail_bucket if rest else renormalized
+    keep = with_tail_bucket if tail_bucket else renormalized
     ids = student.topk(4, dim=-1).indices
 
     def mine(x: torch.Tensor) -> torch.Tensor:
@@ -97,7 +97,7 @@ def test_sdpos_top_tokens_of_the_student(alpha: float, rest: bool, trl):
 
     def theirs(x: torch.Tensor) -> torch.Tensor:
         return trl.sdpo.compute_topk_self_distillation_loss(
-            x, teacher, distillation_topk=4, distillation_alpha=alpha, distillation_add_tail=rest
+            x, teacher, distillation_topk=4, distillation_alpha=alpha, distillation_add_tail=tail_bucket
         )
 
     same_value_and_gradient(mine, theirs, student)
@@ -128,7 +128,7 @@ def test_sdpos_capped_ratio(make_batch, trl):
     capped = trl.sdpo.apply_importance_sampling_clipping(
         batch["divergence_BT"], batch["logp_BT"], batch["old_logp_BT"], clip_coeff=2.0
     )
-    assert ((batch["logp_BT"] - batch["old_logp_BT"]).exp() > 2.0)[batch["mask_BT"]].any()
+    assert ((batch["logp_BT"] - batch["old_logp_BT"]).exp() > 2.0)[batch["response_mask_BT"]].any()
     torch.testing.assert_close(found, (batch["weight_BT"] * capped).sum(), **CLOSE)
 
 
@@ -158,7 +158,7 @@ def trl_loss(trl: Any, batch: dict[str, torch.Tensor], **settings: Any) -> tuple
         _metrics={"train": defaultdict(list)},
         _get_per_token_logps_and_entropies=lambda *_, **__: (logp, entropy, None),
     )
-    mask = batch["mask_BT"].long()
+    mask = batch["response_mask_BT"].long()
     inputs = {
         "prompt_ids": mask,
         "prompt_mask": mask,
@@ -191,7 +191,7 @@ GRPO_CASES = [
 @pytest.mark.parametrize(("theirs", "mine"), GRPO_CASES, ids=str)
 def test_grpo(theirs: dict[str, Any], mine: dict[str, Any], make_batch, to_tokens, trl):
     batch = make_batch(rows=40, drift=0.8)
-    mask = batch["mask_BT"]
+    mask = batch["response_mask_BT"]
     if theirs["loss_type"] == "grpo":
         batch["weight_BT"] = sequence_mean_weights(mask, len(mask), dtype=torch.float64)
     else:
@@ -214,7 +214,7 @@ def test_grpo(theirs: dict[str, Any], mine: dict[str, Any], make_batch, to_token
 def test_grpo_and_a_distillation_beside_it(make_batch, to_tokens, trl):
     # SDAR's other half is TRL's loss to the last digit: the gated term is all that is added.
     batch = make_batch()
-    gated = Distillation(Schedule.constant(0.01), gate=Gate.SIGMOID, gate_beta=5.0)
+    gated = Distillation(Schedule.constant(0.01), gate=SigmoidGate(5.0))
     output = compute_loss(Objective(teacher=Teacher(), distill=gated, dual_clip=None), to_tokens(batch))
     loss, _, _ = trl_loss(trl, batch, loss_type="bnpo")
     torch.testing.assert_close(output.loss.detach(), loss + 0.01 * output.metrics["distill_loss"], **CLOSE)

@@ -46,7 +46,7 @@ def add_up(objective: Objective, batch, split, to_tokens) -> None:
 def test_any_split_gives_the_same_loss_gradient_and_metrics(split, weights: str, make_batch, to_tokens):
     batch = make_batch()
     if weights == "sequences":
-        batch["weight_BT"] = sequence_mean_weights(batch["mask_BT"], 12, dtype=torch.float64)
+        batch["weight_BT"] = sequence_mean_weights(batch["response_mask_BT"], 12, dtype=torch.float64)
     add_up(get_method("sdar").objective, batch, split, to_tokens)
 
 
@@ -63,7 +63,7 @@ def test_weights_from_local_counts_do_change_the_loss(make_batch, to_tokens):
     whole = compute_loss(objective, to_tokens(batch)).loss
     halves = []
     for rows in (slice(0, 6), slice(6, 12)):
-        mask = batch["mask_BT"][rows]
+        mask = batch["response_mask_BT"][rows]
         local = batch | {"weight_BT": batch["weight_BT"].clone()}
         local["weight_BT"][rows] = token_mean_weights(mask, int(mask.sum()), dtype=torch.float64)
         halves.append(compute_loss(objective, to_tokens(local, rows)).loss)

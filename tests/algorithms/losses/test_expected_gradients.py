@@ -26,19 +26,19 @@ def objective(divergence: Divergence) -> Objective:
 
 
 def expected_gradient(divergence: Divergence, old_V: torch.Tensor | None) -> tuple[torch.Tensor, float]:
-    """Gradient by the logits and loss, every token once, weighed by how often the sampler draws it."""
+    """Gradient by the logits and loss, every token once, weighted by how often the sampler draws it."""
     logits_V = LOGITS.clone().requires_grad_()
     logp_V = logits_V.log_softmax(0)
     old_V = logp_V.detach() if old_V is None else old_V
-    dense_V = full_divergence(divergence, logp_V, TEACHER).expand(4)[:, None] if divergence.full else None
+    full_V = full_divergence(divergence, logp_V, TEACHER).expand(4)[:, None] if divergence.full else None
     tokens = TokenBatch(
         logp_BT=logp_V[:, None],
         old_logp_BT=old_V[:, None],
         advantage_BT=torch.zeros(4, 1, dtype=torch.float64),
-        mask_BT=torch.ones(4, 1, dtype=torch.bool),
+        response_mask_BT=torch.ones(4, 1, dtype=torch.bool),
         weight_BT=old_V.exp()[:, None],
         teacher_logp_BT=TEACHER[:, None],
-        divergence_BT=dense_V,
+        divergence_BT=full_V,
     )
     output = compute_loss(objective(divergence), tokens)
     output.loss.backward()
@@ -63,7 +63,7 @@ def test_on_policy_all_three_train_the_reverse_kl(divergence: Divergence):
         assert value == pytest.approx(kl, rel=1e-12)
 
 
-def test_off_policy_k3_is_still_does_and_the_score_function_alone_does_not():
+def test_off_policy_the_weighted_k3_still_trains_the_reverse_kl_and_the_score_function_alone_does_not():
     by_hand, kl = reverse_kl_by_hand()
     found, value = expected_gradient(Divergence.REVERSE_KL_K3, OLD)
     torch.testing.assert_close(found, by_hand, **CLOSE)
@@ -71,12 +71,12 @@ def test_off_policy_k3_is_still_does_and_the_score_function_alone_does_not():
     assert (expected_gradient(Divergence.REVERSE_KL_PG, OLD)[0] - by_hand).abs().max() > 0.05
 
 
-def test_nll_trains_nothing_on_policy_and_drifts_off_policy():
+def test_the_log_ratio_trains_nothing_on_policy_and_drifts_off_policy():
     assert expected_gradient(Divergence.LOG_RATIO, None)[0].abs().max() < 1e-16
     torch.testing.assert_close(expected_gradient(Divergence.LOG_RATIO, OLD)[0], LOGITS.softmax(0) - OLD.exp(), **CLOSE)
 
 
-def test_k3_is_has_the_gradient_of_the_weighted_log_ratio_token_by_token():
+def test_the_weighted_k3_has_the_gradient_of_the_weighted_log_ratio_token_by_token():
     logp = LOGITS.log_softmax(0).clone().requires_grad_()
     reverse_kl_k3(logp, TEACHER, OLD).sum().backward()
     by_hand = (logp - OLD).exp() * (logp - TEACHER)
@@ -84,14 +84,14 @@ def test_k3_is_has_the_gradient_of_the_weighted_log_ratio_token_by_token():
     assert torch.autograd.gradcheck(lambda x: reverse_kl_k3(x, TEACHER, OLD), (logp,))
 
 
-def test_k3_is_survives_extremes():
+def test_the_weighted_k3_is_finite_at_extremes():
     logp = torch.tensor([-500.0, -0.001, -700.0], requires_grad=True)
     loss = reverse_kl_k3(logp, torch.tensor([-1.0, -900.0, -700.0]), torch.tensor([-500.0, -800.0, -1.0]))
     loss.sum().backward()
     assert loss.isfinite().all() and (loss >= 0).all() and logp.grad is not None and logp.grad.isfinite().all()
 
 
-def test_logratio_pg_weighs_the_score_with_the_gap():
+def test_reverse_kl_pg_weights_the_score_with_the_gap():
     logp, teacher = torch.tensor([-1.0, -2.0], requires_grad=True), torch.tensor([-0.5, -4.0], requires_grad=True)
     loss = reverse_kl_pg(logp, teacher)
     loss.sum().backward()

@@ -1,9 +1,16 @@
+"""Group means and deviations over trajectories and over turn rows, against numbers worked out by hand."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 
-from sdar_gym.algorithms.losses.group_statistics import group_advantages, normalize_by_group, turn_advantages
+from sdar_gym.algorithms.losses.group_statistics import (
+    episode_deviations,
+    group_advantages,
+    normalize_by_group,
+    turn_advantages,
+)
 from sdar_gym.algorithms.objectives.advantage import Statistics
 
 
@@ -28,25 +35,30 @@ def test_groups_with_arbitrary_ids_in_any_order_do_not_mix():
 
 
 def test_without_std_only_the_mean_is_removed():
-    adv = group_advantages(f64(4, 0, 2), torch.zeros(3, dtype=torch.int64), normalize_by_std=False).adv_E
+    adv = turn_advantages(f64(4, 0, 2), torch.zeros(3, dtype=torch.int64), torch.arange(3), normalize_by_std=False)
     torch.testing.assert_close(adv, f64(2, -2, 0))
 
 
 def test_eps_is_added_to_the_deviation_and_not_to_the_variance():
-    adv = group_advantages(f64(0, 2), torch.zeros(2, dtype=torch.int64), eps=1.0).adv_E
+    adv = group_advantages(f64(0, 2e-6), torch.zeros(2, dtype=torch.int64)).adv_E
     torch.testing.assert_close(adv, f64(-1, 1) / (2**0.5 + 1.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("normalize_by_std", [True, False])
-def test_group_without_spread_gets_exactly_zero(dtype: torch.dtype, normalize_by_std: bool):
+@pytest.mark.parametrize("statistics", Statistics)
+def test_group_without_spread_gets_exactly_zero(dtype: torch.dtype, normalize_by_std: bool, statistics: Statistics):
     # 0.1 has no finite binary expansion: a naive mean misses it, and dividing by eps makes that visible.
     reward = torch.tensor([0.1] * 7 + [0.0, 1.0], dtype=dtype)
     group = torch.tensor([0] * 7 + [1] * 2)
-    adv = group_advantages(reward, group, normalize_by_std=normalize_by_std).adv_E
-    assert adv.dtype == dtype
-    assert torch.equal(adv[:7], torch.zeros(7, dtype=dtype))
-    assert adv[7] < 0 < adv[8]
+    for adv in (
+        turn_advantages(reward, group, torch.arange(9), normalize_by_std=normalize_by_std, statistics=statistics),
+        normalize_by_group(reward, group, normalize_by_std=normalize_by_std),
+        group_advantages(reward, group).adv_E,
+    ):
+        assert adv.dtype == dtype
+        assert torch.equal(adv[:7], torch.zeros(7, dtype=dtype))
+        assert adv[7] < 0 < adv[8]
 
 
 def test_integer_rewards_give_floating_advantages():
@@ -72,18 +84,15 @@ def test_success_is_undefined_without_a_threshold():
 
 def test_row_statistics_hand_computed():
     # Rows 1, 0, 0, 0: mean 1/4, unbiased variance (9/16 + 3/16)/3 = 1/4.
-    adv = group_advantages(
-        f64(1, 0), torch.tensor([0, 0]), statistics=Statistics.ROW, turns_E=torch.tensor([1, 3])
-    ).adv_E
-    torch.testing.assert_close(adv, f64(0.75, -0.25) / (0.5 + 1e-6))
+    group, episode = torch.zeros(4, dtype=torch.int64), torch.tensor([0, 1, 1, 1])
+    adv = turn_advantages(f64(1, 0, 0, 0), group, episode, statistics=Statistics.ROW)
+    torch.testing.assert_close(adv, f64(0.75, -0.25, -0.25, -0.25) / (0.5 + 1e-6))
 
 
-def test_row_statistics_by_counts_equal_statistics_over_the_rows_themselves():
+def test_row_statistics_of_several_groups_run_over_their_own_rows():
     reward, group, turns = f64(3, 1, 2, 0, 5), torch.tensor([0, 1, 0, 1, 0]), torch.tensor([2, 7, 1, 3, 4])
-    by_counts = group_advantages(reward, group, statistics=Statistics.ROW, turns_E=turns).adv_E
     episode = torch.arange(5).repeat_interleave(turns)
     by_rows = turn_advantages(reward[episode], group[episode], episode, statistics=Statistics.ROW)
-    torch.testing.assert_close(by_rows, by_counts[episode])
     own = reward[episode][group[episode] == 0]
     torch.testing.assert_close(by_rows[group[episode] == 0], (own - own.mean()) / (own.std() + 1e-6))
 
@@ -108,10 +117,21 @@ def test_fined_turns_hand_computed():
     assert by_row[1] < by_row[0]
 
 
-def test_normalise_by_group_counts_entries():
-    weighted = normalize_by_group(f64(1, 4, 2), torch.zeros(3, dtype=torch.int64), weight_N=torch.tensor([2, 1, 1]))
-    spelled_out = normalize_by_group(f64(1, 1, 4, 2), torch.zeros(4, dtype=torch.int64))
-    torch.testing.assert_close(weighted, spelled_out[1:])
+def test_normalize_by_group_counts_entries():
+    # Mean 2, unbiased variance (1 + 1 + 4 + 0)/3 = 2.
+    found = normalize_by_group(f64(1, 1, 4, 2), torch.zeros(4, dtype=torch.int64))
+    torch.testing.assert_close(found, f64(-1, -1, 2, 0) / (2**0.5 + 1e-6))
+    centered = normalize_by_group(f64(1, 1, 4, 2), torch.zeros(4, dtype=torch.int64), normalize_by_std=False)
+    torch.testing.assert_close(centered, f64(-1, -1, 2, 0))
+
+
+def test_deviations_of_rows_and_episodes_hand_computed():
+    # Episode 10 has rows 1 and 0.8, mean 0.9; episode 11 has 0; the group's mean over episodes is 0.45.
+    reward, group, episode = f64(1.0, 0.0, 0.8), torch.tensor([3, 3, 3]), torch.tensor([10, 11, 10])
+    excess, deviation, size = episode_deviations(reward, group, episode)
+    torch.testing.assert_close(excess, f64(0.1, 0.0, -0.1))
+    torch.testing.assert_close(deviation, f64(0.45, -0.45, 0.45))
+    assert torch.equal(size, f64(2, 2, 2))
 
 
 @pytest.mark.parametrize(
@@ -127,18 +147,6 @@ def test_normalise_by_group_counts_entries():
         (lambda: group_advantages(f64(1, 2), torch.tensor([0, 0, 0])), "equally long"),
         (lambda: group_advantages(f64(1, 2), torch.tensor([0.0, 0.0])), "integer ids"),
         (lambda: group_advantages(f64(), torch.tensor([], dtype=torch.int64)), "non-empty"),
-        (lambda: group_advantages(f64(1, 2), torch.tensor([0, 0]), statistics=Statistics.ROW), "turns_E"),
-        (lambda: group_advantages(f64(1, 2), torch.tensor([0, 0]), turns_E=torch.tensor([1, 1])), "turns_E"),
-        (
-            lambda: group_advantages(
-                f64(1, 2), torch.tensor([0, 0]), statistics=Statistics.ROW, turns_E=torch.tensor([1, 0])
-            ),
-            "at least 1",
-        ),
-        (
-            lambda: group_advantages(f64(1, 2), torch.tensor([0, 0]), statistics="rows"),  # type: ignore[arg-type]
-            "statistics must be one of",
-        ),
     ],
 )
 def test_refusals(call, message: str):

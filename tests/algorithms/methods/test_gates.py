@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from statistics import median_low
+from typing import Any
 
 import pytest
 import torch
-from sdar_gym.algorithms.gates import entropy_gate, influence_gate, persistent_gate, soft_or_gate
 
-from sdar_gym.algorithms import Gate, constant_gate, gate_weights, sigmoid_gate
 from sdar_gym.algorithms.losses.total import compute_loss
 from sdar_gym.algorithms.methods import get_method
+from sdar_gym.algorithms.methods.experimental.icsd import InfluenceGate
+from sdar_gym.algorithms.methods.experimental.pcsd import PersistentGate
+from sdar_gym.algorithms.methods.sdar import ConstantGate, EntropyGate, SigmoidGate, SoftOrGate
+from sdar_gym.algorithms.objectives.gates import Gate, GateInputs
+
+GATES: dict[str, Any] = dict(Gate.registry)
 
 
 def row(*values: float, grad: bool = False) -> torch.Tensor:
@@ -22,46 +27,78 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-ALL = torch.ones(1, 3, dtype=torch.bool)
+def inputs(gap: torch.Tensor, mask: torch.Tensor | None = None, **others: torch.Tensor) -> GateInputs:
+    """What a gate reads: advantage and ratio 1 unless given."""
+    one = torch.ones_like(gap)
+    mask = one.bool() if mask is None else mask
+    return GateInputs(gap, mask, **({"advantage_BT": one, "ratio_BT": one} | others))
 
 
-def test_gates_hand_computed():
+def test_the_sigmoid_gate_hand_computed():
     gap = row(0.0, math.log(3) / 5, -math.log(3) / 5, grad=True)
-    gate = sigmoid_gate(gap, 5.0)
+    gate = SigmoidGate(5.0).weights(inputs(gap))
     assert not gate.requires_grad
     torch.testing.assert_close(gate, row(0.5, 0.75, 0.25))
-    assert torch.equal(gate_weights(Gate.SIGMOID, 5.0, gap, ALL), gate)
-    half = gate_weights(Gate.CONSTANT, None, gap, ALL)
+    torch.testing.assert_close(SigmoidGate(10.0).weights(inputs(gap)), row(0.5, 0.9, 0.1))
+    assert SigmoidGate() == SigmoidGate(5.0)  # the published sharpness
+
+
+def test_the_constant_gate_is_one_half_by_default():
+    gap = row(0.5, -1.0, 0.0, grad=True)
+    half = ConstantGate().weights(inputs(gap))
     assert not half.requires_grad
-    assert torch.equal(half, sigmoid_gate(gap, 0.0))
-    assert torch.equal(gate_weights(Gate.ONE, None, gap, ALL), row(1, 1, 1))
-    assert torch.equal(constant_gate(gap, 0.2), row(0.2, 0.2, 0.2))
+    assert torch.equal(half, row(0.5, 0.5, 0.5))
+    assert torch.equal(ConstantGate(0.2).weights(inputs(gap)), row(0.2, 0.2, 0.2))
 
 
 def test_gates_of_entropy_hand_computed():
     gap, entropy = row(0.5, -1.0, 0.0, grad=True), row(0.0, 1.0, math.log(3) / 2, grad=True)
-    unsure = gate_weights(Gate.ENTROPY, 2.0, gap, ALL, entropy_BT=entropy)
-    assert torch.equal(unsure, entropy_gate(entropy, 2.0))
-    torch.testing.assert_close(unsure, row(0.5, sigmoid(2.0), 0.75))
+    given = inputs(gap, entropy_BT=entropy)
+    uncertain = EntropyGate(2.0).weights(given)
+    torch.testing.assert_close(uncertain, row(0.5, sigmoid(2.0), 0.75))
     # 1 - (1 - h)(1 - Δ): 1 - 0.5, 1 - 0, h.
-    either = gate_weights(Gate.SOFT_OR, 2.0, gap, ALL, entropy_BT=entropy)
-    assert torch.equal(either, soft_or_gate(entropy, gap, 2.0))
+    either = SoftOrGate(2.0).weights(given)
     torch.testing.assert_close(either, row(sigmoid(1.0), sigmoid(2.0), 0.75))
-    assert not unsure.requires_grad and not either.requires_grad
+    assert not uncertain.requires_grad and not either.requires_grad
 
 
-@pytest.mark.parametrize(
-    ("gate", "beta", "message"),
-    [
-        (Gate.SIGMOID, None, "'sigmoid' needs gate_beta"),
-        (Gate.ENTROPY, 5.0, "'entropy' needs entropy_BT"),
-        (Gate.SOFT_OR, 5.0, "'soft_or' needs entropy_BT"),
-        (Gate.INFLUENCE, 5.0, "needs advantage_BT and ratio_BT"),
-    ],
-)
-def test_missing_inputs_are_named(gate: Gate, beta: float | None, message: str):
-    with pytest.raises(ValueError, match=message):
-        gate_weights(gate, beta, row(0, 0, 0), ALL)
+@pytest.mark.parametrize("gate", [EntropyGate(), SoftOrGate()], ids=lambda gate: gate.NAME)
+def test_a_missing_entropy_is_named(gate: Gate):
+    with pytest.raises(ValueError, match="needs entropy_BT"):
+        gate.weights(inputs(row(0, 0, 0)))
+
+
+@pytest.mark.parametrize("name", sorted(GATES))
+def test_every_gate_is_detached_finite_and_between_zero_and_its_bound(name: str, make_batch):
+    batch = make_batch(rows=40, tokens=9)
+    mask = batch["response_mask_BT"]
+    gap = torch.where(mask, 100.0 * (batch["teacher_logp_BT"] - batch["logp_BT"]), 0.0).requires_grad_()
+    others = {name: batch[name].clone().requires_grad_() for name in ("advantage_BT", "entropy_BT")}
+    found = GATES[name]().weights(inputs(gap, mask, ratio_BT=torch.ones_like(gap), **others))
+    assert found.shape == gap.shape and not found.requires_grad
+    assert found[mask].isfinite().all() and (found[mask] >= 0).all()
+    # Moving weight to few tokens can make it larger than one; a turn has no more than its sigmoids had.
+    bound = mask.sum(dim=1, keepdim=True).double().expand_as(gap) if name == "influence" else torch.ones_like(gap)
+    assert (found <= bound)[mask].all()
+
+
+@pytest.mark.parametrize("name", sorted(GATES))
+def test_what_a_gate_says_it_needs_is_what_it_reads(name: str, make_batch):
+    batch = make_batch(rows=40, tokens=9)
+    mask = batch["response_mask_BT"]
+    gap = torch.where(mask, batch["teacher_logp_BT"] - batch["logp_BT"], 0.0)
+    gate = GATES[name]()
+    given = {"advantage_BT": batch["advantage_BT"], "entropy_BT": batch["entropy_BT"]}
+    before = gate.weights(inputs(gap, mask, **given))
+
+    def moves(gap: torch.Tensor = gap, **changes: torch.Tensor) -> bool:
+        return not torch.equal(gate.weights(inputs(gap, mask, **(given | changes))), before)
+
+    assert moves(0.5 * gap) == gate.needs_gap
+    assert moves(entropy_BT=2.0 * given["entropy_BT"]) == gate.needs_entropy
+    flipped = given["advantage_BT"] * torch.where(torch.arange(9) % 2 == 0, -1.0, 1.0)
+    assert moves(advantage_BT=flipped) == gate.needs_advantage
+    assert (before[mask].unique().numel() > 1) == gate.varies
 
 
 def influence_by_hand(gap: list[float], adv: list[float], ratio: list[float], beta: float) -> list[float]:
@@ -79,21 +116,21 @@ def influence_by_hand(gap: list[float], adv: list[float], ratio: list[float], be
             rank.append(0.5)
     moved = [not (a < 0 and x < 0) for a, x in zip(adv, gap, strict=True)]
     mass = sum(g for g, free in zip(gate, moved, strict=True) if free)
-    weighed = sum(g * m for g, m, free in zip(gate, rank, moved, strict=True) if free)
-    return [g * m * mass / weighed if free else g for g, m, free in zip(gate, rank, moved, strict=True)]
+    weighted = sum(g * m for g, m, free in zip(gate, rank, moved, strict=True) if free)
+    return [g * m * mass / weighted if free else g for g, m, free in zip(gate, rank, moved, strict=True)]
 
 
 @pytest.fixture
 def turn(make_batch):
     batch = make_batch(rows=40, tokens=9)
-    gap = torch.where(batch["mask_BT"], batch["teacher_logp_BT"] - batch["logp_BT"], 0.0)
-    return gap, batch["advantage_BT"], (batch["logp_BT"] - batch["old_logp_BT"]).exp(), batch["mask_BT"]
+    gap = torch.where(batch["response_mask_BT"], batch["teacher_logp_BT"] - batch["logp_BT"], 0.0)
+    return gap, batch["advantage_BT"], (batch["logp_BT"] - batch["old_logp_BT"]).exp(), batch["response_mask_BT"]
 
 
 def test_influence_is_the_formula_token_by_token(turn):
     gap, adv, ratio, mask = turn
     adv = adv * torch.where(torch.arange(9) % 3 == 0, -1.0, 1.0)  # both signs in one turn
-    found = influence_gate(gap, adv, ratio, mask, 5.0)
+    found = InfluenceGate(5.0).weights(inputs(gap, mask, advantage_BT=adv, ratio_BT=ratio))
     for index in range(len(gap)):
         kept = mask[index]
         expected = influence_by_hand(*(x[index][kept].tolist() for x in (gap, adv, ratio)), 5.0)
@@ -101,10 +138,10 @@ def test_influence_is_the_formula_token_by_token(turn):
     assert not found[~mask].any()
 
 
-def test_influence_keeps_the_mass_of_each_turn_and_what_stays_put(turn):
+def test_influence_keeps_the_sum_of_each_turn_and_the_tokens_that_are_not_moved(turn):
     gap, adv, ratio, mask = turn
-    gate = torch.where(mask, sigmoid_gate(gap, 5.0), 0.0)
-    found = influence_gate(gap, adv, ratio, mask, 5.0)
+    gate = torch.where(mask, SigmoidGate(5.0).weights(inputs(gap)), 0.0)
+    found = InfluenceGate(5.0).weights(inputs(gap, mask, advantage_BT=adv, ratio_BT=ratio))
     torch.testing.assert_close(found.sum(dim=1), gate.sum(dim=1))
     stays = mask & (adv < 0) & (gap < 0)
     assert stays.any() and torch.equal(found[stays], gate[stays])
@@ -120,9 +157,9 @@ def test_influence_keeps_the_mass_of_each_turn_and_what_stays_put(turn):
 
 def test_influence_of_equal_tokens_is_the_sigmoid():
     gap = torch.full((2, 4), 0.3, dtype=torch.float64)
-    adv, mask = torch.tensor([[1.0], [-1.0]], dtype=torch.float64).expand(2, 4), torch.ones(2, 4, dtype=torch.bool)
-    found = influence_gate(gap, adv, torch.ones_like(gap), mask, 5.0)
-    torch.testing.assert_close(found, sigmoid_gate(gap, 5.0))
+    adv = torch.tensor([[1.0], [-1.0]], dtype=torch.float64).expand(2, 4)
+    found = InfluenceGate(5.0).weights(inputs(gap, advantage_BT=adv))
+    torch.testing.assert_close(found, SigmoidGate(5.0).weights(inputs(gap)))
 
 
 def test_icsd_moves_sdars_gradient_within_turns_only(make_batch, to_tokens):
@@ -157,9 +194,9 @@ def persistent_by_hand(gap: list[float], beta: float) -> list[float]:
 
 def test_persistent_is_the_formula_token_by_token(make_batch):
     batch = make_batch(rows=20, tokens=15)
-    mask = batch["mask_BT"]
+    mask = batch["response_mask_BT"]
     gap = torch.where(mask, batch["teacher_logp_BT"] - batch["logp_BT"], 0.0)
-    found = persistent_gate(gap, mask, 5.0)
+    found = PersistentGate(5.0).weights(inputs(gap, mask))
     assert (mask.sum(dim=1) > 8).any()  # longer than the window
     for index in range(len(gap)):
         expected = persistent_by_hand(gap[index][mask[index]].tolist(), 5.0)
@@ -167,10 +204,10 @@ def test_persistent_is_the_formula_token_by_token(make_batch):
 
 
 def test_persistent_gate_of_a_steady_gap_is_the_sigmoid_and_fades_where_it_falls():
-    steady, mask = torch.full((1, 12), 0.4, dtype=torch.float64), torch.ones(1, 12, dtype=torch.bool)
-    torch.testing.assert_close(persistent_gate(steady, mask, 5.0), sigmoid_gate(steady, 5.0))
+    steady = torch.full((1, 12), 0.4, dtype=torch.float64)
+    torch.testing.assert_close(PersistentGate(5.0).weights(inputs(steady)), SigmoidGate(5.0).weights(inputs(steady)))
     # With next to no sharpness the sigmoid is one half, and what is left is the fading.
     rising = torch.linspace(0.1, 1.2, 12, dtype=torch.float64)[None]
-    torch.testing.assert_close(persistent_gate(rising, mask, 1e-9), torch.full_like(rising, 0.5))
-    falling = persistent_gate(rising.flip(1), mask, 1e-9)
+    torch.testing.assert_close(PersistentGate(1e-9).weights(inputs(rising)), torch.full_like(rising, 0.5))
+    falling = PersistentGate(1e-9).weights(inputs(rising.flip(1)))
     assert falling[0, 0] == pytest.approx(0.5) and (falling[0, 1:] < 0.49).all()

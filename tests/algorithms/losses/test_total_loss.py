@@ -1,4 +1,4 @@
-"""The one loss: against hand-computed numbers and finite differences, and what it leaves alone."""
+"""The total loss against hand-computed numbers and finite differences, and the inputs on which it must not depend."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sdar_gym.algorithms import Gate
 from sdar_gym.algorithms.losses.total import LossOutput, TokenBatch, compute_loss
 from sdar_gym.algorithms.methods import METHODS, get_method
+from sdar_gym.algorithms.methods.sdar import SigmoidGate
 from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, Support
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.algorithms.objectives.teacher import Teacher
 
-GATED = Distillation(Schedule.constant(0.3), gate=Gate.SIGMOID, gate_beta=5.0)
+GATED = Distillation(Schedule.constant(0.3), gate=SigmoidGate(5.0))
 FULL = Objective(teacher=Teacher(), distill=GATED, kl_coeff=0.2, entropy_coeff=0.1)
 
 
@@ -40,7 +40,7 @@ def test_two_tokens_hand_computed():
         logp_BT=logp,
         old_logp_BT=logp.detach(),
         advantage_BT=torch.tensor([[2.0, 3.0]], dtype=torch.float64),
-        mask_BT=torch.ones(1, 2, dtype=torch.bool),
+        response_mask_BT=torch.ones(1, 2, dtype=torch.bool),
         weight_BT=torch.full((1, 2), 0.5, dtype=torch.float64),
         teacher_logp_BT=logp.detach() + third,
         ref_logp_BT=logp.detach() + torch.tensor([[0.0, 1.0]], dtype=torch.float64),
@@ -78,7 +78,7 @@ def test_two_tokens_hand_computed():
 def test_ratio_metrics(make_batch, to_tokens):
     batch = make_batch(drift=0.6)
     output = compute_loss(Objective(), to_tokens(batch))
-    mask = batch["mask_BT"]
+    mask = batch["response_mask_BT"]
     ratio, adv = (batch["logp_BT"] - batch["old_logp_BT"])[mask].exp(), batch["advantage_BT"][mask]
     clipped = ((ratio > 1.2) & (adv > 0)) | ((ratio < 0.8) & (adv < 0))
     assert 0 < clipped.double().mean() < 1
@@ -103,7 +103,7 @@ def test_clip_settings_reach_the_loss(settings, ratio: float, advantage: float, 
         logp_BT=(ratio * one).log(),
         old_logp_BT=0 * one,
         advantage_BT=advantage * one,
-        mask_BT=one.bool(),
+        response_mask_BT=one.bool(),
         weight_BT=one,
     )
     assert compute_loss(Objective(**settings), tokens).loss.item() == pytest.approx(loss)
@@ -111,9 +111,10 @@ def test_clip_settings_reach_the_loss(settings, ratio: float, advantage: float, 
 
 CONSTANT_WEIGHTS = [
     {"gate": "constant"},
-    {"gate": "one", "positive_only": True},
-    {"gate": "entropy", "gate_beta": 2.0},
-    {"divergence": "k3_is"},
+    {"gate": {"name": "constant", "value": 0.2}},
+    {"positive_only": True},
+    {"gate": {"name": "entropy", "beta": 2.0}},
+    {"divergence": "reverse_kl_k3"},
     {"divergence": "jsd", "support": "full", "alpha": 0.5},
     {"divergence": "forward_ce", "support": "full", "gate": "constant"},
 ]
@@ -123,11 +124,9 @@ CONSTANT_WEIGHTS = [
 def test_finite_differences_of_the_whole_loss(settings, make_batch):
     batch = make_batch(rows=4, tokens=5)
     objective = distilling(**settings)
-    names = [
-        name
-        for name in ("logp_BT", "divergence_BT", "entropy_BT")
-        if "entropy" not in settings.values() or name[0] != "e"
-    ]
+    names = ["logp_BT", "divergence_BT", "entropy_BT"]
+    if objective.distill is not None and objective.distill.gate is not None and objective.distill.gate.needs_entropy:
+        names.remove("entropy_BT")  # Detached in the gate, so its gradient is not the slope of the loss.
 
     def loss(*inputs: torch.Tensor) -> torch.Tensor:
         return compute_loss(objective, TokenBatch(**(batch | dict(zip(names, inputs, strict=True))))).loss
@@ -136,9 +135,9 @@ def test_finite_differences_of_the_whole_loss(settings, make_batch):
     assert torch.autograd.gradcheck(loss, inputs)
 
 
-def test_dense_divergences_enter_with_weight_gate_and_coefficient(make_batch, to_tokens):
+def test_divergences_over_distributions_enter_with_weight_gate_and_coefficient(make_batch, to_tokens):
     batch = make_batch()
-    gated = distilling(divergence=Divergence.REVERSE_KL, support=Support.FULL, gate=Gate.SIGMOID, gate_beta=5.0)
+    gated = distilling(divergence=Divergence.REVERSE_KL, support=Support.FULL, gate=SigmoidGate(5.0))
     tokens, without = to_tokens(batch), to_tokens(batch)
     output, grad = backward(gated, tokens)
     gate = torch.sigmoid(5.0 * (batch["teacher_logp_BT"] - batch["logp_BT"]))
@@ -147,7 +146,9 @@ def test_dense_divergences_enter_with_weight_gate_and_coefficient(make_batch, to
     torch.testing.assert_close(
         output.metrics["distill_loss"], (batch["weight_BT"] * gate * batch["divergence_BT"]).sum()
     )
-    torch.testing.assert_close(output.metrics["agreement"], batch["agreement_BT"][batch["mask_BT"]].double().mean())
+    torch.testing.assert_close(
+        output.metrics["agreement"], batch["agreement_BT"][batch["response_mask_BT"]].double().mean()
+    )
     # The sampled tokens' probabilities get no gradient of their own from it.
     _, plain = backward(replace(FULL, teacher=None, distill=None), without)
     assert torch.equal(grad, plain)
@@ -156,9 +157,9 @@ def test_dense_divergences_enter_with_weight_gate_and_coefficient(make_batch, to
 def test_ratio_cap_weighs_tokens_by_their_capped_ratio(make_batch, to_tokens):
     batch = make_batch(drift=0.8)
     ratio = (batch["logp_BT"] - batch["old_logp_BT"]).exp()
-    assert (ratio[batch["mask_BT"]] > 1.5).any()
+    assert (ratio[batch["response_mask_BT"]] > 1.5).any()
     tokens = to_tokens(batch)
-    backward(distilling(divergence="fkl", support="full", ratio_cap=1.5), tokens)
+    backward(distilling(divergence="forward_kl", support="full", ratio_cap=1.5), tokens)
     assert tokens.divergence_BT is not None
     torch.testing.assert_close(tokens.divergence_BT.grad, 0.3 * batch["weight_BT"] * ratio.clamp(max=1.5))
     # Detached: with a sampled divergence it scales that gradient and adds none of its own.
@@ -174,7 +175,7 @@ def test_positive_only_distils_tokens_with_positive_advantage(make_batch, to_tok
     _, plain = backward(replace(FULL, teacher=None, distill=None), to_tokens(batch))
     good = batch["advantage_BT"] > 0
     torch.testing.assert_close(grad - plain, torch.where(good, -0.3 * batch["weight_BT"], 0.0))
-    torch.testing.assert_close(output.metrics["distill_fraction"], good[batch["mask_BT"]].double().mean())
+    torch.testing.assert_close(output.metrics["distill_fraction"], good[batch["response_mask_BT"]].double().mean())
 
 
 @pytest.mark.parametrize(
@@ -200,8 +201,8 @@ def test_nothing_outside_the_distilled_tokens_matters(distill: Distillation | No
 
 def test_padding_may_hold_anything(make_batch, to_tokens):
     batch = make_batch()
-    dense = distilling(divergence="rkl", support="full", gate="soft_or", gate_beta=5.0)
-    for objective in (FULL, dense, get_method("icsd").objective, get_method("pcsd").objective):
+    full = distilling(divergence="reverse_kl", support="full", gate="soft_or")
+    for objective in (FULL, full, get_method("icsd").objective, get_method("pcsd").objective):
         clean, clean_grad = backward(objective, to_tokens(batch))
         dirty = {name: torch.cat([tensor, tensor[:2]]).clone() for name, tensor in batch.items()}
         dirty["weight_BT"][12:] = 0.0  # rows that pad the batch to a multiple keep their mask and lose their weight
@@ -215,7 +216,7 @@ def test_padding_may_hold_anything(make_batch, to_tokens):
             "divergence_BT",
         ):
             dirty[name][12:] = float("nan")
-            dirty[name][:12][~dirty["mask_BT"][:12]] = float("-inf" if name != "advantage_BT" else "nan")
+            dirty[name][:12][~dirty["response_mask_BT"][:12]] = float("-inf" if name != "advantage_BT" else "nan")
         output, grad = backward(objective, to_tokens(dirty))
         torch.testing.assert_close(output.loss, clean.loss)
         torch.testing.assert_close(grad[:12], clean_grad)
@@ -227,7 +228,7 @@ def test_padding_may_hold_anything(make_batch, to_tokens):
 
 def test_rows_without_any_token_contribute_nothing(make_batch, to_tokens):
     batch = make_batch()
-    batch["mask_BT"] = torch.zeros_like(batch["mask_BT"])
+    batch["response_mask_BT"] = torch.zeros_like(batch["response_mask_BT"])
     for name in METHODS:
         output, grad = backward(get_method(name).objective, to_tokens(batch))
         assert output.loss.item() == 0.0
@@ -240,7 +241,7 @@ def test_metrics_are_detached_and_follow_the_inputs(make_batch, to_tokens):
     batch = make_batch()
     output = compute_loss(FULL, to_tokens(batch))
     assert not any(value.requires_grad for value in (*output.metrics.values(), *output.maxima.values()))
-    needed = ("logp_BT", "old_logp_BT", "advantage_BT", "mask_BT", "weight_BT")
+    needed = ("logp_BT", "old_logp_BT", "advantage_BT", "response_mask_BT", "weight_BT")
     bare = compute_loss(Objective(), to_tokens({name: batch[name] for name in needed})).metrics
     assert set(bare) == {
         "policy_loss",
@@ -252,7 +253,7 @@ def test_metrics_are_detached_and_follow_the_inputs(make_batch, to_tokens):
     }
     for name, value in bare.items():
         assert torch.equal(value, output.metrics[name])
-    # A teacher that nothing listens to is logged all the same.
+    # A teacher that no term uses is logged all the same.
     watched = compute_loss(Objective(), to_tokens({name: batch[name] for name in (*needed, "teacher_logp_BT")}))
     assert torch.equal(watched.metrics["gap_mean"], output.metrics["gap_mean"])
 
@@ -277,8 +278,8 @@ def test_schedules_are_read_at_the_step(make_batch, to_tokens):
         ({}, "teacher_logp_BT"),
         ({}, "ref_logp_BT"),
         ({}, "entropy_BT"),
-        ({"divergence": "fkl", "support": "full"}, "divergence_BT"),
-        ({"divergence": "fkl", "support": "full", "gate": "sigmoid", "gate_beta": 5.0}, "teacher_logp_BT"),
+        ({"divergence": "forward_kl", "support": "full"}, "divergence_BT"),
+        ({"divergence": "forward_kl", "support": "full", "gate": "sigmoid"}, "teacher_logp_BT"),
     ],
 )
 def test_missing_inputs_are_named(settings, name: str, make_batch, to_tokens):
@@ -291,7 +292,7 @@ def test_missing_inputs_are_named(settings, name: str, make_batch, to_tokens):
 def test_missing_entropy_of_a_gate_is_named(make_batch, to_tokens):
     batch = make_batch()
     del batch["entropy_BT"]
-    gated = replace(distilling(gate="entropy", gate_beta=2.0), entropy_coeff=0.0)
+    gated = replace(distilling(gate="entropy"), entropy_coeff=0.0)
     with pytest.raises(ValueError, match=r"no entropy_BT, but distill\.coeff"):
         compute_loss(gated, to_tokens(batch))
 
@@ -304,7 +305,7 @@ def test_missing_entropy_of_a_gate_is_named(make_batch, to_tokens):
         ("advantage_BT", torch.zeros(12, dtype=torch.float64), "advantage_BT must have shape"),
         ("teacher_logp_BT", torch.zeros(12, 6, dtype=torch.float64), "teacher_logp_BT must have shape"),
         ("ref_logp_BT", torch.zeros(12, 7), "ref_logp_BT must have"),
-        ("mask_BT", torch.zeros(12, 7, dtype=torch.float64), "mask_BT must have"),
+        ("response_mask_BT", torch.zeros(12, 7, dtype=torch.float64), "response_mask_BT must have"),
         ("distill_mask_BT", torch.zeros(12, dtype=torch.bool), "distill_mask_BT must have"),
         ("divergence_BT", torch.zeros(12, 7), "divergence_BT must have"),
     ],

@@ -1,4 +1,4 @@
-"""Leave-one-out and anchor-state baselines by hand; GRPO's own are in `test_group_advantages.py`."""
+"""RLOO and GiGPO advantages by hand; those of GRPO are in `test_group_statistics.py`."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def test_leave_one_out_hand_computed():
     torch.testing.assert_close(found, f64(1 - 0.25, 0 - 0.75, 0.5 - 0.5, 7 - 3, 3 - 7))
 
 
-def test_leave_one_out_of_fined_turns_hand_computed():
-    # Episode 10 has three turns and was fined 0.3 in one; its mean is 0.9. Episodes 11 and 12 have 0 and 0.6.
+def test_leave_one_out_of_penalized_turns_hand_computed():
+    # Episode 10 has three turns and was penalized 0.3 in one; its mean is 0.9. Episodes 11 and 12 have 0 and 0.6.
     reward = f64(1.0, 0.7, 1.0, 0.0, 0.6, 0.6)
     group, episode = torch.zeros(6, dtype=torch.int64), torch.tensor([10, 10, 10, 11, 12, 12])
     found = leave_one_out(reward, group, episode)
     torch.testing.assert_close(found, f64(1.0 - 0.3, 0.7 - 0.3, 1.0 - 0.3, 0.0 - 0.75, 0.6 - 0.45, 0.6 - 0.45))
 
 
-def test_leave_one_out_is_the_centred_reward_scaled_up():
+def test_leave_one_out_is_the_centered_reward_scaled_up():
     rng = torch.Generator().manual_seed(0)
     reward_E = torch.rand(12, generator=rng, dtype=torch.float64)
     episode = torch.arange(12).repeat_interleave(torch.randint(1, 5, (12,), generator=rng))
     group, reward = episode // 4, reward_E[episode]
-    centred = turn_advantages(reward, group, episode, normalize_by_std=False)
-    torch.testing.assert_close(leave_one_out(reward, group, episode), 4 / 3 * centred)
+    centered = turn_advantages(reward, group, episode, normalize_by_std=False)
+    torch.testing.assert_close(leave_one_out(reward, group, episode), 4 / 3 * centered)
 
 
 def test_leave_one_out_of_equal_rewards_is_exactly_zero():
@@ -93,15 +93,15 @@ def test_gigpos_episode_part_follows_the_statistics():
 
 
 def test_grpo_reads_neither_steps_nor_states():
-    for baseline in (AdvantageEstimator(), AdvantageEstimator(statistics=Statistics.ROW, normalize_by_std=False)):
+    for estimator in (AdvantageEstimator(), AdvantageEstimator(statistics=Statistics.ROW, normalize_by_std=False)):
         expected = turn_advantages(
             STEPS["reward_B"],
             STEPS["group_B"],
             STEPS["episode_B"],
-            normalize_by_std=baseline.normalize_by_std,
-            statistics=baseline.statistics,
+            normalize_by_std=estimator.normalize_by_std,
+            statistics=estimator.statistics,
         )
-        assert torch.equal(base_advantages(baseline, **STEPS), expected)
+        assert torch.equal(base_advantages(estimator, **STEPS), expected)
     assert torch.equal(base_advantages(RLOO, **STEPS), f64(-3, -3, -3, 3, 3, 3))
 
 
@@ -119,10 +119,10 @@ def random_rows(seed: int = 0) -> dict[str, torch.Tensor]:
     turns_E = torch.randint(1, 6, (12,), generator=rng)
     episode = torch.arange(12).repeat_interleave(turns_E)
     rows = len(episode)
-    fine = 0.1 * (torch.rand(rows, generator=rng) < 0.3).double()
+    penalty = 0.1 * (torch.rand(rows, generator=rng) < 0.3).double()
     return {
-        "reward_B": torch.rand(12, generator=rng, dtype=torch.float64)[episode] - fine,
-        "step_reward_B": torch.rand(rows, generator=rng, dtype=torch.float64) - fine,
+        "reward_B": torch.rand(12, generator=rng, dtype=torch.float64)[episode] - penalty,
+        "step_reward_B": torch.rand(rows, generator=rng, dtype=torch.float64) - penalty,
         "group_B": episode // 4,
         "episode_B": episode,
         "turn_B": torch.cat([torch.arange(int(count)) for count in turns_E]),
@@ -130,35 +130,35 @@ def random_rows(seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("baseline", ALL, ids=str)
-def test_neither_the_order_of_rows_nor_the_names_of_groups_and_states_matter(baseline: AdvantageEstimator):
+@pytest.mark.parametrize("estimator", ALL, ids=str)
+def test_neither_the_order_of_rows_nor_the_names_of_groups_and_states_matter(estimator: AdvantageEstimator):
     rows = random_rows()
-    straight = base_advantages(baseline, **rows)
+    straight = base_advantages(estimator, **rows)
     order = torch.randperm(len(straight), generator=torch.Generator().manual_seed(1))
     renamed = rows | {name: 1000 - 7 * rows[name] for name in ("group_B", "episode_B", "anchor_B")}
-    mixed = base_advantages(baseline, **{name: tensor[order] for name, tensor in renamed.items()})
+    mixed = base_advantages(estimator, **{name: tensor[order] for name, tensor in renamed.items()})
     torch.testing.assert_close(mixed, straight[order], rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("baseline", ALL, ids=str)
-def test_groups_do_not_mix(baseline: AdvantageEstimator):
+@pytest.mark.parametrize("estimator", ALL, ids=str)
+def test_groups_do_not_mix(estimator: AdvantageEstimator):
     rows = random_rows()
-    whole = base_advantages(baseline, **rows)
+    whole = base_advantages(estimator, **rows)
     for group in range(3):
         own = rows["group_B"] == group
-        alone = base_advantages(baseline, **{name: tensor[own] for name, tensor in rows.items()})
+        alone = base_advantages(estimator, **{name: tensor[own] for name, tensor in rows.items()})
         torch.testing.assert_close(alone, whole[own], rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("baseline", ALL, ids=str)
-def test_a_group_without_spread_gets_exactly_zero(baseline: AdvantageEstimator):
+@pytest.mark.parametrize("estimator", ALL, ids=str)
+def test_a_group_without_spread_gets_exactly_zero(estimator: AdvantageEstimator):
     rows = random_rows()
     flat = rows | {"reward_B": torch.full_like(rows["reward_B"], 0.1), "step_reward_B": 0.0 * rows["step_reward_B"]}
-    assert torch.equal(base_advantages(baseline, **flat), torch.zeros_like(rows["reward_B"]))
+    assert torch.equal(base_advantages(estimator, **flat), torch.zeros_like(rows["reward_B"]))
 
 
-@pytest.mark.parametrize("baseline", ALL, ids=str)
-def test_a_group_of_one_is_refused(baseline: AdvantageEstimator):
+@pytest.mark.parametrize("estimator", ALL, ids=str)
+def test_a_group_of_one_is_refused(estimator: AdvantageEstimator):
     rows = {name: tensor[STEPS["episode_B"] == 3] for name, tensor in STEPS.items()}
     with pytest.raises(ValueError, match="group of one"):
-        base_advantages(baseline, **rows)
+        base_advantages(estimator, **rows)

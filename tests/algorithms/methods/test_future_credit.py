@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from made_turns import shape, turns_of
 
 from sdar_gym.algorithms.losses.full_divergences import forward_ce, forward_kl, full_divergence
 from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss
@@ -56,7 +57,7 @@ def surrogate_gradient(
     turns: bool = False,
     shift_T: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The gradient that training follows, with every trajectory once, weighed by its probability.
+    """The gradient that training follows, with every trajectory once, weighted by its probability.
 
     With `turns` each step is a turn of its own; else a trajectory is one turn of three tokens.
     """
@@ -74,20 +75,30 @@ def surrogate_gradient(
             x.reshape(-1, 1) for x in (logp_BT, divergence_BT, weight_BT, cost_BT)
         )
         episode_B, turn_B = episode_B.repeat_interleave(STEPS), torch.arange(STEPS).repeat(len(PATHS))
-    mask_BT, advantage_BT = torch.ones_like(logp_BT, dtype=torch.bool), torch.zeros_like(logp_BT.detach())
-    if future is not None:
-        advantage_BT = -future_costs(future, cost_BT, mask_BT, episode_B, turn_B, torch.zeros_like(episode_B))
     objective = Objective(
         policy_coeff=Schedule.constant(0.0),
         teacher=Teacher(),
         distill=Distillation(Schedule.constant(1.0), divergence, Support.FULL),
-        future=future,
+        shaping=future,
+    )
+    nothing_B = torch.zeros(len(episode_B), dtype=torch.float64)
+    rows = turns_of(
+        base_advantage_B=nothing_B,
+        response_mask_BT=torch.ones_like(logp_BT, dtype=torch.bool),
+        student_logp_BT=logp_BT.detach(),
+        teacher_logp_BT=logp_BT.detach(),
+        cost_BT=cost_BT,
+        group_B=torch.zeros_like(episode_B),
+        episode_B=episode_B,
+        turn_B=turn_B,
+        return_B=nothing_B,
+        won_B=nothing_B.bool(),
     )
     tokens = TokenBatch(
         logp_BT=logp_BT,
         old_logp_BT=logp_BT.detach(),
-        advantage_BT=advantage_BT,
-        mask_BT=mask_BT,
+        advantage_BT=shape(objective, rows),
+        response_mask_BT=rows.response_mask_BT,
         weight_BT=weight_BT,
         divergence_BT=divergence_BT,
     )

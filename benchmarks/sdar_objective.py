@@ -12,7 +12,7 @@ the loss -ψ log p of the sampled token moves the logits, on average, along p·(
     forward_ce  q - p, minus the gradient of the cross-entropy to q; needs no sample
 
 Writes benchmarks/results/sdar_objective.json. Intervals are 95 % bootstrap intervals over tasks (the eight episodes of
-a task stay together). `--page` only writes the tables of that file into docs/what-sdar-optimises.md. To try it:
+a task stay together). `--page` only writes the tables of that file into docs/what-sdar-optimizes.md. To try it:
 `--updates 1 --training-seeds 1 --training-updates 1 --out FILE`.
 """
 
@@ -55,7 +55,7 @@ from sdar_gym.training.turn_batch import turn_batch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "sdar_objective.json"
-PAGE = ROOT / "docs" / "what-sdar-optimises.md"
+PAGE = ROOT / "docs" / "what-sdar-optimizes.md"
 BETA = SigmoidGate().beta
 TERMS = ("sdar", "constant", "rkl", "forward_ce")
 SAMPLED = ("sdar", "sdar_centred", "constant", "rkl")

@@ -94,7 +94,7 @@ def opening() -> str:
         (
             f"{len(METHODS)} methods share one learner. A method is a set of settings of one loss; `method: NAME` in a "
             "configuration selects it, `sdar-gym methods show NAME` prints it. [learner.md](learner.md) says where "
-            "each part is computed, [what-sdar-optimises.md](what-sdar-optimises.md) what SDAR's loss does to a "
+            "each part is computed, [what-sdar-optimizes.md](what-sdar-optimizes.md) what SDAR's loss does to a "
             "policy.",
             formula,
             legend.replace("\n", " "),

@@ -79,7 +79,7 @@ class FutureCredit(AdvantageShaper):
                 "shaping.name='future_credit' needs the cost of every token: set distill.groups='all' and "
                 "distill.positive_only=false."
             )
-        AdvantageShaper.check_in(self, objective)
+        AdvantageShaper.check_with(self, policy_coeff, teacher, distill)
 
     def signal(self, turns: ShapingInputs) -> Tensor:
         """-G_t of each token, shape (B, T), zero where masked."""

@@ -56,7 +56,7 @@ OBJECTIVES = [
     ({"advantage": None}, "advantage is a group of settings, got None"),
     ({"advantage": {"estimatr": "grpo"}}, r"advantage has no setting 'estimatr'\. Did you mean 'estimator'"),
     ({"teacher": "skills"}, "teacher is a group of settings, got 'skills'"),
-    (whole(distill={"divergence": "log_ratio"}), r"distill needs distill\.coeff"),
+    (whole(distill={"divergence": "log_ratio"}), r"distill\.coeff must be set"),
     (whole(distill={"coeff": 0.0}), r"distill\.coeff is 0 at every step; leave distill out"),
     ({"distill": SAMPLED}, "distill needs a teacher"),
     ({"shaping": "rlsd"}, "shaping needs a teacher"),

@@ -1,4 +1,4 @@
-"""Equal turns become one row without changing loss, gradient or metrics, whatever makes the advantages."""
+"""Equal turns become one row without changing loss, gradient or metrics, with any shaper or gate."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from made_episodes import PAD, episode, table_of, turn  # pyright: ignore[reportMissingImports]
-from sdar_gym.algorithms.sdar.scores import Scores, token_advantages
+from made_episodes import (  # pyright: ignore[reportMissingImports]
+    batch_of,
+    columns_of,
+    conversation,
+    episode,
+    numbers_of,
+    pipeline_of,
+    turn,
+    with_teacher,
+)
 
 from sdar_gym.algorithms.losses.aggregation import sequence_mean_weights, token_mean_weights
 from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss
 from sdar_gym.algorithms.methods import get_method
 from sdar_gym.algorithms.objectives.objective import LossReduction, Objective
-from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK
 from sdar_gym.rollout.trajectory import Episode
-from sdar_gym.training.collate import ADVANTAGE, DISTILL, OLD_LOGP, WEIGHT, PreparedBatch, prepare_batch
-from sdar_gym.training.turn_batch import TurnBatch, distilled_rows
+from sdar_gym.training.collate import ADVANTAGE, DISTILL, INPUT_IDS, OLD_LOGP, RESPONSE_MASK, WEIGHT, loss_weights
+from sdar_gym.training.turn_batch import TurnBatch
 
 Parts = tuple[float, torch.Tensor, Mapping[str, float]]
 
@@ -36,22 +43,21 @@ def wave(number_B: torch.Tensor, mask_BT: torch.Tensor, shift: float) -> torch.T
     return torch.sin(number_B[:, None] + 0.7 * torch.arange(mask_BT.shape[1]) + shift).double()
 
 
-def made_scores(table: TurnBatch) -> Scores:
-    number_B = torch.tensor([float(turn.prompt_ids[0]) for turn in table.turns])
+def number_column(batch: TurnBatch) -> torch.Tensor:
+    return torch.tensor([float(number) for number in numbers_of(batch)])
+
+
+def with_scores(batch: TurnBatch) -> TurnBatch:
+    mask_BT = batch.response_mask_BT
 
     def some(shift: float) -> torch.Tensor:
-        return torch.where(table.mask_BT, wave(number_B, table.mask_BT, shift), 0.0)
+        return torch.where(mask_BT, wave(number_column(batch), mask_BT, shift), 0.0)
 
-    return Scores(
-        torch.ones(len(table.turns), dtype=torch.bool),
-        table.old_logp_BT,
-        table.old_logp_BT + 0.3 * some(1.0),
-        cost_BT=some(2.0).abs(),
-    )
+    return with_teacher(batch, batch.old_logp_BT + 0.3 * some(1.0), cost_BT=some(2.0).abs())
 
 
 def parts(objective: Objective, number_B: torch.Tensor, columns: Mapping[str, torch.Tensor]) -> Parts:
-    """Loss, gradient and metrics of a model that is a function of a turn's number, in places far off the sampler."""
+    """Loss, gradient and metrics of a model that is a function of a turn's number, in places far from the sampler."""
     mask_BT, old_BT = columns[RESPONSE_MASK], columns[OLD_LOGP]
     parameters = torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64, requires_grad=True)
     logp_BT = old_BT + 0.6 * parameters[0] * wave(number_B, mask_BT, 0.0)
@@ -61,55 +67,45 @@ def parts(objective: Objective, number_B: torch.Tensor, columns: Mapping[str, to
             logp_BT=logp_BT,
             old_logp_BT=old_BT,
             advantage_BT=columns[ADVANTAGE],
-            mask_BT=mask_BT,
+            response_mask_BT=mask_BT,
             weight_BT=columns[WEIGHT],
-            distill_mask_BT=columns[DISTILL][:, None].expand_as(mask_BT) if DISTILL in columns else None,
+            distill_mask_BT=columns.get(DISTILL),
             teacher_logp_BT=old_BT + 0.3 * wave(number_B, mask_BT, 1.0),
-            divergence_BT=parameters[1] * (1.5 + wave(number_B, mask_BT, 3.0)) if _dense(objective) else None,
+            divergence_BT=parameters[1] * (1.5 + wave(number_B, mask_BT, 3.0)) if _full(objective) else None,
             ref_logp_BT=old_BT + 0.2 * wave(number_B, mask_BT, 4.0),
             entropy_BT=parameters[2] * (1.5 + wave(number_B, mask_BT, 5.0)),
         ),
     )
     output.loss.backward()
+    assert parameters.grad is not None
     return output.loss.item(), parameters.grad, {name: value.item() for name, value in output.metrics.items()}
 
 
-def _dense(objective: Objective) -> bool:
+def _full(objective: Objective) -> bool:
     return objective.distill is not None and objective.distill.divergence.full
 
 
-def merged_and_plain(objective: Objective) -> tuple[TurnBatch, PreparedBatch, Parts, Parts]:
-    """The same update from merged rows and from the turns themselves."""
-    table = table_of(twins(), objective, dtype=torch.float64)
-    scores = made_scores(table)
-    advantage_BT, distill_B = token_advantages(objective, table, scores, 0), distilled_rows(objective, table)
-    batch = prepare_batch(
-        table,
-        objective,
-        advantage_BT,
-        distill_B=distill_B,
-        teacher_logp_BT=scores.teacher_BT,
-        dense=False,
-        row_multiple=5,
-        pad_id=PAD,
-        shuffle_seed="a",
-    )
-    rows = {name: torch.from_numpy(column) for name, column in batch.columns.items()}
-    weigh = token_mean_weights if objective.aggregation is LossReduction.TOKEN_MEAN else sequence_mean_weights
-    count = table.tokens if objective.aggregation is LossReduction.TOKEN_MEAN else len(table.turns)
+def merged_and_plain(objective: Objective) -> tuple[TurnBatch, int, Parts, Parts]:
+    """The same update from merged rows and from the turns themselves: turns, rows, and the two."""
+    batch = with_scores(batch_of(twins(), objective, dtype=torch.float64))
+    columns, count = columns_of(batch, objective, row_multiple=5)
+    rows = {name: torch.from_numpy(column) for name, column in columns.items()}
+    shaped = pipeline_of(objective).shape(batch, 0)
+    assert shaped.advantage_BT is not None
+    by_tokens = objective.aggregation is LossReduction.TOKEN_MEAN
+    weights, total = (token_mean_weights, batch.tokens) if by_tokens else (sequence_mean_weights, len(batch.turns))
     plain = {
-        RESPONSE_MASK: table.mask_BT,
-        OLD_LOGP: table.old_logp_BT,
-        ADVANTAGE: advantage_BT,
-        WEIGHT: weigh(table.mask_BT, count, dtype=torch.float64),
-        DISTILL: distill_B,
+        RESPONSE_MASK: batch.response_mask_BT,
+        OLD_LOGP: batch.old_logp_BT,
+        ADVANTAGE: shaped.advantage_BT,
+        WEIGHT: weights(batch.response_mask_BT, total, dtype=torch.float64),
+        DISTILL: batch.distilled_B(objective)[:, None].expand_as(batch.response_mask_BT),
     }
-    number_B = torch.tensor([float(turn.prompt_ids[0]) for turn in table.turns])
     return (
-        table,
         batch,
+        count,
         parts(objective, rows[INPUT_IDS][:, 0].float(), rows),
-        parts(objective, number_B, plain),
+        parts(objective, number_column(batch), plain),
     )
 
 
@@ -124,23 +120,24 @@ def assert_same(one: Parts, other: Parts) -> None:
     "name", ["grpo", "sdar", "rlsd", "agent_opsd", "skill_sd", "icsd", "pcsd", "distil", "allfail_ce", "opid"]
 )
 def test_merging_changes_nothing(name: str, aggregation: str) -> None:
-    objective = get_method(name).with_overrides(aggregation=aggregation).objective
-    table, batch, merged, plain = merged_and_plain(objective)
-    assert batch.rows < len(table.turns) == 21
+    objective = get_method(name).with_overrides({"aggregation": aggregation}).objective
+    batch, rows, merged, plain = merged_and_plain(objective)
+    assert rows < len(batch.turns) == 21
     assert_same(merged, plain)
     assert merged[2]["weight"] == pytest.approx(1.0, rel=1e-12)
     assert merged[1].abs().max() > 1e-6
     if name == "grpo":
         # Some ratios are clipped, and advantages of both signs were merged.
         assert 0 < merged[2]["clip_fraction"] < 1
-        signs: Sequence[Any] = [set(torch.sign(table.adv_B[torch.tensor(rows)]).tolist()) for rows in _equal(table)]
+        sign_B = batch.base_advantage_B.sign()
+        signs: Sequence[Any] = [set(sign_B[torch.tensor(rows)].tolist()) for rows in _equal(batch)]
         assert {-1.0, 1.0} in signs or {-1.0, 0.0, 1.0} in signs
 
 
-def _equal(table: TurnBatch) -> list[list[int]]:
+def _equal(batch: TurnBatch) -> list[list[int]]:
     found: dict[int, list[int]] = {}
-    for row, turn_ in enumerate(table.turns):
-        found.setdefault(turn_.prompt_ids[0], []).append(row)
+    for row, number in enumerate(numbers_of(batch)):
+        found.setdefault(number, []).append(row)
     return list(found.values())
 
 
@@ -153,12 +150,35 @@ def always_merge(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def test_a_loss_that_is_not_linear_in_the_advantage_merges_equal_ones_only(always_merge: Callable[[], None]) -> None:
-    # Within a turn whose tokens have one advantage this gate looks at its sign alone; here they differ.
-    icsd = get_method("icsd").with_overrides(shaping={"enter": "bonus", "coeff": 0.5}).objective
+    # Within a turn with a single advantage this gate depends on its sign alone; here tokens differ.
+    icsd = get_method("icsd").with_overrides({"shaping": {"name": "gap_bonus", "coeff": 0.5}}).objective
     _, careful, merged, plain = merged_and_plain(icsd)
     always_merge()
     _, greedy, wrong, _ = merged_and_plain(icsd)
-    assert greedy.rows < careful.rows
+    assert greedy < careful
     assert_same(merged, plain)
     with pytest.raises(AssertionError):
         assert_same(wrong, plain)
+
+
+def test_equal_sequences_of_several_turns_are_merged_if_every_advantage_keeps_its_sign() -> None:
+    """Within a merged row each token's advantage is the mean of the copies, weighted by their number."""
+
+    def rows(rewards: Sequence[tuple[float, float]]) -> tuple[int, Any]:
+        episodes = [
+            conversation(0, n, [turn(3, reward=first), turn(2, reward=second)], won=False)
+            for n, (first, second) in enumerate(rewards)
+        ]
+        objective = get_method("gigpo").objective
+        batch = batch_of(episodes, objective, dtype=torch.float64)
+        columns, count = columns_of(batch, objective, row_multiple=1)
+        total = (columns[ADVANTAGE] * columns[WEIGHT]).sum()
+        expected_BT = loss_weights(batch, objective) * batch.base_advantage_B[:, None]
+        assert total == pytest.approx(expected_BT[batch.response_mask_BT].sum().item(), abs=1e-12)
+        assert columns[WEIGHT].sum() == pytest.approx(1.0)
+        return count, columns
+
+    # Two equal failures and one success of the same tokens: the failures are one row.
+    count, columns = rows([(0.0, 1.0), (0.0, 0.0), (0.0, 0.0)])
+    assert count == 2
+    assert sorted(set(columns[WEIGHT][columns[RESPONSE_MASK]].round(12))) == pytest.approx([1 / 21, 2 / 21])

@@ -3,13 +3,15 @@
 # RLlib declares most of what its classes get at run time as optional or not at all.
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
 # pyright: reportArgumentType=false, reportIncompatibleMethodOverride=false, reportPrivateImportUsage=false
-# pyright: reportOperatorIssue=false, reportAssignmentType=false
+# pyright: reportOperatorIssue=false, reportAssignmentType=false, reportIncompatibleVariableOverride=false
+# pyright: reportReturnType=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -79,6 +81,7 @@ from sdar_gym.rollout.privileged_context import privileged_context_writer
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills import LearningRetriever, Retriever
+from sdar_gym.text import closest
 from sdar_gym.training.collate import Columns
 from sdar_gym.training.diagnostics import TokenDump, collect_diagnostics
 from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
@@ -155,6 +158,7 @@ class SDARConfig(AlgorithmConfig):
         """
         self.method = settings.pop("method", self.method)
         own = {name: settings.pop(name) for name in list(settings) if name in _names("training_settings")}
+        _refuse_unknown("training", settings, {"method", *_names("training_settings")})
         if settings:
             super().training(**settings)
         return self._set_section("training_settings", own)
@@ -167,6 +171,7 @@ class SDARConfig(AlgorithmConfig):
             **settings: The settings of `EvaluationSettings`, and RLlib's `evaluation_interval`.
         """
         own = {name: settings.pop(name) for name in list(settings) if name in _names("evaluation_settings")}
+        _refuse_unknown("evaluation", settings, _names("evaluation_settings"))
         if settings:
             super().evaluation(**settings)
         return self._set_section("evaluation_settings", own)
@@ -227,7 +232,7 @@ class SDARConfig(AlgorithmConfig):
         return self
 
     def _set_section(self, attribute: str, changes: Mapping[str, Any], *, plain: bool = False) -> Self:
-        """Changes settings of a section, or takes them from dictionaries; spaces are kept aside until Tune has chosen."""
+        """Changes settings of a section; search spaces are kept aside until Tune has chosen."""
         name, kind = _SECTIONS[attribute]
         for key in changes:
             child_hint(kind, key, name, {})
@@ -651,6 +656,16 @@ class SDAR(Algorithm):
     def _log(self, key: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self.metrics.log_value((key, name), float(value), window=1)
+
+
+def _refuse_unknown(section: str, settings: Mapping[str, Any], own: set[str]) -> None:
+    """Refuses names that neither the gym nor RLlib has in a section."""
+    known = own | set(signature(getattr(AlgorithmConfig, section)).parameters) - {"self", "kwargs"}
+    for name in settings:
+        if name not in known:
+            near = closest(name, known)
+            hint = f" Did you mean {section}.{near}?" if near else f" Known here: {', '.join(sorted(own))}."
+            raise ValueError(f"Unknown setting {section}.{name}.{hint}")
 
 
 def _names(attribute: str) -> set[str]:

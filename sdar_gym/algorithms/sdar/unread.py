@@ -1,17 +1,16 @@
-"""RLlib's settings that this algorithm does not read: they are refused, since whoever sets one believes that it acts.
+"""Refuses RLlib settings that this algorithm does not read: setting one would have no effect.
 
-`AlgorithmConfig` has some 250 settings for all algorithms. Listed here are those that act; any other one that
-is not at its default is refused, whichever method or dictionary it came through.
+`AlgorithmConfig` has some 250 settings for all algorithms. Listed here are those with an effect; any other one that is
+not at its default is refused, whichever method or dictionary it came through.
 """
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from sdar_gym.text import shortened
+from sdar_gym.text import closest, shortened
 
 _READ = frozenset(
     [
@@ -21,6 +20,9 @@ _READ = frozenset(
         "callbacks_on_algorithm_init",
         "callbacks_on_checkpoint_loaded",
         "callbacks_on_env_runners_recreated",
+        "callbacks_on_episode_end",
+        "callbacks_on_evaluate_end",
+        "callbacks_on_evaluate_start",
         "callbacks_on_train_result",
         "create_local_env_runner",
         "custom_resources_for_main_process",
@@ -67,8 +69,8 @@ _READ = frozenset(
     ]
 )
 _EPISODES = "an update is group_size x tasks_per_iteration whole episodes; set those"
-_PANEL = "the frozen panel is played by the training runners; see .panel(...), and evaluation_interval for when"
-_SAMPLING = "answers are sampled; set .rollout(temperature=...), and .panel(temperature=...) for the evaluation"
+_PANEL = "the training runners play the fixed evaluation set; see .evaluation(...) and evaluation_interval"
+_SAMPLING = "responses are sampled; set .rollout(temperature=...) and .evaluation(temperature=...)"
 _CONVERSATION = "episodes are conversations kept as tokens, which no connector, filter or preprocessor of RLlib touches"
 _ONE_UPDATE = "an iteration is one update"
 # The first part of a name that fits says why.
@@ -76,7 +78,7 @@ _REASONS = (
     (("train_batch_size", "rollout_fragment_length", "batch_mode", "sample_timeout_s"), _EPISODES),
     (("minibatch_size",), "set num_minibatches, and micro_batch_tokens for the memory"),
     (("shuffle_batch_per_epoch",), "an update's rows are shuffled once, by the seed"),
-    (("gamma",), "returns are not discounted; GiGPO's step returns are, by objective={'baseline': {'gamma': ...}}"),
+    (("gamma",), "returns are not discounted; GiGPO's step returns are, by objective={'advantage': {'gamma': ...}}"),
     (
         ("num_envs_per_env_runner", "remote_worker_envs", "gym_env_vectorize_mode"),
         "a runner plays its episodes in batches",
@@ -120,14 +122,14 @@ def refuse_unread(config: AlgorithmConfig) -> None:
             continue
         if name not in default:
             known = sorted(_public(other) for other in default if other not in foreign or other in _READ)
-            close = get_close_matches(shown, known, n=1)
-            raise ValueError(f"Unknown setting {shown}." + (f" Did you mean {close[0]}?" if close else ""))
+            close = closest(shown, known)
+            raise ValueError(f"Unknown setting {shown}." + (f" Did you mean {close}?" if close else ""))
         if not _same(value, default[name]):
             raise ValueError(f"{shown}={shortened(value)} has no effect: {_reason(shown)}. Leave it out.")
 
 
 def _public(name: str) -> str:
-    """What users call an attribute."""
+    """The public name of an attribute."""
     if name == "_train_batch_size_per_learner":
         return name[1:]
     return {"framework_str": "framework", "input_": "input"}.get(name, name)

@@ -43,6 +43,7 @@ from ray.rllib.utils.metrics import (
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
 )
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objectives.teacher import Weights
@@ -449,6 +450,8 @@ class SDAR(Algorithm):
             writer=privileged_context_writer(objective.teacher, self._tokenizer, env_id, config.env_config, rollout),
             dtype=torch.float64 if policy.dtype == "float64" else torch.float32,
         )
+        # As on RLlib's env runners: what `on_episode_end` logs comes under `env_runners`.
+        self._episode_metrics = MetricsLogger(root=False, stats_cls_lookup=config.stats_cls_lookup)
         self.last_episodes: list[Episode] = []
         self.last_tokens: TokenDump | None = None
 
@@ -641,8 +644,16 @@ class SDAR(Algorithm):
         self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
         for index, episode in enumerate(episodes):
             self._callback(
-                "on_episode_end", episode=episode, env_index=index, env_runner=None, env=None, rl_module=None
+                "on_episode_end",
+                metrics_logger=self._episode_metrics,
+                episode=episode,
+                env_index=index,
+                env_runner=None,
+                env=None,
+                rl_module=None,
             )
+        if self._episode_metrics.stats:
+            self.metrics.aggregate([self._episode_metrics.reduce()], key=ENV_RUNNER_RESULTS)
 
     def _callback(self, name: str, **arguments: Any) -> None:
         """Calls RLlib callbacks of the configuration."""

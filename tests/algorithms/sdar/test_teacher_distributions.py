@@ -59,8 +59,10 @@ class Watched:
     def __init__(self, learner: Any):
         self.columns: list[dict[str, Any]] = []
         self.students: list[PreTrainedModel] = []
-        self.passes: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
-        update, micro = learner.update, learner.compute_loss_for_module
+        # Of each pass its rows in the batch, and what the model returned.
+        self.passes: list[tuple[list[int], dict[str, torch.Tensor]]] = []
+        update, micro, term = learner.update, learner.compute_loss_for_module, learner._logits_term
+        rows: list[list[int]] = []
 
         def note_update(*, training_data: Any, **kwargs: Any) -> Any:
             batch = training_data.batch.policy_batches[DEFAULT_MODULE_ID]
@@ -68,11 +70,15 @@ class Watched:
             self.students.append(deepcopy(learner._model).eval())
             return update(training_data=training_data, **kwargs)
 
-        def note_pass(*, batch: Any, fwd_out: Any, **kwargs: Any) -> Any:
-            self.passes.append((batch, {name: value.detach() for name, value in fwd_out.items()}))
-            return micro(batch=batch, fwd_out=fwd_out, **kwargs)
+        def note_rows(batch: Any, shard_rows: torch.Tensor) -> Any:
+            rows.append(shard_rows.tolist())
+            return term(batch, shard_rows)
 
-        learner.update, learner.compute_loss_for_module = note_update, note_pass
+        def note_pass(*, fwd_out: Any, **kwargs: Any) -> Any:
+            self.passes.append((rows.pop(), {name: value.detach() for name, value in fwd_out.items()}))
+            return micro(fwd_out=fwd_out, **kwargs)
+
+        learner.update, learner.compute_loss_for_module, learner._logits_term = note_update, note_pass, note_rows
 
 
 @torch.no_grad()
@@ -141,8 +147,8 @@ def test_the_divergence_is_that_of_the_whole_distributions(
     assert len(watched.passes) > 1
     student, taught = watched.students[-1], teachers_by_hand(teacher, watched.students)
     columns, compared, differs = watched.columns[-1], 0, 0.0
-    for batch, out in watched.passes:
-        for place, row in enumerate(batch["shard_row"].tolist()):
+    for rows, out in watched.passes:
+        for place, row in enumerate(rows):
             length, prompt = int(columns[RESPONSE_MASK][row].sum()), int(columns[RESPONSE_POSITION][row, 0])
             student_NV = full_logp(student, columns[INPUT_IDS][row], prompt, length)
             teacher_NV = full_logp(
@@ -194,8 +200,8 @@ def test_a_live_teacher_keeps_the_head_from_the_start_of_the_update(build: Build
     assert (heads[1] - heads[0]).abs().max() > 1e-3
     columns = watched.columns[-1]
     seen: set[int] = set()
-    for batch, out in watched.passes:
-        for place, row in enumerate(batch["shard_row"].tolist()):
+    for rows, out in watched.passes:
+        for place, row in enumerate(rows):
             seen.add(row)
             length, prompt = int(columns[RESPONSE_MASK][row].sum()), int(columns[TEACHER_POSITION][row, 0])
             teacher_NV = full_logp(start, columns[TEACHER_INPUT_IDS][row], prompt, length)

@@ -350,8 +350,8 @@ class SDARConfig(AlgorithmConfig):
         """Checks what was set on RLlib's attributes by the rules of the sections."""
         for attribute, names in _RLLIB_NAMES.items():
             values = {name: getattr(self, rllib_name) for name, rllib_name in names.items()}
-            # Without RLlib's evaluation the interval still says when diagnostics are collected.
-            values = {name: value for name, value in values.items() if name != "interval" or value}
+            # None switches RLlib's evaluation off; the interval still says when diagnostics are collected.
+            values = {name: value for name, value in values.items() if name != "interval" or value is not None}
             setattr(self, attribute, replace(getattr(self, attribute), **values))
 
     def _share_resources(self) -> None:
@@ -575,7 +575,9 @@ class SDAR(Algorithm):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores a state."""
         super().set_state(state)
-        learned = state.get(_LEARNED, {})
+        if _LEARNED not in state:  # A state with other components only, as RLlib allows.
+            return
+        learned = state[_LEARNED]
         self._correlation.set_state(learned.get("gap_advantage_correlation", {}))
         self._evaluator.frozen_teacher = learned.get("frozen_teacher")
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):

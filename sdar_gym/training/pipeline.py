@@ -119,6 +119,9 @@ class UpdatePipeline:
         Args:
             batch: Of `score`.
             step: Number of completed updates.
+
+        Raises:
+            ValueError: The shaper needs scores that the batch does not have.
         """
         shaper, coeff = self._objective.shaping, self._objective.shaping_coeff_at(step)
         base_BT = torch.where(
@@ -126,6 +129,9 @@ class UpdatePipeline:
         )
         if shaper is None or coeff == 0.0:
             return replace(batch, advantage_BT=base_BT)
+        if "teacher" in shaper.needs and not batch.has_teacher_scores:
+            # Without them every gap would be 0, and the advantage silently the turn's own.
+            raise ValueError(f"shaping.name={shaper.NAME!r} needs the teacher's scores: score the batch first.")
         shaped_BT = shaper.shape(batch, coeff).detach()
         shaped_BT = torch.where(batch.response_mask_BT, shaped_BT, torch.zeros_like(base_BT))
         if not shaper.shapes_unscored:

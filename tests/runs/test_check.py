@@ -17,7 +17,7 @@ from sdar_gym.rollout.build import build_context
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.runs.check import check_run, stop_tokens
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "algorithms"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "algorithms" / "sdar"))
 from faulty_env import ENV, register_faulty  # pyright: ignore[reportMissingImports]
 
 SMALL = ["training.iterations=2", "training.tasks_per_iteration=4", "evaluation.tasks=4", "evaluation.teacher_tasks=0"]

@@ -43,6 +43,7 @@ from ray.rllib.utils.metrics import (
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
 )
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objectives.teacher import Weights
@@ -350,8 +351,8 @@ class SDARConfig(AlgorithmConfig):
         """Checks what was set on RLlib's attributes by the rules of the sections."""
         for attribute, names in _RLLIB_NAMES.items():
             values = {name: getattr(self, rllib_name) for name, rllib_name in names.items()}
-            # Without RLlib's evaluation the interval still says when diagnostics are collected.
-            values = {name: value for name, value in values.items() if name != "interval" or value}
+            # None switches RLlib's evaluation off; the interval still says when diagnostics are collected.
+            values = {name: value for name, value in values.items() if name != "interval" or value is not None}
             setattr(self, attribute, replace(getattr(self, attribute), **values))
 
     def _share_resources(self) -> None:
@@ -450,6 +451,8 @@ class SDAR(Algorithm):
             writer=privileged_context_writer(objective.teacher, self._tokenizer, env_id, config.env_config, rollout),
             dtype=torch.float64 if policy.dtype == "float64" else torch.float32,
         )
+        # As on RLlib's env runners: what `on_episode_end` logs comes under `env_runners`.
+        self._episode_metrics = MetricsLogger(root=False, stats_cls_lookup=config.stats_cls_lookup)
         self.last_episodes: list[Episode] = []
         self.last_tokens: TokenDump | None = None
 
@@ -573,7 +576,9 @@ class SDAR(Algorithm):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores a state."""
         super().set_state(state)
-        learned = state.get(_LEARNED, {})
+        if _LEARNED not in state:  # A state with other components only, as RLlib allows.
+            return
+        learned = state[_LEARNED]
         self._correlation.set_state(learned.get("gap_advantage_correlation", {}))
         self._evaluator.frozen_teacher = learned.get("frozen_teacher")
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
@@ -642,8 +647,16 @@ class SDAR(Algorithm):
         self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
         for index, episode in enumerate(episodes):
             self._callback(
-                "on_episode_end", episode=episode, env_index=index, env_runner=None, env=None, rl_module=None
+                "on_episode_end",
+                metrics_logger=self._episode_metrics,
+                episode=episode,
+                env_index=index,
+                env_runner=None,
+                env=None,
+                rl_module=None,
             )
+        if self._episode_metrics.stats:
+            self.metrics.aggregate([self._episode_metrics.reduce()], key=ENV_RUNNER_RESULTS)
 
     def _callback(self, name: str, **arguments: Any) -> None:
         """Calls RLlib callbacks of the configuration."""

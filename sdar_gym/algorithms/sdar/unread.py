@@ -6,10 +6,12 @@ not at its default is refused, whichever method or dictionary it came through.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from sdar_gym.configs.sections import TrainingSettings
 from sdar_gym.text import closest, shortened
 
 _READ = frozenset(
@@ -121,8 +123,10 @@ def refuse_unread(config: AlgorithmConfig) -> None:
         if name in _READ or shown.startswith("_") or (name in default and name not in foreign):
             continue
         if name not in default:
-            known = sorted(_public(other) for other in default if other not in foreign or other in _READ)
-            close = closest(shown, known)
+            known = {_public(other) for other in default if other not in foreign or other in _READ}
+            # Their flat names are accepted in dictionaries too.
+            known |= {field.name for field in fields(TrainingSettings)}
+            close = closest(shown, sorted(known))
             raise ValueError(f"Unknown setting {shown}." + (f" Did you mean {close}?" if close else ""))
         if not _same(value, default[name]):
             raise ValueError(f"{shown}={shortened(value)} has no effect: {_reason(shown)}. Leave it out.")

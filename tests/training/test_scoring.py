@@ -1,4 +1,4 @@
-"""Scores in micro-batches are those of a plain forward pass, of the rows that are asked about."""
+"""Scores in batches within a token budget are those of a plain forward pass."""
 
 from __future__ import annotations
 
@@ -12,22 +12,36 @@ import torch
 from transformers import PreTrainedModel
 
 from sdar_gym.algorithms.methods.distil import Cost
-from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence
+from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, Support, TopKSource
 from sdar_gym.algorithms.objectives.schedule import Schedule
-from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION
+from sdar_gym.algorithms.objectives.teacher import Weights
+from sdar_gym.policy.batching import budget_batches
 from sdar_gym.policy.load import load_model
 from sdar_gym.policy.teacher_weights import TeacherWeights
-from sdar_gym.training.collate import TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH
-from sdar_gym.training.scoring import Scorer, micro_batches
+from sdar_gym.training.collate import (
+    INPUT_IDS,
+    RESPONSE_MASK,
+    RESPONSE_POSITION,
+    TEACHER_INPUT_IDS,
+    TEACHER_POSITION,
+)
+from sdar_gym.training.scoring import Scorer, widths
 
 LENGTHS = [(5, 3), (9, 1), (2, 6), (7, 4), (3, 2)]
 TEMPERATURE = 0.7
-WIDTH = 8  # Answers are shorter: other shards may have longer ones.
-FULL = Distillation(Schedule.constant(1.0), Divergence.FORWARD_KL, "full")
+WIDTH = 8  # Responses are shorter: other shards may have longer ones.
+FULL = Distillation(Schedule.constant(1.0), Divergence.FORWARD_KL, Support.FULL)
 
 
-def topk(k: int, chooser: str, rest: bool = True) -> Distillation:
-    return Distillation(Schedule.constant(1.0), Divergence.FORWARD_KL, "topk", k=k, topk_source=chooser, rest=rest)
+def topk(k: int, source: str, tail_bucket: bool = True) -> Distillation:
+    return Distillation(
+        Schedule.constant(1.0),
+        Divergence.FORWARD_KL,
+        Support.TOPK,
+        k=k,
+        topk_source=TopKSource(source),
+        tail_bucket=tail_bucket,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +51,7 @@ def student(policy_folder: Path) -> PreTrainedModel:
 
 @pytest.fixture
 def teacher(student: PreTrainedModel) -> TeacherWeights:
-    return TeacherWeights("live", student)
+    return TeacherWeights(Weights.LIVE, student)
 
 
 @pytest.fixture(params=[10_000, 20, 1], ids=["one", "some", "single"])
@@ -54,28 +68,29 @@ def columns() -> dict[str, np.ndarray[Any, Any]]:
         RESPONSE_MASK: np.zeros((count, WIDTH), dtype=bool),
         INPUT_IDS: np.zeros((count, 16), dtype=np.int64),
         TEACHER_INPUT_IDS: np.zeros((count, 18), dtype=np.int64),
-        RESPONSE_POSITION: np.ones(count, dtype=np.int64),
-        TEACHER_PROMPT_LENGTH: np.ones(count, dtype=np.int64),
+        RESPONSE_POSITION: np.ones((count, WIDTH), dtype=np.int64),
+        TEACHER_POSITION: np.ones((count, WIDTH), dtype=np.int64),
     }
-    for row, (prompt, answer) in enumerate(LENGTHS):
-        ids = rng.integers(5, 300, prompt + answer)
-        columns[RESPONSE_MASK][row, :answer] = True
-        columns[INPUT_IDS][row, : prompt + answer] = ids
-        columns[TEACHER_INPUT_IDS][row, : prompt + answer + 2] = [7, 8, *ids]
-        columns[RESPONSE_POSITION][row], columns[TEACHER_PROMPT_LENGTH][row] = prompt, prompt + 2
+    for row, (prompt, length) in enumerate(LENGTHS):
+        ids = rng.integers(5, 300, prompt + length)
+        columns[RESPONSE_MASK][row, :length] = True
+        columns[INPUT_IDS][row, : prompt + length] = ids
+        columns[TEACHER_INPUT_IDS][row, : prompt + length + 2] = [7, 8, *ids]
+        columns[RESPONSE_POSITION][row, :length] = np.arange(prompt, prompt + length)
+        columns[TEACHER_POSITION][row, :length] = np.arange(prompt + 2, prompt + 2 + length)
     return columns
 
 
 @torch.no_grad()
-def full_logp(model: PreTrainedModel, columns: Any, row: int, ids: str, lengths: str) -> tuple[torch.Tensor, Any]:
-    """Of one row: log-probabilities of the vocabulary at each answer token, and the tokens."""
-    prompt, answer = int(columns[lengths][row]), int(columns[RESPONSE_MASK][row].sum())
-    tokens = torch.as_tensor(columns[ids][row])[: prompt + answer]
+def full_logp(model: PreTrainedModel, columns: Any, row: int, ids: str, positions: str) -> tuple[torch.Tensor, Any]:
+    """Of one row: log-probabilities of the vocabulary at each response token, and the tokens."""
+    prompt, length = int(columns[positions][row, 0]), int(columns[RESPONSE_MASK][row].sum())
+    tokens = torch.as_tensor(columns[ids][row])[: prompt + length]
     logits = model(input_ids=tokens[None]).logits[0, prompt - 1 : -1] / TEMPERATURE
     return logits.log_softmax(-1), tokens[prompt:, None]
 
 
-OWN, SHOWN = (INPUT_IDS, RESPONSE_POSITION), (TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH)
+OWN, SHOWN = (INPUT_IDS, RESPONSE_POSITION), (TEACHER_INPUT_IDS, TEACHER_POSITION)
 
 
 @pytest.mark.parametrize("where", [OWN, SHOWN], ids=["student", "teacher"])
@@ -85,12 +100,12 @@ def test_log_probabilities_and_entropies_are_those_of_the_whole_pass(
     logp_BT = scorer.logp(student, columns, *where)
     assert (logp_BT.shape, logp_BT.dtype) == ((6, WIDTH), torch.float64)
     again_BT, entropy_BT = scorer.student(student, columns)
-    for row, (_, answer) in enumerate(LENGTHS):
+    for row, (_, length) in enumerate(LENGTHS):
         full_NV, tokens = full_logp(student, columns, row, *where)
-        torch.testing.assert_close(logp_BT[row, :answer], full_NV.gather(1, tokens)[:, 0])
+        torch.testing.assert_close(logp_BT[row, :length], full_NV.gather(1, tokens)[:, 0])
         if where is OWN:
             torch.testing.assert_close(again_BT[row], logp_BT[row])
-            torch.testing.assert_close(entropy_BT[row, :answer], -(full_NV.exp() * full_NV).sum(-1))
+            torch.testing.assert_close(entropy_BT[row, :length], -(full_NV.exp() * full_NV).sum(-1))
     outside = ~torch.as_tensor(columns[RESPONSE_MASK])
     assert not logp_BT[outside].any() and not entropy_BT[outside].any()
 
@@ -104,19 +119,19 @@ def test_costs_are_cross_entropy_or_kl_to_the_teacher(
 ) -> None:
     found_BT = scorer.costs(distill, cost, student, teacher, columns)
     assert found_BT.shape == (6, WIDTH)
-    for row, (_, answer) in enumerate(LENGTHS):
+    for row, (_, length) in enumerate(LENGTHS):
         own, shown = (full_logp(student, columns, row, *where)[0] for where in (OWN, SHOWN))
         if distill.k is not None:
-            ids = (own if distill.chooser == "student" else shown).topk(distill.k).indices
+            ids = (own if distill.topk_source is TopKSource.STUDENT else shown).topk(distill.k).indices
             own, shown = (each.gather(1, ids) for each in (own, shown))
-            if distill.rest:
+            if distill.tail_bucket:
                 own, shown = (torch.cat([x, torch.log1p(-x.exp().sum(-1, keepdim=True))], -1) for x in (own, shown))
             else:
                 own, shown = (x.log_softmax(-1) for x in (own, shown))
         expected = -(shown.exp() * own).sum(-1)
         if cost is Cost.KL:
             expected = expected + (shown.exp() * shown).sum(-1)
-        torch.testing.assert_close(found_BT[row, :answer], expected, rtol=1e-7, atol=1e-10)
+        torch.testing.assert_close(found_BT[row, :length], expected, rtol=1e-7, atol=1e-10)
         assert expected.abs().max() > 1e-3
     assert not found_BT[~torch.as_tensor(columns[RESPONSE_MASK])].any()
 
@@ -125,7 +140,7 @@ def test_costs_are_cross_entropy_or_kl_to_the_teacher(
 def test_targets_are_kept_for_the_chosen_rows_alone(
     distill: Distillation, student: PreTrainedModel, teacher: TeacherWeights, scorer: Scorer, columns: Any
 ) -> None:
-    # The last row is padding: it is not kept, whatever is said of it.
+    # The last row is padding: it has no slot even if it is chosen.
     chosen_B = torch.tensor([True, False, True, False, True, True])
     targets = scorer.targets(distill, student, teacher, columns, chosen_B)
     assert targets.slot_B.tolist() == [0, -1, 1, -1, 2, -1]
@@ -136,15 +151,15 @@ def test_targets_are_kept_for_the_chosen_rows_alone(
         return
     assert targets.ids_RTK is not None and targets.logp_RTK is not None
     for slot, row in enumerate((0, 2, 4)):
-        answer = LENGTHS[row][1]
+        length = LENGTHS[row][1]
         own, shown = (full_logp(student, columns, row, *where)[0] for where in (OWN, SHOWN))
-        ids = (own if distill.chooser == "student" else shown).topk(3).indices
-        assert torch.equal(targets.ids_RTK[slot, :answer], ids)
-        torch.testing.assert_close(targets.logp_RTK[slot, :answer], shown.gather(1, ids))
+        ids = (own if distill.topk_source is TopKSource.STUDENT else shown).topk(3).indices
+        assert torch.equal(targets.ids_RTK[slot, :length], ids)
+        torch.testing.assert_close(targets.logp_RTK[slot, :length], shown.gather(1, ids))
 
 
 @pytest.mark.parametrize("distill", [FULL, topk(3, "teacher"), topk(3, "student")], ids=["full", "t", "s"])
-def test_nothing_to_distil_and_no_rows_at_all_are_no_trouble(
+def test_nothing_to_distill_and_no_rows_at_all_give_empty_results(
     distill: Distillation, student: PreTrainedModel, teacher: TeacherWeights, scorer: Scorer, columns: Any
 ) -> None:
     targets = scorer.targets(distill, student, teacher, columns, torch.zeros(6, dtype=torch.bool))
@@ -156,7 +171,7 @@ def test_nothing_to_distil_and_no_rows_at_all_are_no_trouble(
     assert scorer.costs(distill, Cost.CE, student, teacher, none).shape == (0, WIDTH)
 
 
-def test_as_many_tokens_as_there_are_leave_one_for_the_rest(
+def test_a_k_above_the_vocabulary_leaves_one_token_for_the_tail_bucket(
     student: PreTrainedModel, teacher: TeacherWeights, columns: Any
 ) -> None:
     scorer = Scorer(10_000, TEMPERATURE, torch.device("cpu"), contextlib.nullcontext)
@@ -169,19 +184,55 @@ def test_as_many_tokens_as_there_are_leave_one_for_the_rest(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_micro_batches_hold_all_rows_with_answers_once_and_fit_into_the_budget() -> None:
+def test_batches_hold_all_rows_with_responses_once_and_fit_into_the_budget() -> None:
     rng = torch.Generator().manual_seed(0)
-    length_B = torch.randint(1, 30, (40,), generator=rng)
-    answers_B = torch.randint(0, 6, (40,), generator=rng)
-    mask_BT = torch.arange(6) < answers_B[:, None]
-    pieces = list(micro_batches(length_B, mask_BT, 60))
-    assert sorted(row for rows, _ in pieces for row in rows.tolist()) == answers_B.nonzero().flatten().tolist()
-    assert len(pieces) > 3
-    for rows, width in pieces:
-        assert width == int((length_B + answers_B)[rows].max())
-        assert len(rows) == 1 or len(rows) * width <= 60
+    prompt_B = torch.randint(1, 30, (40,), generator=rng)
+    length_B = torch.randint(0, 6, (40,), generator=rng)
+    mask_BT = torch.arange(6) < length_B[:, None]
+    position_BT = torch.where(mask_BT, prompt_B[:, None] + torch.arange(6), 1)
+    width_B = widths(position_BT, mask_BT)
+    assert torch.equal(width_B, torch.where(length_B > 0, prompt_B + length_B, 0))
+    rows = length_B.nonzero().flatten().tolist()
+    batches = list(budget_batches(rows, width_B.tolist(), 60))
+    assert sorted(row for batch, _ in batches for row in batch.tolist()) == rows
+    assert len(batches) > 3
+    for batch, width in batches:
+        assert width == int(width_B[batch].max())
+        assert len(batch) == 1 or len(batch) * width <= 60
     # Rows of similar length are together, and a row that is too long by itself is alone.
-    widths = [width for _, width in pieces]
-    assert widths == sorted(widths)
-    assert [len(rows) for rows, _ in micro_batches(length_B, mask_BT, 1)] == [1] * int((answers_B > 0).sum())
-    assert list(micro_batches(length_B, torch.zeros_like(mask_BT), 60)) == []
+    found = [width for _, width in batches]
+    assert found == sorted(found)
+    assert [len(batch) for batch, _ in budget_batches(rows, width_B.tolist(), 1)] == [1] * len(rows)
+    assert list(budget_batches([], width_B.tolist(), 60)) == []
+    assert not widths(position_BT, torch.zeros_like(mask_BT)).any()
+
+
+@pytest.mark.parametrize("budget", [10_000, 30])
+def test_several_responses_of_a_sequence_are_scored_in_one_pass(budget: int, student: PreTrainedModel) -> None:
+    """Scores of each span are those of its prefix as a prompt of its own."""
+    rng = np.random.default_rng(1)
+    spans = [[(3, 6), (10, 12), (12, 16)], [(2, 4)], [(5, 6), (7, 10)]]
+    columns = {
+        RESPONSE_MASK: np.zeros((3, 9), dtype=bool),
+        INPUT_IDS: rng.integers(5, 300, (3, 16)),
+        RESPONSE_POSITION: np.ones((3, 9), dtype=np.int64),
+    }
+    for row, parts in enumerate(spans):
+        places = [place for start, stop in parts for place in range(start, stop)]
+        columns[RESPONSE_MASK][row, : len(places)] = True
+        columns[RESPONSE_POSITION][row, : len(places)] = places
+    scorer = Scorer(budget, TEMPERATURE, torch.device("cpu"), contextlib.nullcontext)
+    logp_BT = scorer.logp(student, columns)
+    for row, parts in enumerate(spans):
+        offset = 0
+        for start, stop in parts:
+            one = {
+                RESPONSE_MASK: np.ones((1, stop - start), dtype=bool),
+                INPUT_IDS: columns[INPUT_IDS][row : row + 1, :stop],
+                RESPONSE_POSITION: np.arange(start, stop)[None],
+            }
+            full_NV, tokens = full_logp(student, one, 0, INPUT_IDS, RESPONSE_POSITION)
+            found = logp_BT[row, offset : offset + stop - start]
+            torch.testing.assert_close(found, full_NV.gather(1, tokens)[:, 0])
+            offset += stop - start
+        assert not logp_BT[row, offset:].any()

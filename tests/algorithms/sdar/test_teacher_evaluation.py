@@ -1,4 +1,4 @@
-"""How well the teacher does, and what is told of it and of the tokens it has read."""
+"""Evaluation of the teacher, per-token diagnostics in the results, and the token files of a run."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Build = Callable[[SDARConfig], SDAR]
 EMA = {"teacher": {"weights": "ema", "rate": 0.3}}
 
 
-def test_watching_does_not_disturb_training(build: Build) -> None:
+def test_diagnostics_do_not_change_training(build: Build) -> None:
     for name in ("sdar", "allfail_ce"):
-        quiet, watched = build(small_config(name)), build(small_config(name).evaluation(interval=1))
-        for algorithm in (quiet, watched):
+        quiet, measured = build(small_config(name)), build(small_config(name).evaluation(interval=1))
+        for algorithm in (quiet, measured):
             algorithm.train()
             algorithm.train()
-        assert (quiet.last_tokens is None, watched.last_tokens is None) == (True, False)
-        assert equal(weights_of(quiet), weights_of(watched))
+        assert (quiet.last_tokens is None, measured.last_tokens is None) == (True, False)
+        assert equal(weights_of(quiet), weights_of(measured))
 
 
-def test_an_evaluation_says_how_the_teacher_does(build: Build) -> None:
+def test_an_evaluation_includes_the_teacher(build: Build) -> None:
     algorithm = build(small_config("sdar").evaluation(teacher_tasks=3))
     result = algorithm.evaluate()
     teacher = result["teacher"]
@@ -60,7 +60,7 @@ def test_an_evaluation_says_how_the_teacher_does(build: Build) -> None:
     ("method", "objective"),
     [("grpo", {}), ("sdpo", {}), ("sdar", {"teacher": {"weights": "external", "model": "builtin:tiny"}})],
 )
-def test_what_could_not_act_is_not_played(method: str, objective: dict[str, Any], build: Build) -> None:
+def test_a_teacher_that_cannot_act_is_not_played(method: str, objective: dict[str, Any], build: Build) -> None:
     assert "teacher" not in build(small_config(method, objective=objective)).evaluate()
 
 
@@ -71,17 +71,17 @@ def test_no_tasks_for_the_teacher_means_none(build: Build) -> None:
 def played_weights(algorithm: SDAR, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, Any]]:
     """For each panel that is played: whether with skills, and the weights."""
     seen: list[tuple[bool, Any]] = []
-    play = algorithm._play_panel
+    play = algorithm._evaluator._play
 
     def note(panel: Any, with_skills: bool, sync: Any) -> Any:
         seen.append((with_skills, runner_weights(algorithm)))
         return play(panel, with_skills, sync)
 
-    monkeypatch.setattr(algorithm, "_play_panel", note)
+    monkeypatch.setattr(algorithm._evaluator, "_play", note)
     return seen
 
 
-def test_an_average_plays_with_its_own_weights_and_gives_them_back(
+def test_an_average_plays_with_its_weights_and_the_student_s_come_back(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_config("sdar", objective=EMA, lr=1e-2)
@@ -113,7 +113,7 @@ def test_weights_come_back_even_if_the_teacher_fails(build: Build, monkeypatch: 
     def broken(sync: Any) -> Any:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(algorithm, "_teacher_result", broken)
+    monkeypatch.setattr(algorithm._evaluator, "_teacher_result", broken)
     with pytest.raises(RuntimeError, match="broken"):
         algorithm.evaluate()
     assert equal(runner_weights(algorithm), weights_of(algorithm))
@@ -142,17 +142,17 @@ def test_a_live_teacher_is_the_student_with_skills(build: Build, monkeypatch: py
     assert equal(seen[0][1], seen[1][1])
 
 
-def test_what_is_watched_is_told_and_nothing_old_afterwards(build: Build) -> None:
+def test_diagnostics_are_logged_where_collected_and_nothing_old_afterwards(build: Build) -> None:
     algorithm = build(small_config("sdar").evaluation(interval=3))
-    told = [algorithm.train().get("teacher", {}) for _ in range(3)]
-    known = [{name: value for name, value in each.items() if math.isfinite(value)} for each in told]
+    logged = [algorithm.train().get("teacher", {}) for _ in range(3)]
+    known = [{name: value for name, value in each.items() if math.isfinite(value)} for each in logged]
     # The first update, and the one before each evaluation.
     assert [bool(each) for each in known] == [True, False, True]
     for each in (known[0], known[2]):
         assert {"gap/all", "agreement/all", "taught/all", "gap/action", "gate/action", "gap/turn_1"} <= set(each)
         assert each["taught/all"] == 1
         assert 0 < each["gate/action"] < 1
-    assert any(name.startswith("trust/") for name in known[0])
+    assert any(name.startswith("gap_advantage_correlation/") for name in known[0])
 
 
 def test_a_run_writes_the_tokens_of_the_updates_that_it_evaluates(tmp_path: Path) -> None:

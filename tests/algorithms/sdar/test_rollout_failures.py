@@ -1,4 +1,4 @@
-"""What a task at fault costs: its group, up to a number; the same words with and without remote runners."""
+"""A task that raises costs its group, up to a limit; messages are the same with and without remote runners."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from faulty_env import ENV, register_faulty  # pyright: ignore[reportMissingImports]
-from sdar_gym.algorithms.sdar.playing import RolloutError
 from tiny_runs import remote, small_config  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutError
 from sdar_gym.evaluation.panels import panel_requests
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance", "clean_registry")]
@@ -60,7 +60,9 @@ def test_a_panel_whose_task_raises_names_it_at_once(build: Build, runners: int) 
 def test_a_runner_that_cannot_play_is_no_outage(build: Build, runners: int) -> None:
     algorithm = build(faulty(runners, fault="none"))
     with pytest.raises(RolloutError, match=r"^AttributeError: 'NoneType' object has no attribute 'max_tokens'"):
-        algorithm._collect(panel_requests(algorithm.panel, 0), None, 1, skills_in_prompt=False, teacher_prompts=True)
+        algorithm._dispatcher.collect(
+            panel_requests(algorithm.panel, 0), None, 1, skills_in_prompt=False, teacher_prompts=True
+        )
 
 
 def test_an_overlong_task_is_skipped_and_counted(build: Build) -> None:

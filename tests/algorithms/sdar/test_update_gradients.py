@@ -1,4 +1,4 @@
-"""The gradient of an update does not depend on how it is computed: micro-batches, order, chunks, shards, learners."""
+"""The gradient of an update does not depend on micro-batches, order of rows, chunks, shards or learners."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
     weights_of,
 )
 
-from sdar_gym.algorithms.sdar import SDAR, SDARConfig, algorithm
+from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.policy import logprobs
-from sdar_gym.training.collate import prepare_batch
+from sdar_gym.training import pipeline
+from sdar_gym.training.collate import training_columns
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
@@ -81,14 +82,14 @@ def test_how_it_is_computed_does_not_change_the_gradient(
     if way == "small micro-batches":
         config = exact_config(name, micro_batch_tokens=300)
     elif way == "small chunks":
-        for function in (logprobs.score_answers, logprobs.topk_scores, logprobs.gather_scores):
+        for function in (logprobs.score_responses, logprobs.topk_scores, logprobs.gather_scores):
             monkeypatch.setitem(unwrap(function).__kwdefaults__, "logit_budget_bytes", 1)
     else:
 
         def reordered(*args: Any, **settings: Any) -> Any:
-            return prepare_batch(*args, **{**settings, "shuffle_seed": "another", "row_multiple": 7})
+            return training_columns(*args, **{**settings, "shuffle_seed": "another", "row_multiple": 7})
 
-        monkeypatch.setattr(algorithm, "prepare_batch", reordered)
+        monkeypatch.setattr(pipeline, "training_columns", reordered)
     trained = build(config)
     trained.train()
     assert_same_update(trained, expected)
@@ -151,13 +152,13 @@ def test_metrics_are_means_over_the_whole_update(build: Build) -> None:
     # At this learning rate the second minibatch meets the same student.
     trained = build(exact_config("sdar", micro_batch_tokens=700, num_minibatches=2, lr=1e-14))
     learner, passes = learner_of(trained), []
-    micro = learner._micro_loss
+    micro = learner.compute_loss_for_module
 
-    def note(*args: Any) -> Any:
-        passes.append(args)
-        return micro(*args)
+    def note(**arguments: Any) -> Any:
+        passes.append(arguments)
+        return micro(**arguments)
 
-    learner._micro_loss = note
+    learner.compute_loss_for_module = note
     learned = learner_metrics(trained.train())
     assert len(passes) >= 3
     seen = trained.last_tokens

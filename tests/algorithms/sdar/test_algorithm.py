@@ -1,4 +1,4 @@
-"""SDAR on RLlib in one process, with real parts throughout: the tiny policy and small rooms."""
+"""The algorithm on RLlib in one process, with the tiny policy in small rooms."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
     learner_of,
     small_config,
     steps_of,
+    teacher_tokens,
     texts_of,
     versions_of,
     weights_of,
@@ -41,7 +42,7 @@ Build = Callable[[SDARConfig], SDAR]
 
 
 @pytest.mark.parametrize("method", ["sdar", "grpo"])
-def test_an_update_changes_the_policy_and_says_what_it_did(method: str, build: Build) -> None:
+def test_an_update_changes_the_policy_and_logs_its_metrics(method: str, build: Build) -> None:
     algorithm = build(small_config(method))
     before = weights_of(algorithm)
     result = algorithm.train()
@@ -123,12 +124,12 @@ def test_an_evaluation_is_the_panel_s_and_the_exported_policy_repeats_it(build: 
     assert [episode.to_json() for episode in episodes] == [e.to_json() for e in algorithm.last_evaluation]
 
 
-def test_evaluating_does_not_disturb_training(build: Build) -> None:
-    quiet, watched = build(small_config()), build(small_config())
-    watched.evaluate()
-    for algorithm in (quiet, watched):
+def test_evaluation_does_not_change_training(build: Build) -> None:
+    quiet, evaluated = build(small_config()), build(small_config())
+    evaluated.evaluate()
+    for algorithm in (quiet, evaluated):
         algorithm.train()
-    assert equal(weights_of(quiet), weights_of(watched))
+    assert equal(weights_of(quiet), weights_of(evaluated))
 
 
 def test_micro_batches_do_not_change_the_update(build: Build) -> None:
@@ -201,7 +202,7 @@ def test_fewer_rows_than_minibatches_are_enough(build: Build) -> None:
 def test_grpo_needs_no_skills(build: Build) -> None:
     algorithm = build(small_config("grpo").skills(strategy="none"))
     algorithm.train()
-    assert all(turn.teacher_prompt_ids == [] for episode in algorithm.last_episodes for turn in episode.turns)
+    assert teacher_tokens(algorithm) == []
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""ALFWorld with tasks that fail, or that are too long, as data sets have them."""
+"""An ALFWorld environment in which some tasks raise errors or are too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an SDAR configuration refuses before Ray starts: each message names the setting and what to do."""
+"""Configurations that are refused before Ray starts: each message names the setting and what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sdar_gym.algorithms.sdar import SDARConfig
 from sdar_gym.envs.registry import entry_of, register
 from sdar_gym.policy.load import load_tokenizer, policy_path
 
-SCHEDULED = {"kind": "linear", "start": -1.0, "end": 0.0, "steps": 3}
+SCHEDULED = [[0, -1.0], [3, 0.0]]
 
 
 @pytest.mark.parametrize(
@@ -22,13 +22,19 @@ SCHEDULED = {"kind": "linear", "start": -1.0, "end": 0.0, "steps": 3}
     [
         (lambda c: c.environment(env="sdar/AlfWorld-v0"), "Did you mean 'sdar/ALFWorld-v0'"),
         (lambda c: c.training(group_size=1), r"training\.group_size must be at least 2, got 1"),
-        (lambda c: c.training(tasks_per_iteration=0), r"training\.tasks_per_iteration must be"),
-        (lambda c: c.training(num_minibatches=0), r"training\.num_minibatches must be"),
-        (lambda c: c.training(num_epochs=0), r"num_epochs"),
-        (lambda c: c.training(micro_batch_tokens=0), r"training\.micro_batch_tokens must be"),
-        (lambda c: c.training(invalid_action_penalty=-1.0), r"training\.invalid_action_penalty must not be"),
-        (lambda c: c.training(weight_decay=-1.0), r"training\.weight_decay must not be"),
-        (lambda c: c.training(adam_betas=(0.9, 1.0)), r"training\.adam_betas must be"),
+        (lambda c: c.training(tasks_per_iteration=0), r"training\.tasks_per_iteration must be a whole number from 1"),
+        (lambda c: c.training(num_minibatches=0), r"training\.num_minibatches must be a whole number from 1"),
+        (lambda c: c.training(num_epochs=0), r"training\.num_epochs must be a whole number from 1"),
+        (lambda c: c.training(micro_batch_tokens=0), r"training\.micro_batch_tokens must be a whole number from 1"),
+        (
+            lambda c: c.training(invalid_action_penalty=-1.0),
+            r"training\.invalid_action_penalty must be a finite number from 0 .* got -1\.0",
+        ),
+        (
+            lambda c: c.training(weight_decay=-1.0),
+            r"training\.weight_decay must be a finite number from 0 .* got -1\.0",
+        ),
+        (lambda c: c.training(adam_betas=(0.9, 1.0)), r"training\.adam_betas\.1 must be .* below 1, got 1\.0"),
         (lambda c: c.training(method="sdra"), "Unknown method 'sdra'.*sdar"),
         (lambda c: c.training(objective={"distil": {}}), r"'sdar': The objective has no setting 'distil'.*distill"),
         (lambda c: c.training(objective={"distill_coeff": 1.0}), "has no setting 'distill_coeff'"),
@@ -37,19 +43,27 @@ SCHEDULED = {"kind": "linear", "start": -1.0, "end": 0.0, "steps": 3}
         (lambda c: c.training(objective={"distill": {"coeff": SCHEDULED}}), r"distill\.coeff must never be negative"),
         (lambda c: c.training(objective={"teacher": {"weights": "ema"}}), r"needs teacher\.rate"),
         (lambda c: c.training(objective={"teacher": {"view": "none"}}), "makes the teacher the student"),
-        (lambda c: c.skills(strategy="none"), "method=sdar distils.*the teacher would be the student.*oracle_type"),
+        (lambda c: c.skills(strategy="none"), "method=sdar distills.*the teacher would be the student.*oracle_type"),
         (lambda c: c.training(method="skill_grpo").skills(strategy="none"), "method=skill_grpo trains a policy"),
         (lambda c: c.skills(strategy="bm52"), "bm52"),
         (lambda c: c.skills(library="no/such/library"), "no/such/library"),
         (lambda c: c.rollout(prompt="long"), "no prompt template 'long'"),
+        (
+            lambda c: c.rollout(engine="transformer"),
+            r"rollout\.engine: unknown engine 'transformer'\. Did you mean 'tran",
+        ),
+        (
+            lambda c: c.rollout(engine="no_module:engine"),
+            "The engine 'no_module:engine': there is no module 'no_module'",
+        ),
+        (lambda c: c.rollout(engine="math:pi"), r"rollout\.engine=math:pi is no function that builds an engine"),
     ],
 )
 def test_senseless_configurations_are_refused(change: Callable[[SDARConfig], Any], message: str) -> None:
     config = small_config()
     config.validate()
-    change(config)
     with pytest.raises(ValueError, match=message):
-        config.validate()
+        change(config).validate()
 
 
 def test_no_environment_and_unknown_settings_are_refused() -> None:
@@ -59,7 +73,8 @@ def test_no_environment_and_unknown_settings_are_refused() -> None:
         ("policy", "modle", "policy.model"),
         ("skills", "stratgy", "skills.strategy"),
         ("rollout", "promt", "rollout.prompt"),
-        ("panel", "tsks", "evaluation.tasks"),
+        ("training", "group_sise", "training.group_size"),
+        ("evaluation", "tsks", "evaluation.tasks"),
     ):
         with pytest.raises(ValueError, match=rf"Unknown setting .*{name}.*Did you mean {meant}\?"):
             getattr(SDARConfig(), section)(**{name: 1})

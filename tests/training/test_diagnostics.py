@@ -1,8 +1,7 @@
-"""What is logged about the teacher, against numbers computed by hand."""
+"""Per-token diagnostics against numbers computed by hand."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from typing import Any
 
@@ -18,7 +17,6 @@ from sdar_gym.training.diagnostics import (
     trajectory_gaps,
     update_metrics,
 )
-from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
 
 NAN = float("nan")
 
@@ -26,12 +24,12 @@ NAN = float("nan")
 def update(**changes: Any) -> UpdateTokens:
     """Three turns of two episodes, of 3, 2 and 1 tokens; all padding is nan or a senseless class."""
     values: dict[str, Any] = {
-        "mask_BT": torch.tensor([[True, True, True], [True, True, False], [True, False, False]]),
+        "response_mask_BT": torch.tensor([[True, True, True], [True, True, False], [True, False, False]]),
         "student_logp_BT": torch.tensor([[-1.0, -2.0, -3.0], [-1.0, -1.0, NAN], [-4.0, NAN, NAN]]),
         "teacher_logp_BT": torch.tensor([[-0.5, -2.04, -4.0], [-1.06, -0.8, NAN], [-2.0, NAN, NAN]]),
         "gate_BT": torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, NAN], [0.6, NAN, NAN]]),
         "advantage_BT": torch.tensor([[1.0, 1.0, -2.0], [1.0, 3.0, NAN], [-1.0, NAN, NAN]]),
-        "turn_B": torch.tensor([1, 2, 1]),
+        "turn_B": torch.tensor([0, 1, 0]),
         "episode_B": torch.tensor([0, 0, 1]),
         "class_BT": torch.tensor([[0, 1, 2], [1, 2, 99], [1, 99, -1]]),
         "class_names": ("think", "action", "end", "never"),
@@ -75,7 +73,9 @@ def test_every_turn_and_position_falls_into_its_bucket() -> None:
     wide = torch.ones(40, 1, dtype=torch.bool)
     kinds = {"class_BT": torch.zeros(40, 1, dtype=torch.long), "class_names": ("action",), "episode_B": turns - 1}
     zeros = {name: torch.zeros(40, 1) for name in ("student_logp_BT", "gate_BT", "advantage_BT")}
-    tokens = UpdateTokens(mask_BT=wide, teacher_logp_BT=turns[:, None].double(), turn_B=turns, **zeros, **kinds)
+    tokens = UpdateTokens(
+        response_mask_BT=wide, teacher_logp_BT=turns[:, None].double(), turn_B=turns - 1, **zeros, **kinds
+    )
     means = {"1": 1, "2": 2, "3-4": 3.5, "5-8": 6.5, "9-16": 12.5, "17+": 28.5}
     assert tuple(means) == BUCKETS
     found = agreement_by_turn(tokens)
@@ -86,9 +86,9 @@ def test_every_turn_and_position_falls_into_its_bucket() -> None:
 
     one = torch.tensor([0])
     long = UpdateTokens(
-        mask_BT=across(wide),
+        response_mask_BT=across(wide),
         teacher_logp_BT=turns[None, :].double(),
-        turn_B=one + 1,
+        turn_B=one,
         episode_B=one,
         class_BT=across(kinds["class_BT"]),
         class_names=("action",),
@@ -123,8 +123,8 @@ def test_all_metrics_of_an_update() -> None:
     assert not any(name.startswith("entropy") for name in update_metrics(update()))
 
 
-def test_rows_without_a_teacher_s_context_say_nothing_about_it() -> None:
-    metrics = update_metrics(update(taught_B=torch.tensor([False, True, False])))
+def test_rows_without_a_teacher_are_left_out_of_its_metrics() -> None:
+    metrics = update_metrics(update(scored_B=torch.tensor([False, True, False])))
     assert metrics["gap/all"] == pytest.approx(0.07, abs=1e-6)
     assert metrics["taught/all"] == pytest.approx(2 / 6)
     assert metrics["gate/action"] == pytest.approx(0.4)
@@ -132,7 +132,7 @@ def test_rows_without_a_teacher_s_context_say_nothing_about_it() -> None:
     assert "gap/think" not in metrics
     assert "gap/turn_1" not in metrics
     assert metrics["gap/position_1"] == pytest.approx(-0.06, abs=1e-6)
-    none = update_metrics(update(taught_B=torch.zeros(3, dtype=torch.bool)))
+    none = update_metrics(update(scored_B=torch.zeros(3, dtype=torch.bool)))
     assert none["taught/all"] == 0.0
     assert not any(name.startswith(("gap/", "agreement/", "gate/")) for name in none)
 
@@ -141,82 +141,23 @@ def test_a_trajectory_s_gap_is_the_mean_over_all_its_tokens() -> None:
     gap_E = trajectory_gaps(update(), 3)
     assert gap_E[:2].tolist() == pytest.approx([(0.5 - 0.04 - 1.0 - 0.06 + 0.2) / 5, 2.0], abs=1e-6)
     assert gap_E[2].isnan()
-    partly = trajectory_gaps(update(taught_B=torch.tensor([False, True, False])), 2)
+    partly = trajectory_gaps(update(scored_B=torch.tensor([False, True, False])), 2)
     assert partly[0] == pytest.approx(0.07, abs=1e-6)
     assert partly[1].isnan()
     with pytest.raises(ValueError, match="names episode 1 of 1, counted from 0"):
         trajectory_gaps(update(), 1)
 
 
-def t(*values: float) -> torch.Tensor:
-    return torch.tensor(values)
-
-
-def test_trust_is_the_correlation_of_advantage_and_gap_by_task_type() -> None:
-    meter = GapAdvantageCorrelation()
-    group_E = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
-    kinds = ["heat"] * 4 + ["cool"] * 2 + ["look"] * 2
-    # Heat's second group has no spread and must not count; look's group has none at all.
-    adv_E, gap_E = t(1, -1, 0, 0, 1, -1, 0, 0), t(0.3, 0.1, 5.0, -5.0, -0.2, 0.2, 1.0, 2.0)
-    assert meter.update(adv_E, gap_E, group_E, kinds) == pytest.approx({"trust/heat": 1.0, "trust/cool": -1.0})
-    assert meter.trust("look") is None
-    # The next update turns heat round: .8 of the old and .2 of the new.
-    again = meter.update(t(1, -1), t(0.0, 1.0), torch.tensor([4, 4]), ["heat", "heat"])
-    assert again == pytest.approx({"trust/heat": 0.8 - 0.2, "trust/cool": -1.0})
-    assert meter.trust("heat") == again["trust/heat"]
-
-
-def test_trust_pools_the_live_groups_of_a_type() -> None:
-    adv_E, gap_E = t(1, -1, 1, 0, -1), t(0.5, 0.2, 0.1, 0.4, -0.3)
-    found = GapAdvantageCorrelation().update(adv_E, gap_E, torch.tensor([0, 0, 1, 1, 1]), ["heat"] * 5)
-    # By hand: means 0 and .18; products .5 - .2 + .1 + .3 = .7; squared deviations 4 and .388.
-    assert found["trust/heat"] == pytest.approx(0.7 / (4 * 0.388) ** 0.5, abs=1e-6)
-
-
-def test_trust_leaves_out_what_says_nothing() -> None:
-    meter = GapAdvantageCorrelation()
-    # Gaps all the same, an episode without a teacher (which leaves a group of one), and no episode with one.
-    assert meter.update(t(1, -1), t(0.2, 0.2), torch.tensor([0, 0]), ["a", "a"]) == {}
-    assert meter.update(t(1, -1), t(0.2, NAN), torch.tensor([0, 0]), ["a", "a"]) == {}
-    assert meter.update(t(1, -1), t(NAN, NAN), torch.tensor([0, 0]), ["a", "a"]) == {}
-    three = meter.update(t(1, -1, 0), t(0.2, 0.1, NAN), torch.tensor([0, 0, 0]), ["a"] * 3)
-    assert three == pytest.approx({"trust/a": 1.0})
-
-
-def test_trust_goes_on_from_its_state() -> None:
-    first = GapAdvantageCorrelation(decay=0.5)
-    first.update(t(1, -1), t(0.3, 0.1), torch.tensor([0, 0]), ["a/b", "a/b"])
-    second = GapAdvantageCorrelation(decay=0.5)
-    second.set_state(json.loads(json.dumps(first.get_state())))
-    step = (t(1, -1), t(0.0, 1.0), torch.tensor([0, 0]), ["a/b", "a/b"])
-    assert second.update(*step) == first.update(*step) == pytest.approx({"trust/a/b": 0.0})
-    for broken in ({}, {"trust": [1.0]}, {"trust": {"a": NAN}}, {"trust": {"a": "much"}}):
-        with pytest.raises(ValueError, match="trust"):
-            second.set_state(broken)
-    assert second.metrics() == first.metrics()
-
-
-@pytest.mark.parametrize("decay", [1.0, -0.1, NAN])
-def test_a_decay_that_makes_no_average_is_refused(decay: float) -> None:
-    with pytest.raises(ValueError, match="decay must be"):
-        GapAdvantageCorrelation(decay=decay)
-
-
-def test_trust_wants_one_entry_an_episode() -> None:
-    with pytest.raises(ValueError, match="got 2 advantages, 2 gaps, 2 groups and 1 task types"):
-        GapAdvantageCorrelation().update(t(1, -1), t(0.2, 0.1), torch.tensor([0, 0]), ["a"])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mask_BT": torch.ones(3, 3)}, "mask_BT must be a bool matrix"),
-        ({"gate_BT": torch.ones(3, 2)}, r"gate_BT has shape \(3, 2\), mask_BT \(3, 3\)"),
+        ({"response_mask_BT": torch.ones(3, 3)}, "response_mask_BT must be a bool matrix"),
+        ({"gate_BT": torch.ones(3, 2)}, r"gate_BT has shape \(3, 2\), response_mask_BT \(3, 3\)"),
         ({"turn_B": torch.ones(2)}, r"turn_B has shape \(2,\) for 3 rows"),
-        ({"turn_B": torch.tensor([0, 1, 2])}, "turn_B counts from 1, got 0"),
+        ({"turn_B": torch.tensor([0, -1, 2])}, "turn_B counts from 0, got -1"),
         ({"episode_B": torch.tensor([0, -1, 0])}, "episode_B counts from 0, got -1"),
         ({"class_names": ("think", "action")}, "outside of the 2 in class_names"),
-        ({"taught_B": torch.ones(4, dtype=torch.bool)}, "taught_B has shape"),
+        ({"scored_B": torch.ones(4, dtype=torch.bool)}, "scored_B has shape"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Ray Tune may choose a setting of any section."""
+"""Search spaces of Ray Tune in any section and in plain dictionaries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def spaces() -> SDARConfig:
 
 
 def variants(config: SDARConfig) -> list[SDARConfig]:
-    """What Tune makes of a parameter space, and RLlib of that."""
+    """The configurations that Tune and RLlib make of a parameter space."""
     return [
         SDAR.get_default_config().update_from_dict(spec["config"])
         for _, spec in generate_variants({"config": config.to_dict()})
@@ -59,7 +59,7 @@ def test_a_configuration_with_spaces_is_for_tune_only() -> None:
 
 def test_a_chosen_value_that_makes_no_sense_is_refused() -> None:
     config = small_config().rollout(temperature=tune.choice([-1.0]))
-    with pytest.raises(ValueError, match=r"rollout\.temperature must be above 0, got -1"):
+    with pytest.raises(ValueError, match=r"rollout\.temperature must be a finite number above 0, got -1"):
         variants(config)
     with pytest.raises(ValueError, match=r"Unknown setting rollout\.temprature\. Did you mean rollout\.temperature\?"):
         small_config().rollout(temprature=tune.choice([1.0]))

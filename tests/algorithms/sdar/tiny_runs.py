@@ -1,4 +1,4 @@
-"""Looks into algorithms that train the tiny policy: weights, moments, episodes, metrics, and how they compare."""
+"""Configurations of small runs with the tiny policy, and access to their weights, moments, episodes and metrics."""
 
 from __future__ import annotations
 
@@ -58,8 +58,22 @@ def weights_of(algorithm: SDAR) -> Weights:
 
 def runner_weights(algorithm: SDAR) -> Weights:
     """Of the runner in this process."""
-    state = algorithm.env_runner_group.local_env_runner.module.state_dict()
-    return {name: tensor.clone() for name, tensor in state.items()}
+    return engine_weights(algorithm.env_runner_group.local_env_runner)
+
+
+def engine_weights(runner: Any) -> Weights:
+    """The weights that a runner samples with, under the learner's names."""
+    return {f"model.{name}": tensor.clone() for name, tensor in runner.engine._model.state_dict().items()}
+
+
+def teacher_tokens(algorithm: SDAR) -> list[tuple[int, ...]]:
+    """The teacher's tokens of the last update's sequences, prompt and response."""
+    return [
+        tuple(sequence.teacher_ids)
+        for episode in algorithm.last_episodes
+        for sequence in episode.sequences
+        if sequence.teacher_ids is not None
+    ]
 
 
 def moments_of(algorithm: SDAR) -> list[np.ndarray[Any, Any]]:
@@ -100,5 +114,5 @@ def learner_metrics(result: dict[str, Any]) -> dict[str, float]:
 
 
 def kill_runner(algorithm: SDAR) -> None:
-    """As if its machine had gone; Ray starts it again somewhere."""
+    """Kills a runner as if its machine were lost; Ray restarts it."""
     ray.kill(next(iter(algorithm.env_runner_group._worker_manager.actors().values())), no_restart=False)

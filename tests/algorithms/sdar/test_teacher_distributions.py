@@ -1,4 +1,4 @@
-"""The dense teacher of an update: what the learner keeps and computes by chunks is the plain computation."""
+"""The teacher's distributions in an update: stored targets and chunks give the plain divergence."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ from transformers import PreTrainedModel
 from sdar_gym.algorithms.losses.full_divergences import full_divergence, renormalized, with_tail_bucket
 from sdar_gym.algorithms.objectives.distillation import Distillation, TopKSource
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
-from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION
 from sdar_gym.policy import logprobs
-from sdar_gym.training.collate import DISTILL, TEACHER_INPUT_IDS, TEACHER_PROMPT_LENGTH
+from sdar_gym.training.collate import (
+    DISTILL,
+    INPUT_IDS,
+    RESPONSE_MASK,
+    RESPONSE_POSITION,
+    TEACHER_INPUT_IDS,
+    TEACHER_POSITION,
+)
 from sdar_gym.training.distillation_targets import AGREEMENT, DIVERGENCE, FULL_TEACHER_LOGP
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
@@ -32,13 +38,19 @@ TEACHERS: dict[str, dict[str, Any]] = {
 }
 SUPPORTS: dict[str, dict[str, Any]] = {
     "full": {"divergence": "jsd", "support": "full", "alpha": 0.5},
-    "teacher's": {"divergence": "fkl", "support": "topk", "k": 3, "chooser": "teacher"},
-    "student's": {"divergence": "rkl", "support": "topk", "k": 3, "chooser": "student", "rest": False},
+    "teacher's": {"divergence": "forward_kl", "support": "topk", "k": 3, "topk_source": "teacher"},
+    "student's": {
+        "divergence": "reverse_kl",
+        "support": "topk",
+        "k": 3,
+        "topk_source": "student",
+        "tail_bucket": False,
+    },
 }
 
 
 class Watched:
-    """What goes through the learner: the batch of each update and every forward pass that has a gradient.
+    """Records the batch of each update and every forward pass with a gradient.
 
     Args:
         learner: The learner.
@@ -47,8 +59,10 @@ class Watched:
     def __init__(self, learner: Any):
         self.columns: list[dict[str, Any]] = []
         self.students: list[PreTrainedModel] = []
-        self.passes: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
-        update, micro = learner.update, learner.compute_loss_for_module
+        # Of each pass its rows in the batch, and what the model returned.
+        self.passes: list[tuple[list[int], dict[str, torch.Tensor]]] = []
+        update, micro, term = learner.update, learner.compute_loss_for_module, learner._logits_term
+        rows: list[list[int]] = []
 
         def note_update(*, training_data: Any, **kwargs: Any) -> Any:
             batch = training_data.batch.policy_batches[DEFAULT_MODULE_ID]
@@ -56,26 +70,30 @@ class Watched:
             self.students.append(deepcopy(learner._model).eval())
             return update(training_data=training_data, **kwargs)
 
-        def note_pass(*, batch: Any, fwd_out: Any, **kwargs: Any) -> Any:
-            self.passes.append((batch, {name: value.detach() for name, value in fwd_out.items()}))
-            return micro(batch=batch, fwd_out=fwd_out, **kwargs)
+        def note_rows(batch: Any, shard_rows: torch.Tensor) -> Any:
+            rows.append(shard_rows.tolist())
+            return term(batch, shard_rows)
 
-        learner.update, learner.compute_loss_for_module = note_update, note_pass
+        def note_pass(*, fwd_out: Any, **kwargs: Any) -> Any:
+            self.passes.append((rows.pop(), {name: value.detach() for name, value in fwd_out.items()}))
+            return micro(fwd_out=fwd_out, **kwargs)
+
+        learner.update, learner.compute_loss_for_module, learner._logits_term = note_update, note_pass, note_rows
 
 
 @torch.no_grad()
-def full_logp(model: PreTrainedModel, ids: np.ndarray[Any, Any], length: int, answer: int) -> torch.Tensor:
-    """Log-probabilities of the whole vocabulary at every answer token of one row, [answer, vocabulary]."""
-    row = torch.as_tensor(ids)[None, : length + answer]
-    return model(input_ids=row).logits[0, length - 1 : -1].log_softmax(-1)
+def full_logp(model: PreTrainedModel, ids: np.ndarray[Any, Any], prompt: int, length: int) -> torch.Tensor:
+    """Log-probabilities of the whole vocabulary at every response token of one row, [response, vocabulary]."""
+    row = torch.as_tensor(ids)[None, : prompt + length]
+    return model(input_ids=row).logits[0, prompt - 1 : -1].log_softmax(-1)
 
 
 def plain(distill: Distillation, student_NV: torch.Tensor, teacher_NV: torch.Tensor) -> torch.Tensor:
     """The divergence from whole distributions."""
     if distill.k is not None:
-        chooser_NV = student_NV if distill.chooser is TopKSource.STUDENT else teacher_NV
-        ids_NK = chooser_NV.topk(distill.k).indices
-        completed = with_tail_bucket if distill.rest else renormalized
+        source_NV = student_NV if distill.topk_source is TopKSource.STUDENT else teacher_NV
+        ids_NK = source_NV.topk(distill.k).indices
+        completed = with_tail_bucket if distill.tail_bucket else renormalized
         student_NV, teacher_NV = (completed(logp.gather(1, ids_NK)) for logp in (student_NV, teacher_NV))
     return full_divergence(
         distill.divergence, student_NV, teacher_NV, alpha=distill.alpha if distill.alpha is not None else 0.5
@@ -99,10 +117,10 @@ def teachers_by_hand(name: str, students: list[PreTrainedModel]) -> PreTrainedMo
     return average
 
 
-def dense_config(teacher: str, support: str, **training: Any) -> SDARConfig:
+def full_config(teacher: str, support: str, **training: Any) -> SDARConfig:
     objective = {
         "teacher": TEACHERS[teacher],
-        "distill": {"coeff": 0.5, "gate": "one", "gate_beta": None, **SUPPORTS[support]},
+        "distill": {"coeff": 0.5, "gate": None, **SUPPORTS[support]},
         "kl_coeff": 0.0,
     }
     config = small_config("sdar", objective=objective, max_steps=3, group_size=2, **training)
@@ -116,9 +134,9 @@ def dense_config(teacher: str, support: str, **training: Any) -> SDARConfig:
 def test_the_divergence_is_that_of_the_whole_distributions(
     teacher: str, support: str, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So small that the logits of an answer do not fit into one chunk.
-    monkeypatch.setitem(logprobs.score_answers.__kwdefaults__, "logit_budget_bytes", 1)
-    algorithm = build(dense_config(teacher, support, micro_batch_tokens=200))
+    # So small that the logits of a response do not fit into one chunk.
+    monkeypatch.setitem(logprobs.score_responses.__kwdefaults__, "logit_budget_bytes", 1)
+    algorithm = build(full_config(teacher, support, micro_batch_tokens=200))
     distill = algorithm.config.get_method().objective.distill
     assert distill is not None
     watched = Watched(learner_of(algorithm))
@@ -129,32 +147,30 @@ def test_the_divergence_is_that_of_the_whole_distributions(
     assert len(watched.passes) > 1
     student, taught = watched.students[-1], teachers_by_hand(teacher, watched.students)
     columns, compared, differs = watched.columns[-1], 0, 0.0
-    for batch, out in watched.passes:
-        for place, row in enumerate(batch["shard_row"].tolist()):
-            answer = int(columns[RESPONSE_MASK][row].sum())
-            student_NV = full_logp(student, columns[INPUT_IDS][row], int(columns[RESPONSE_POSITION][row]), answer)
+    for rows, out in watched.passes:
+        for place, row in enumerate(rows):
+            length, prompt = int(columns[RESPONSE_MASK][row].sum()), int(columns[RESPONSE_POSITION][row, 0])
+            student_NV = full_logp(student, columns[INPUT_IDS][row], prompt, length)
             teacher_NV = full_logp(
-                taught, columns[TEACHER_INPUT_IDS][row], int(columns[TEACHER_PROMPT_LENGTH][row]), answer
+                taught, columns[TEACHER_INPUT_IDS][row], int(columns[TEACHER_POSITION][row, 0]), length
             )
-            assert columns[DISTILL][row]
-            found = {name: value[place, :answer] for name, value in out.items()}
+            assert columns[DISTILL][row, :length].all()
+            found = {name: value[place, :length] for name, value in out.items()}
             torch.testing.assert_close(found[DIVERGENCE], plain(distill, student_NV, teacher_NV), rtol=1e-9, atol=1e-11)
             agrees = (student_NV.argmax(-1) == teacher_NV.argmax(-1)).double()
             if support != "student's":
                 assert torch.equal(found[AGREEMENT], agrees)
             if support == "full":
-                sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[RESPONSE_POSITION][row]) :][
-                    :answer, None
-                ]
+                sampled = torch.as_tensor(columns[INPUT_IDS][row])[prompt:][:length, None]
                 torch.testing.assert_close(found[FULL_TEACHER_LOGP], teacher_NV.gather(1, sampled)[:, 0])
-            compared += answer
+            compared += length
             differs = max(differs, float((student_NV - teacher_NV).abs().max()))
     assert compared == sum(int(columns[RESPONSE_MASK][row].sum()) for row in range(len(columns[RESPONSE_MASK])))
     assert differs > 0.1
 
 
-def test_teachers_are_apart_after_some_updates(build: Build) -> None:
-    algorithm = build(dense_config("frozen", "full"))
+def test_teachers_have_different_weights_after_some_updates(build: Build) -> None:
+    algorithm = build(full_config("frozen", "full"))
     watched = Watched(learner_of(algorithm))
     for _ in range(4):
         algorithm.train()
@@ -165,8 +181,8 @@ def test_teachers_are_apart_after_some_updates(build: Build) -> None:
             assert (heads[one] - heads[other]).abs().max() > 1e-5
 
 
-def test_a_live_teacher_keeps_the_head_it_had_when_the_update_began(build: Build) -> None:
-    algorithm = build(dense_config("live", "full", num_minibatches=2, lr=1e-2))
+def test_a_live_teacher_keeps_the_head_from_the_start_of_the_update(build: Build) -> None:
+    algorithm = build(full_config("live", "full", num_minibatches=2, lr=1e-2))
     learner = learner_of(algorithm)
     watched = Watched(learner)
     heads: list[torch.Tensor] = []
@@ -184,13 +200,13 @@ def test_a_live_teacher_keeps_the_head_it_had_when_the_update_began(build: Build
     assert (heads[1] - heads[0]).abs().max() > 1e-3
     columns = watched.columns[-1]
     seen: set[int] = set()
-    for batch, out in watched.passes:
-        for place, row in enumerate(batch["shard_row"].tolist()):
+    for rows, out in watched.passes:
+        for place, row in enumerate(rows):
             seen.add(row)
-            answer, length = int(columns[RESPONSE_MASK][row].sum()), int(columns[TEACHER_PROMPT_LENGTH][row])
-            teacher_NV = full_logp(start, columns[TEACHER_INPUT_IDS][row], length, answer)
-            sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[RESPONSE_POSITION][row]) :][:answer, None]
+            length, prompt = int(columns[RESPONSE_MASK][row].sum()), int(columns[TEACHER_POSITION][row, 0])
+            teacher_NV = full_logp(start, columns[TEACHER_INPUT_IDS][row], prompt, length)
+            sampled = torch.as_tensor(columns[INPUT_IDS][row])[int(columns[RESPONSE_POSITION][row, 0]) :][:length, None]
             torch.testing.assert_close(
-                out[FULL_TEACHER_LOGP][place, :answer], teacher_NV.gather(1, sampled)[:, 0], rtol=1e-9, atol=1e-11
+                out[FULL_TEACHER_LOGP][place, :length], teacher_NV.gather(1, sampled)[:, 0], rtol=1e-9, atol=1e-11
             )
     assert len(seen) == int(columns[RESPONSE_MASK].any(axis=1).sum())

@@ -1,4 +1,4 @@
-"""SDAR on RLlib with remote runners and learners: the update of one process, and what a lost runner costs."""
+"""The algorithm with remote runners and learners makes the local update; a lost runner costs its episodes."""
 
 from __future__ import annotations
 

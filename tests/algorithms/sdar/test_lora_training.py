@@ -1,4 +1,4 @@
-"""Training by adapters and in half precision on RLlib: what is trained, sent, saved, restored and exported."""
+"""Training with adapters (LoRA) and in half precision: trained, sent, saved, restored and exported weights."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ def learner_module(algorithm: SDAR) -> Any:
     return algorithm.learner_group._learner.module[DEFAULT_MODULE_ID].unwrapped()
 
 
-def runner_module(algorithm: SDAR) -> Any:
-    return algorithm.env_runner_group.local_env_runner.module
+def runner_weights(algorithm: SDAR) -> dict[str, torch.Tensor]:
+    """The weights that the local runner samples with, under the learner's names."""
+    model = algorithm.env_runner_group.local_env_runner.engine._model
+    return {f"model.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def weights(module: Any) -> dict[str, torch.Tensor]:
@@ -67,13 +69,13 @@ def test_adapters_alone_are_trained_sent_saved_and_exported(
     dtype: str, build: Callable[..., SDAR], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     algorithm = build(dtype=dtype, gradient_checkpointing=True, lora=LORA)
-    learner, runner = learner_module(algorithm), runner_module(algorithm)
+    learner = learner_module(algorithm)
     adapters = {f"model.{name}" for name in learner.adapters.names()}
     before = weights(learner)
     # The first synchronisation was when the algorithm was built.
-    assert equal(before, weights(runner))
+    assert equal(before, runner_weights(algorithm))
     sent: list[set[str]] = []
-    engine = algorithm.env_runner_group.local_env_runner._engine
+    engine = algorithm.env_runner_group.local_env_runner.engine
     update = engine.update_weights
 
     def note(state: Any, version: int) -> None:
@@ -87,7 +89,7 @@ def test_adapters_alone_are_trained_sent_saved_and_exported(
     assert changed
     assert changed <= adapters
     assert sent == [{name.removeprefix("model.") for name in adapters}]
-    assert equal(after, weights(runner))
+    assert equal(after, runner_weights(algorithm))
 
     algorithm.save_to_path(str(tmp_path / "checkpoint"))
     saved = learner.get_state()
@@ -97,7 +99,7 @@ def test_adapters_alone_are_trained_sent_saved_and_exported(
     assert not equal(straight, after)
     algorithm.restore_from_path(str(tmp_path / "checkpoint"))
     assert equal(weights(learner), after)
-    assert equal(weights(runner), after)
+    assert equal(runner_weights(algorithm), after)
     algorithm.train()
     assert equal(weights(learner), straight)
 
@@ -115,10 +117,10 @@ def test_in_half_precision_the_learner_trains_in_single_and_the_runner_plays_in_
     build: Callable[..., SDAR], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     algorithm = build(dtype="bfloat16")
-    learner, runner = learner_module(algorithm), runner_module(algorithm)
+    learner = learner_module(algorithm)
     before = weights(learner)
     sent: list[torch.dtype] = []
-    engine = algorithm.env_runner_group.local_env_runner._engine
+    engine = algorithm.env_runner_group.local_env_runner.engine
     update = engine.update_weights
 
     def note(state: Any, version: int) -> None:
@@ -132,10 +134,11 @@ def test_in_half_precision_the_learner_trains_in_single_and_the_runner_plays_in_
     assert {tensor.dtype for tensor in after.values()} == {torch.float32}
     assert set(sent) == {torch.bfloat16}
     halved = {name: tensor.bfloat16() for name, tensor in after.items()}
-    assert equal(weights(runner), halved)
+    assert equal(runner_weights(algorithm), halved)
     # A checkpoint keeps what half precision cannot.
     assert not equal({name: tensor.float() for name, tensor in halved.items()}, after)
     assert equal(learner.get_state(), after)
     algorithm.export_policy(tmp_path / "policy")
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", dtype="auto")
-    assert equal(weights(exported), weights(runner.model))
+    exported_weights = {f"model.{name}": tensor for name, tensor in weights(exported).items()}
+    assert equal(exported_weights, runner_weights(algorithm))

@@ -1,4 +1,4 @@
-"""What the teacher reads, and what a checkpoint keeps of it, of trust and of retrieval that learns."""
+"""What the teacher reads, and its state in a checkpoint, with correlations and retrieval that learns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_runs import (  # pyright: ignore[reportMissingImports]
+    engine_weights,
     equal,
     learner_of,
     learner_state,
@@ -31,17 +32,17 @@ STALE = {"teacher": {"weights": "stale", "every": 3}}
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[set[tuple[int, ...]]]:
-    """The distinct rows that the teacher reads, for each time it is asked."""
-    asked: list[set[tuple[int, ...]]] = []
+    """The distinct rows that the teacher reads, for each time it scores."""
+    scored: list[set[tuple[int, ...]]] = []
     each = Scorer._each
 
     def note(self: Scorer, columns: Any, ids: str, *args: Any, **kwargs: Any) -> Any:
         if ids == TEACHER_INPUT_IDS:
-            asked.append({tuple(row) for row in torch.as_tensor(columns[ids]).tolist()})
+            scored.append({tuple(row) for row in torch.as_tensor(columns[ids]).tolist()})
         return each(self, columns, ids, *args, **kwargs)
 
     monkeypatch.setattr(Scorer, "_each", note)
-    return asked
+    return scored
 
 
 def starts(rows: set[tuple[int, ...]], prompts: set[tuple[int, ...]]) -> bool:
@@ -57,15 +58,16 @@ def test_only_groups_that_failed_are_scored_where_only_they_are_distilled(build:
     assert result["env_runners"]["all_fail_fraction"] == 0.5
     episodes = algorithm.last_episodes
     solved = {episode.group_id for episode in episodes if episode.won}
-    answers = {
-        (*turn.teacher_prompt_ids, *turn.response_ids)
+    sequences = {
+        tuple(sequence.teacher_ids or ())
         for episode in episodes
         if episode.group_id not in solved
-        for turn in episode.turns
+        for sequence in episode.sequences
     }
     (rows,) = read
-    assert len(rows) == len(answers)
-    assert starts(rows, answers)
+    assert () not in sequences
+    assert len(rows) == len(sequences)
+    assert starts(rows, sequences)
 
 
 def test_nothing_is_scored_where_no_group_failed(
@@ -74,7 +76,7 @@ def test_nothing_is_scored_where_no_group_failed(
     algorithm = build(small_config("allfail_ce"))
     algorithm.train()
     read.clear()
-    collect = algorithm._collect
+    collect = algorithm._dispatcher.collect
 
     def lucky(*args: Any, **kwargs: Any) -> Any:
         episodes = collect(*args, **kwargs)
@@ -82,7 +84,7 @@ def test_nothing_is_scored_where_no_group_failed(
             episode.won = True
         return episodes
 
-    monkeypatch.setattr(algorithm, "_collect", lucky)
+    monkeypatch.setattr(algorithm._dispatcher, "collect", lucky)
     result = algorithm.train()
     assert result["env_runners"]["all_fail_fraction"] == 0
     assert all(rows == set() for rows in read)
@@ -115,7 +117,7 @@ def test_a_resumed_teacher_is_the_one_that_was_saved(teacher: dict[str, Any], bu
     assert equal(*(learner_state(algorithm)[TEACHER_STATE] for algorithm in (straight, resumed)))
 
 
-def test_retrieval_that_learns_and_trust_are_resumed(build: Build, tmp_path: Path) -> None:
+def test_retrieval_that_learns_and_correlations_are_resumed(build: Build, tmp_path: Path) -> None:
     def config() -> SDARConfig:
         return small_config("sdar").skills(strategy="ucb", k=1, include_general=False)
 
@@ -132,15 +134,15 @@ def test_retrieval_that_learns_and_trust_are_resumed(build: Build, tmp_path: Pat
     learned = straight._retriever.get_state()
     assert sum(entry["episodes"] for entry in learned.values()) == 16
     assert resumed._retriever.get_state() == learned
-    assert straight._trust.get_state()["trust"]
-    assert resumed._trust.get_state() == straight._trust.get_state()
+    assert straight._correlation.get_state()
+    assert resumed._correlation.get_state() == straight._correlation.get_state()
     for algorithm in (straight, resumed):
         algorithm.train()
     assert resumed._retriever.get_state() == straight._retriever.get_state() != learned
     assert equal(weights_of(straight), weights_of(resumed))
 
 
-def test_skills_are_chosen_by_what_came_of_them_and_learn_from_it(build: Build) -> None:
+def test_skills_are_chosen_by_past_scores_and_updated_with_new_ones(build: Build) -> None:
     algorithm = build(small_config("sdar").skills(strategy="ucb", k=1, include_general=False, ucb_c=0.0))
     retriever = algorithm._retriever
     kinds = sorted({kind for skill in retriever.library for kind in skill.task_types})
@@ -179,5 +181,5 @@ def test_runners_share_what_retrieval_has_learned(build: Build) -> None:
         assert shown[0] == shown[1]
     assert local.evaluate() == spread.evaluate()
     # After the teacher has played, all runners have the student's weights again.
-    for weights in spread.env_runner_group.foreach_env_runner(lambda runner: runner.module.state_dict()):
-        assert equal({name: tensor.clone() for name, tensor in weights.items()}, weights_of(spread))
+    for weights in spread.env_runner_group.foreach_env_runner(engine_weights):
+        assert equal(weights, weights_of(spread))

@@ -1,0 +1,47 @@
+"""An engine of a user: the transformers engine, with its calls counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sdar_gym.rollout.engines.registry import EngineSpec
+from sdar_gym.rollout.engines.transformers_engine import from_spec
+
+
+class CountingEngine:
+    """Passes every call on to the transformers engine.
+
+    Attributes:
+        generated: Number of responses.
+        versions: Versions of the weights that it was given.
+    """
+
+    def __init__(self, spec: EngineSpec):
+        self._engine = from_spec(spec)
+        self.spec = spec
+        self.generated = 0
+        self.versions: list[int] = []
+        self.closed = 0
+
+    @property
+    def stop_ids(self) -> Any:
+        return self._engine.stop_ids
+
+    def generate(self, requests: Any, params: Any) -> Any:
+        self.generated += len(requests)
+        return self._engine.generate(requests, params)
+
+    def update_weights(self, state_dict: Any, version: int) -> None:
+        self.versions.append(version)
+        self._engine.update_weights(state_dict, version)
+
+    def info(self) -> dict[str, Any]:
+        return self._engine.info()
+
+    def close(self) -> None:
+        self.closed += 1
+        self._engine.close()
+
+
+def counting_engine(spec: EngineSpec) -> CountingEngine:
+    return CountingEngine(spec)

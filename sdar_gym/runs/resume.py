@@ -34,7 +34,7 @@ MAY_CHANGE = (
     "rollout.max_batch_tokens",
     "rollout.max_failed_tasks",
     "evaluation.batch_size",
-    "policy.teacher_residence",
+    "policy.offload_teacher",
 )
 # Files and folders that may be elsewhere now, if they are no longer where they were.
 _PLACES = ("policy.model", "skills.library", "env_config", "evaluation.panel")
@@ -74,7 +74,7 @@ class Resumption:
         changes: The settings that change, all of them allowed to.
         first: The evaluation before the first update, if it was finished.
         latest: The newest evaluation up to the checkpoint.
-    evaluated: Its update; -1 if there is none.
+        evaluated: Its update; -1 if there is none.
     """
 
     folder: RunFolder

@@ -17,7 +17,7 @@ from sdar_gym.runs.record import command_line, resolved, settings_of, without_se
 from sdar_gym.runs.resume import plan_resume, resumed_run
 
 REFUSED = (
-    ("method=grpo", "algorithm is 'sdar' in the run and would be 'grpo'"),
+    ("method=grpo", "method is 'sdar' in the run and would be 'grpo'"),
     ("training.lr=1e-2", "training.lr is 0.001 in the run and would be 0.01"),
     ("seed=9", "seed is 0 in the run and would be 9"),
     ("evaluation.tasks=4", "evaluation.tasks is 192 in the run and would be 4"),
@@ -46,6 +46,7 @@ ALLOWED = (
     "resources.num_env_runners=2",
     "resources.num_learners=1",
     "policy.torch_threads=4",
+    "policy.offload_teacher=false",
     "training.lr=1e-3",
     "seed=0",
 )

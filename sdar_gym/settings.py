@@ -63,7 +63,8 @@ def setting(
 class Settings:
     """Base of a group of settings; subclasses are frozen data classes whose fields are made by `setting`.
 
-    Types and ranges are checked when an object is made. A subclass overrides `_check` for what concerns several settings.
+    Types and ranges are checked when an object is made. A subclass overrides `_check` for what concerns several
+    settings.
 
     Attributes:
         PREFIX: What precedes a setting's name where users write it, such as `training.`.

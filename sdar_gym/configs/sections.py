@@ -65,8 +65,8 @@ class PolicySettings(Settings):
     )
     device: str = setting(
         "auto",
-        "Device of rollouts, evaluation and updates: `auto` (a GPU where there is one), `cpu`, `cuda`, or one GPU of the "
-        "driver such as `cuda:1`. Remote workers use the GPU that Ray assigns to them.",
+        "Device of rollouts, evaluation and updates: `auto` (a GPU where there is one), `cpu`, `cuda`, or one GPU of "
+        "the driver such as `cuda:1`. Remote workers use the GPU that Ray assigns to them.",
     )
     gradient_checkpointing: bool | None = setting(
         None, "Recompute activations in the backward pass; null decides by the model's size and the memory."
@@ -222,8 +222,8 @@ class TrainingSettings(Settings):
     num_epochs: int = setting(1, "Passes over the update's episodes.", low=1, high=1_000)
     micro_batch_tokens: int | None = setting(
         None,
-        "Tokens of one forward and backward pass, padding included; bounds the memory. null decides by the model's size "
-        "and the memory.",
+        "Tokens of one forward and backward pass, padding included; bounds the memory. null decides by the model's "
+        "size and the memory.",
         low=1,
     )
     invalid_action_penalty: float = setting(0.1, "Penalty of a turn with an invalid action.", low=0, high=1_000_000)
@@ -328,11 +328,19 @@ class EvaluationSettings(Settings):
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Both, nested groups merged; the second takes precedence."""
+    """Both, nested groups merged; the second takes precedence.
+
+    A gate or shaper of another name replaces the one before, whose settings it does not have.
+    """
     result = dict(first)
     for name, value in second.items():
         before = result.get(name)
-        result[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        if isinstance(before, str) and isinstance(value, dict):
+            before = {"name": before}
+        merges = isinstance(before, dict) and isinstance(value, dict)
+        if merges and value.get("name") in (None, before.get("name")):
+            value = _merged(before, value)
+        result[name] = value
     return result
 
 

@@ -97,6 +97,7 @@ class AdvantageShaper(Component):
     """
 
     __slots__ = ()
+    PREFIX: ClassVar[str] = "shaping."
     KIND: ClassVar[str] = "advantage shaper"
     registry: ClassVar[dict[str, type[Component]]] = {}
     multiplies: ClassVar[bool] = True

@@ -50,6 +50,7 @@ class Gate(Component):
     """
 
     __slots__ = ()
+    PREFIX: ClassVar[str] = "distill.gate."
     KIND: ClassVar[str] = "gate"
     registry: ClassVar[dict[str, type[Component]]] = {}
     needs_gap: ClassVar[bool] = True

@@ -68,6 +68,16 @@ def test_what_is_left_out_has_its_default(write: Any) -> None:
             r"Unknown setting skills\.zzz .*Known here: strategy, library, k, include_general, backend",
         ),
         ("training: {1: 2}", r"Unknown setting training\.1 "),
+        # Names of earlier versions.
+        ("algorithm: grpo", r"Unknown setting algorithm .*Did you mean method\?"),
+        (
+            "training: {objective_by_algorithm: {sdar: {kl_coeff: 0.0}}}",
+            r"Unknown setting training\.objective_by_algorithm .*Did you mean training\.objective_by_method\?",
+        ),
+        (
+            "policy: {teacher_residence: cpu}",
+            r"Unknown setting policy\.teacher_residence .*Did you mean policy\.offload_teacher\?",
+        ),
     ],
 )
 def test_an_unknown_key_is_named_with_what_was_meant(text: str, message: str, write: Any) -> None:

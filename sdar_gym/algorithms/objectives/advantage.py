@@ -42,8 +42,8 @@ class AdvantageEstimator(Settings):
         "SDAR code; the paper writes them over trajectories).",
     )
     normalize_by_std: bool = setting(True, "Whether advantages are divided by the group's standard deviation.")
-    step_weight: float | None = setting(None, "ω of GiGPO: weight of the step advantage; None elsewhere.", above=0.0)
-    gamma: float | None = setting(None, "Discount of GiGPO's step returns; None elsewhere.", low=0.0, high=1.0)
+    step_weight: float | None = setting(None, "ω of GiGPO: weight of the step advantage; null elsewhere.", above=0.0)
+    gamma: float | None = setting(None, "Discount of GiGPO's step returns; null elsewhere.", low=0.0, high=1.0)
 
     def _check(self) -> None:
         if self.estimator is Estimator.GIGPO:

@@ -27,7 +27,7 @@ from typing import Any, get_origin
 
 from sdar_gym.cli import main as command_line
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.configs.typed import hints_of, members
+from sdar_gym.settings import hints_of, members
 
 SECONDS = 10.0
 PATIENCE = 30
@@ -60,14 +60,20 @@ training.objective={distil: {}}
 training.objective.distill.coeff=-1
 training.objective.distill.coeff=x
 training.objective.distill.coeff={kind: cosine}
+training.objective.distill.coeff=[[0, 1.0], [0, 0.5]]
 training.objective.distill.gate=nope
+training.objective.distill.gate={beta: -1}
+training.objective.distill.gate={name: constant, beta: 2}
+training.objective.shaping=nope
 training.objective.teacher={weights: external}
 training.objective.teacher.weights=ema
 training.objective.kl_coeff=.nan
+training.objective_by_algorithm.sdar={kl_coeff: 0.0}
 training.objective_by_method.sdra={kl_coeff: 0.0}
 training.objective_by_method.grpo={kl: 0.0}
-algorithm=sdra
-algorithm=
+method=sdra
+method=
+algorithm=grpo
 skills.strategy=bm52
 skills.strategy=none
 skills.backend=nope
@@ -96,7 +102,8 @@ policy.lora={target_modules: [nope]}
 policy.lora={r: 0}
 policy.lora={rank: 8}
 policy.lora={alpha: -1}
-policy.teacher_residence=disk
+policy.offload_teacher=disk
+policy.teacher_residence=cpu
 env=sdar/AlfWorld-v0
 env=
 env_config.games=~nosuchuser/x
@@ -333,7 +340,7 @@ def lines(folder: Path) -> list[tuple[str, ...]]:
     found = []
     for name, kind in settings():
         for value in WRONG.get(kind, ()):
-            free = name.endswith(("env_config", "kwargs", "objective", "field_weights", "by_algorithm"))
+            free = name.endswith(("env_config", "kwargs", "objective", "field_weights", "by_method"))
             checked = kind is not str or name in ("name", "runs_dir", "policy.model", "evaluation.panel")
             if checked and f"{name}={value}" not in FINE and not (free and value == "{nope: 1}"):
                 found.append((*TRAIN, f"{name}={value}"))

@@ -80,6 +80,8 @@ class _Change:
         for key in self.path[:-1]:
             hint, where = child_hint(self._group(hint, where), key, where, special), dotted(where, key)
             inner = place[key] if place.get(key) is not None else {}
+            if isinstance(inner, str) and isinstance(hint, Free) and "name" in hint.known:
+                inner = {"name": inner}  # A gate or shaper that is named alone.
             if not isinstance(inner, dict):
                 raise ConfigError(f"{shortened(self.text)}: {where} is a value, not a section")
             place[key] = place = inner

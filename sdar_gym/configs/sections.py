@@ -135,7 +135,9 @@ class RolloutSettings(Settings):
     max_prompt_tokens: int = setting(2048, "Longest prompt of the student.", low=1, high=MOST_TOKENS)
     max_response_tokens: int = setting(512, "Longest response.", low=1, high=MOST_TOKENS)
     temperature: float = setting(
-        1.0, "Temperature of the training rollouts; the learner scores at the same temperature.", above=0
+        1.0,
+        "Temperature of the training rollouts, from 0.01 to 100; the learner scores at the same temperature.",
+        low=0,
     )
     chat_template_kwargs: dict[str, Any] = setting(doc="Variables of the chat template.", factory=dict)
     max_teacher_prompt_tokens: int | None = setting(
@@ -175,6 +177,8 @@ class RolloutSettings(Settings):
                 raise ValueError(
                     f"rollout.date must be a day such as 2026-01-31, got {shortened(self.date)}."
                 ) from error
+        if self.temperature == 0:
+            raise ValueError("rollout.temperature must be above 0, got 0: groups of identical episodes teach nothing.")
         sampling_temperature("rollout.temperature", self.temperature)
         kwargs = self.chat_template_kwargs
         reserved = sorted(name for name in kwargs if name in RESERVED_KWARGS or name.startswith("return_"))
@@ -222,7 +226,7 @@ class TrainingSettings(Settings):
         "size and the memory.",
         low=1,
     )
-    invalid_action_penalty: float = setting(0.1, "Penalty of a turn with an invalid action.", low=0, high=1e6)
+    invalid_action_penalty: float = setting(0.1, "Penalty of a turn with an invalid action.", low=0, high=1_000_000)
     old_logp: str = setting(
         "sampler",
         "Log-probabilities in the importance ratio: the `sampler`'s, or recomputed by the `learner` before the first "
@@ -230,7 +234,7 @@ class TrainingSettings(Settings):
         choices=("sampler", "learner"),
     )
     grad_clip: float = setting(1.0, "Largest global norm of a gradient.", above=0)
-    weight_decay: float = setting(0.01, "Weight decay of AdamW.", low=0, high=1e3)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW.", low=0, high=1_000)
     adam_betas: tuple[float, float] = setting((0.9, 0.999), "Betas of AdamW.", low=0, below=1)
     objective: dict[str, Any] = setting(
         doc="Settings of the method's objective to change, such as `{distill: {coeff: 0.03}}`.", factory=dict
@@ -326,11 +330,19 @@ class EvaluationSettings(Settings):
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Both, nested groups merged; the second takes precedence."""
+    """Both, nested groups merged; the second takes precedence.
+
+    A gate or shaper of another name replaces the one before, whose settings it does not have.
+    """
     result = dict(first)
     for name, value in second.items():
         before = result.get(name)
-        result[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        if isinstance(before, str) and isinstance(value, dict):
+            before = {"name": before}
+        merges = isinstance(before, dict) and isinstance(value, dict)
+        if merges and value.get("name") in (None, before.get("name")):
+            value = _merged(before, value)
+        result[name] = value
     return result
 
 

@@ -49,7 +49,7 @@ def free(kind: type) -> Free:
         if group is not None:
             parts = getattr(group, "registry", None)
             # A gate or shaper may be a name alone; its settings depend on it.
-            known[name] = free(group) if parts is None else Free(_settings_of(parts), str)
+            known[name] = free(group) if parts is None else Free(_settings_of(parts), str | None)
         elif any(hasattr(one, "parse") for one in members(hint)):  # A schedule: a number or points.
             known[name] = float | Sequence[Any]
         else:

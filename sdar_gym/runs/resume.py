@@ -34,7 +34,7 @@ MAY_CHANGE = (
     "rollout.max_batch_tokens",
     "rollout.max_failed_tasks",
     "evaluation.batch_size",
-    "policy.teacher_residence",
+    "policy.offload_teacher",
 )
 # Paths that may change if the old path no longer exists.
 _PLACES = ("policy.model", "skills.library", "env_config", "evaluation.panel")

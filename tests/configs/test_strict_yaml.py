@@ -162,7 +162,7 @@ def test_settings_for_algorithms_are_checked_whether_they_run_or_not(write: Any)
     with pytest.raises(ConfigError, match=r"Unknown method 'sdra'\. Did you mean 'sdar'"):
         load_config(write(LEAST + "training: {objective_by_method: {sdra: {kl_coeff: 0.0}}}\n"))
     with pytest.raises(ConfigError, match=r"Method 'sdpo': The objective has no setting 'kl'"):
-        load_config(write(LEAST + "algorithm: grpo\ntraining: {objective_by_method: {sdpo: {kl: 0.0}}}\n"))
+        load_config(write(LEAST + "method: grpo\ntraining: {objective_by_method: {sdpo: {kl: 0.0}}}\n"))
 
 
 def test_paths_that_cannot_be_opened_are_named(tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ def test_the_teacher_is_measured_with_the_skills_in_its_prompt(policy_folder: Pa
     summary, skilled = play_panel(run_of(tasks=3, with_skills=True), str(policy_folder))
     assert summary["with_skills"] is True
     for without, with_ in zip(plain, skilled, strict=True):
-        assert len(with_.turns[0].prompt_ids) > len(without.turns[0].prompt_ids)
-        assert with_.turns[0].teacher_prompt_ids == []
+        assert with_.turns[0].prompt_tokens > without.turns[0].prompt_tokens
+        assert with_.sequence_of(0).teacher_ids is None
 
 
 def test_a_base_is_measured_without_and_with_skills(policy_folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sdar_gym.envs import TaskPanel
-from sdar_gym.evaluation.summary import summarize, wilson_interval
+from sdar_gym.evaluation.summary import success_by_type, summarize, wilson_interval
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
 
 PANEL = TaskPanel("small-4", "sdar/ALFWorld-v0", ("a", "b", "c", "d"))
@@ -52,9 +52,13 @@ def test_what_is_no_rate_is_refused(successes: Any, trials: Any) -> None:
 def episode(
     task_id: str, *, won: bool, valid: tuple[bool, ...], kind: str = "heat", specific: bool | None = True
 ) -> Episode:
-    turns = [TurnRecord("o", "r", "a", True, ok, 0.0, [1], [2], [-1.0], [], 0) for ok in valid]
+    turns = [TurnRecord("o", "r", "a", True, ok, 0.0, [2], [-1.0], 0, prompt_tokens=1) for ok in valid]
     return Episode(
-        f"{task_id}/0", 0, task_id, kind, "valid_seen", "g", turns, won, float(won), skills_specific=specific
+        *(f"{task_id}/0", 0, task_id, kind, "valid_seen", "g", turns),
+        won=won,
+        score=float(won),
+        metrics={"f1": 0.5},
+        skills_specific=specific,
     )
 
 
@@ -73,10 +77,13 @@ def test_a_result_names_all_that_it_depends_on() -> None:
         "success": 0.75,
         "success_low": low,
         "success_high": high,
-        "by_type": {"cool": 1.0, "heat": 0.5},
+        "success/cool": 1.0,
+        "success/heat": 0.5,
         "by_type_mean": 0.75,
-        "mean_turns": 2.0,
-        "invalid_actions": 3 / 8,
+        "score": 0.75,
+        "episode_turns": 2.0,
+        "prompt_too_long": 0,
+        "env/f1": 0.5,
         "valid_form": 1.0,
         "valid_action": 5 / 8,
         "form_errors": 0.0,
@@ -89,6 +96,8 @@ def test_a_result_names_all_that_it_depends_on() -> None:
         "response_tokens_mean": 1.0,
         "response_tokens_max": 1,
         "skill_coverage": 0.75,
+        "skill_coverage/cool": 0.5,
+        "skill_coverage/heat": 1.0,
         "panel": "small-4",
         "panel_hash": PANEL.hash,
         "tasks": 4,
@@ -111,7 +120,7 @@ def test_where_no_skills_were_asked_for_there_is_no_coverage() -> None:
 def test_episodes_without_turns_make_no_nonsense() -> None:
     empty = [episode(task_id, won=False, valid=()) for task_id in PANEL.task_ids]
     summary = summarize(empty, PANEL, 0.0, 0, False)
-    assert (summary["mean_turns"], summary["invalid_actions"]) == (0.0, 0.0)
+    assert (summary["episode_turns"], summary["action_errors"]) == (0.0, 0.0)
     assert all(math.isfinite(value) for value in summary.values() if isinstance(value, float))
 
 
@@ -128,5 +137,5 @@ def test_a_panel_that_was_not_played_once_is_no_result(played: list[Episode]) ->
 def test_the_mean_over_types_counts_each_type_once() -> None:
     played = [*PLAYED[:2], PLAYED[3], episode("c", won=True, valid=(True,))]
     summary = summarize(played, PANEL, 0.4, 7, False)
-    assert summary["by_type"] == {"cool": 1.0, "heat": pytest.approx(2 / 3)}
+    assert success_by_type(summary) == {"cool": 1.0, "heat": pytest.approx(2 / 3)}
     assert summary["by_type_mean"] == pytest.approx(5 / 6)

@@ -46,10 +46,11 @@ def make_model() -> Callable[..., Any]:
 
 @pytest.fixture
 def rows() -> Rows:
-    """Right-padded ids, prompt lengths, and the mask of the answers."""
+    """Right-padded ids, positions of the answers' tokens, and the mask of the answers."""
     ids = torch.randint(2, 30, (3, 9), generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]], dtype=torch.bool)
-    return ids, torch.tensor([5, 3, 6]), mask
+    position = torch.tensor([5, 3, 6])[:, None] + torch.arange(4)
+    return ids, torch.where(mask, position, 1), mask
 
 
 @pytest.fixture

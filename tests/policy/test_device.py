@@ -65,17 +65,18 @@ def test_rollouts_happen_on_the_device(monkeypatch: pytest.MonkeyPatch, policy_f
     """The meta device stands for a GPU: whatever is built for the engine has to be there."""
     from sdar_gym.algorithms.sdar import SDARConfig, env_runner
     from sdar_gym.evaluation import panels
+    from sdar_gym.rollout.engines import transformers_engine
 
     seen: list[str] = []
 
-    def build_engine(model: Any, tokenizer: Any, rollout: Any) -> Any:
+    def engine_of(model: Any, tokenizer: Any, rollout: Any) -> Any:
         seen.extend(parameter.device.type for parameter in model.parameters())
         raise _ReachedTheEngineError
 
     run = load_config("quickstart", [f"policy.model={policy_folder}", "evaluation.tasks=2"])
     for module in (env_runner, panels):
         monkeypatch.setattr(module, "choose_device", lambda setting, gpus=None: torch.device("meta"))
-        monkeypatch.setattr(module, "build_engine", build_engine)
+    monkeypatch.setattr(transformers_engine, "engine_of", engine_of)
     with pytest.raises(_ReachedTheEngineError):
         if place == "runner":
             env_runner.EpisodeRunner(config=SDARConfig.from_run(run))
@@ -87,15 +88,15 @@ def test_rollouts_happen_on_the_device(monkeypatch: pytest.MonkeyPatch, policy_f
 def test_a_learner_in_the_driver_gets_the_gpu_that_is_there(
     monkeypatch: pytest.MonkeyPatch, policy_folder: Path
 ) -> None:
-    from sdar_gym.algorithms.sdar import SDARConfig, config
+    from sdar_gym.algorithms.sdar import SDARConfig, algorithm
 
     class Card:
         total_memory = 80 << 30
 
     gpus(monkeypatch, 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Card())
-    supply = config.supply
-    monkeypatch.setattr(config, "supply", lambda: type(supply())(8, 2, "this machine"))
+    supply = algorithm.supply
+    monkeypatch.setattr(algorithm, "supply", lambda: type(supply())(8, 2, "this machine"))
 
     def built(*changes: str) -> SDARConfig:
         made = SDARConfig.from_run(load_config("quickstart", [f"policy.model={policy_folder}", *changes]))

@@ -21,6 +21,7 @@ from sdar_gym.policy.logprobs import (
 VOCABULARY = 30
 PROMPTS = [[3, 4, 5, 6], [7], [8, 9, 10, 11, 12, 13]]
 ANSWERS = [[14, 15, 16], [17, 18, 19, 20, 21], [22]]
+LENGTHS = [4, 1, 6, 1]
 TOKENS = sum(len(answer) for answer in ANSWERS)
 EXACT = {"atol": 1e-12, "rtol": 1e-10}
 
@@ -41,28 +42,29 @@ def build(kind: str = "qwen3", *, tied: bool = True) -> Any:
 
 
 def batch(pad: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Right-padded ids, prompt lengths, and the mask of the answers; the last row is padding."""
+    """Right-padded ids, positions of the answers' tokens, and their mask; the last row is padding."""
     ids = torch.full((4, 8), pad)
     mask = torch.zeros((4, 5), dtype=torch.bool)
     for row, (prompt, answer) in enumerate(zip(PROMPTS, ANSWERS, strict=True)):
         ids[row, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
         mask[row, : len(answer)] = True
-    return ids, torch.tensor([4, 1, 6, 1]), mask
+    position = torch.tensor(LENGTHS)[:, None] + torch.arange(5)
+    return ids, torch.where(mask, position, 1), mask
 
 
 def logits_of(model: Any, temperature: float = 1.0) -> torch.Tensor:
     """All logits of the answer tokens, [4, 5, vocabulary], 0 where there is no token."""
-    ids, lengths, mask = batch()
+    ids, _, mask = batch()
     logits = model(input_ids=ids).logits / temperature
-    rows = [torch.nn.functional.pad(logits[row, n - 1 : n + 4], (0, 0, 0, 5))[:5] for row, n in enumerate(lengths)]
+    rows = [torch.nn.functional.pad(logits[row, n - 1 : n + 4], (0, 0, 0, 5))[:5] for row, n in enumerate(LENGTHS)]
     return torch.stack(rows) * mask[..., None]
 
 
 def plain(model: Any, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities and entropies, with gradient."""
-    ids, lengths, mask = batch()
+    ids, _, mask = batch()
     rows = torch.log_softmax(logits_of(model, temperature), dim=-1)
-    targets = torch.stack([torch.nn.functional.pad(ids[row], (0, 9))[n : n + 5] for row, n in enumerate(lengths)])
+    targets = torch.stack([torch.nn.functional.pad(ids[row], (0, 9))[n : n + 5] for row, n in enumerate(LENGTHS)])
     return rows.gather(2, targets[..., None]).squeeze(2) * mask, -(rows.exp() * rows).sum(-1) * mask
 
 
@@ -198,16 +200,16 @@ def test_what_stands_in_the_padding_does_not_matter() -> None:
 
 
 def test_a_batch_without_answers_scores_nothing_and_can_still_be_learned_from() -> None:
-    ids, lengths, mask = batch()
+    ids, position, mask = batch()
     model, nothing = build(), torch.zeros_like(mask)
-    scores = score_responses(model, ids, lengths, nothing, dense=Distance(model, nothing))
+    scores = score_responses(model, ids, position, nothing, term=Distance(model, nothing))
     assert scores.logp_BT.shape == scores.entropy_BT.shape == scores.extra["distance"].shape == mask.shape
     assert not scores.logp_BT.any()
     assert not any(gradient.any() for gradient in gradients(model, scores.logp_BT.sum()))
     with torch.no_grad():
-        best, logp = topk_scores(model, ids, lengths, nothing, 3)
+        best, logp = topk_scores(model, ids, position, nothing, 3)
     assert best.shape == logp.shape == (4, 5, 3)
-    assert not response_hidden(model, ids, lengths, nothing).any()
+    assert not response_hidden(model, ids, position, nothing).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -215,8 +217,7 @@ def test_half_precision_is_scored_in_single(dtype: torch.dtype) -> None:
     model = build().to(dtype)
     scores = score_responses(model, *batch())
     assert scores.logp_BT.dtype == scores.entropy_BT.dtype == torch.float32
-    ids, lengths, _ = batch()
-    hidden = model.model(input_ids=ids).last_hidden_state[0, int(lengths[0]) - 1]
+    hidden = model.model(input_ids=batch()[0]).last_hidden_state[0, LENGTHS[0] - 1]
     expected = torch.log_softmax(model.lm_head(hidden).float(), dim=-1)[ANSWERS[0][0]]
     torch.testing.assert_close(scores.logp_BT[0, 0], expected)
 
@@ -229,7 +230,7 @@ class Distance:
         self.weight = teacher.get_output_embeddings().weight.detach().clone()
         self.calls: list[int] = []
         if mask is not None:
-            self.dense_mask_BT = mask
+            self.term_mask_BT = mask
 
     def __call__(
         self, logits_NV: torch.Tensor, rows_N: torch.Tensor, places_N: torch.Tensor
@@ -256,12 +257,12 @@ def plain_distance(model: Any, teacher: Any) -> torch.Tensor:
 
 
 @in_chunks(1, 2, 4, 2048)
-def test_a_dense_term_is_computed_on_the_same_logits_chunk_by_chunk(chunk: int) -> None:
+def test_a_term_is_computed_on_the_same_logits_chunk_by_chunk(chunk: int) -> None:
     model, teacher = build(tied=False), other_teacher()
-    dense = Distance(teacher)
-    scores = score_responses(model, *batch(), 0.7, dense=dense, logit_budget_bytes=chunk)
-    assert max(dense.calls) <= chunk // (VOCABULARY * 8)
-    assert sum(dense.calls) == TOKENS
+    distance = Distance(teacher)
+    scores = score_responses(model, *batch(), 0.7, term=distance, logit_budget_bytes=chunk)
+    assert max(distance.calls) <= chunk // (VOCABULARY * 8)
+    assert sum(distance.calls) == TOKENS
     expected = plain_distance(model, teacher)
     assert expected[batch()[2]].min() > 1e-3
     torch.testing.assert_close(scores.extra["distance"], expected, **EXACT)
@@ -271,13 +272,13 @@ def test_a_dense_term_is_computed_on_the_same_logits_chunk_by_chunk(chunk: int) 
 
 
 @in_chunks(2, 4, 2048)
-def test_a_dense_term_is_asked_about_the_tokens_of_its_mask_only(chunk: int) -> None:
+def test_a_term_is_asked_about_the_tokens_of_its_mask_only(chunk: int) -> None:
     model, teacher = build(tied=False), other_teacher()
     mask = torch.zeros((4, 5), dtype=torch.bool)
     mask[0, 2] = mask[1, 0] = mask[1, 4] = mask[2, 0] = mask[2, 3] = True  # The last one is no token.
-    dense = Distance(teacher, mask)
-    scores = score_responses(model, *batch(), 0.7, dense=dense, logit_budget_bytes=chunk)
-    assert sum(dense.calls) == 4
+    distance = Distance(teacher, mask)
+    scores = score_responses(model, *batch(), 0.7, term=distance, logit_budget_bytes=chunk)
+    assert sum(distance.calls) == 4
     expected = plain_distance(model, teacher) * mask
     torch.testing.assert_close(scores.extra["distance"], expected, **EXACT)
     torch.testing.assert_close(scores.logp_BT, plain(model, 0.7)[0], **EXACT)
@@ -286,9 +287,9 @@ def test_a_dense_term_is_asked_about_the_tokens_of_its_mask_only(chunk: int) -> 
     )
 
 
-def test_a_dense_term_must_not_take_the_name_of_a_score() -> None:
+def test_a_term_must_not_take_the_name_of_a_score() -> None:
     with pytest.raises(ValueError, match="names its values logp"):
-        score_responses(build(), *batch(), dense=lambda logits, rows, places: {"logp": logits.amax(-1)})
+        score_responses(build(), *batch(), term=lambda logits, rows, places: {"logp": logits.amax(-1)})
 
 
 @pytest.mark.parametrize("k", [1, 4, VOCABULARY])
@@ -328,6 +329,22 @@ def test_hidden_states_and_the_head_are_the_logits() -> None:
     assert half.dtype == torch.float32
 
 
+def test_several_spans_of_one_sequence_are_scored_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An append-only conversation: two responses in the sequence, with an observation between them."""
+    model = build()
+    ids = torch.tensor([[3, 4, 14, 15, 5, 6, 7, 16, 17, 18]])
+    position, mask = torch.tensor([[2, 3, 7, 8, 9, 1]]), torch.tensor([[1, 1, 1, 1, 1, 0]]).bool()
+    monkeypatch.setattr(chunked_head, "LEAST_TOKENS", 1)
+    scores = score_responses(model, ids, position, mask, 0.7, logit_budget_bytes=2 * VOCABULARY * 8)
+    whole = (model(input_ids=ids).logits / 0.7).log_softmax(-1)
+    expected = torch.stack([whole[0, at - 1, ids[0, at]] for at in (2, 3, 7, 8, 9)])
+    torch.testing.assert_close(scores.logp_BT[0, :5], expected, **EXACT)
+    assert_same_gradients(model, scores.logp_BT.sum(), expected.sum())
+    best, logp = topk_scores(model, ids, position, mask, 2, 0.7)
+    torch.testing.assert_close(logp[0, 2], whole[0, 6].detach().topk(2).values, **EXACT)
+    torch.testing.assert_close(gather_scores(model, ids, position, mask, best, 0.7), logp, **EXACT)
+
+
 def test_a_model_without_a_head_is_refused() -> None:
     model = build()
     model.lm_head = torch.nn.Identity()
@@ -335,7 +352,7 @@ def test_a_model_without_a_head_is_refused() -> None:
         score_responses(model, *batch())
 
 
-def test_scores_without_a_dense_term_have_nothing_extra() -> None:
+def test_scores_without_a_term_have_nothing_extra() -> None:
     assert TokenScores(torch.zeros(1), torch.zeros(1)).extra == {}
 
 

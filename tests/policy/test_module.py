@@ -12,11 +12,12 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchDDPRLModule
 
-from sdar_gym.algorithms.sdar.module import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION, PolicyModule, merged_policy
+from sdar_gym.algorithms.sdar.module import INPUT_IDS, LOGITS_TERM, RESPONSE_MASK, RESPONSE_POSITION, PolicyModule
 from sdar_gym.configs.sections import LoraSettings
 from sdar_gym.envs.spaces import FreeText
 from sdar_gym.policy.load import load_weights
 from sdar_gym.policy.logprobs import score_responses
+from sdar_gym.policy.policy_model import merged_policy
 
 LORA = LoraSettings(r=2, alpha=4)
 BASE = {"dtype": "float32", "gradient_checkpointing": False, "temperature": 0.7, "entropy_gradient": False}
@@ -212,7 +213,7 @@ def test_runners_recompute_nothing(build: Build) -> None:
 
 class Highest:
     def __init__(self, mask: torch.Tensor):
-        self.dense_mask_BT = mask
+        self.term_mask_BT = mask
 
     def __call__(
         self, logits_NV: torch.Tensor, rows_N: torch.Tensor, places_N: torch.Tensor
@@ -237,17 +238,15 @@ def test_a_term_on_the_logits_is_made_of_the_micro_batch(
     if wrapped:
         module = TorchDDPRLModule(module)
     assert set(module.forward_train(batch)) == {"logp", "entropy"}
-    module.unwrapped().dense_term = lambda given: Highest(given["wanted"])
     wanted = torch.zeros((3, 4), dtype=torch.bool)
     wanted[1, :2] = True
-    output = module.forward_train({**batch, "wanted": wanted})
+    output = module.forward_train({**batch, LOGITS_TERM: Highest(wanted)})
     assert set(output) == {"logp", "entropy", "highest", "column"}
     assert not output["highest"][~wanted].any()
     assert output["highest"][wanted].all()
     assert output["column"][1].tolist() == [1, 1, 0, 0]
     output["highest"].sum().backward()
     assert any(p.grad is not None and p.grad.any() for p in module.parameters())
-    module.unwrapped().dense_term = lambda given: None
     assert set(module.forward_train(batch)) == {"logp", "entropy"}
 
 

@@ -44,13 +44,18 @@ def rows(shared: int, own: list[int], answers: list[int], seed: int = 0) -> tupl
     return ids, lengths, mask
 
 
+def positions(lengths: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Position of each response token in its row."""
+    return torch.where(mask, lengths[:, None] + torch.arange(mask.shape[1]), 1)
+
+
 @pytest.mark.parametrize(("shared", "own"), [(60, [5, 9, 1, 30]), (60, [0, 0, 0, 0]), (LEAST_SHARED, [7, 3, 4, 4])])
 def test_scores_do_not_notice(model: Qwen2ForCausalLM, shared: int, own: list[int]) -> None:
     ids, lengths, mask = rows(shared, own, [4, 1, 6, 2])
     with torch.no_grad():
         _, first = hidden_states(model, ids, lengths)
-        scored = score_responses(model, ids, lengths, mask, 0.7)
-    plain = score_responses(model, ids, lengths, mask, 0.7)  # With gradients nothing is shared.
+        scored = score_responses(model, ids, positions(lengths, mask), mask, 0.7)
+    plain = score_responses(model, ids, positions(lengths, mask), mask, 0.7)  # With gradients nothing is shared.
     assert min(shared, shared + min(own) - 1) == first > 0
     assert plain.logp_BT.requires_grad and not scored.logp_BT.requires_grad
     torch.testing.assert_close(scored.logp_BT, plain.logp_BT, rtol=1e-11, atol=1e-12)
@@ -71,20 +76,21 @@ def test_rows_that_begin_alike_come_together_and_none_is_lost() -> None:
     ids = torch.cat([torch.nn.functional.pad(part[0], (0, width - part[0].shape[1])) for part in (first, lone, second)])
     lengths = torch.cat([part[1] for part in (first, lone, second)])
     answers = torch.cat([part[2].sum(dim=1) for part in (first, lone, second)])
-    answers[6] = 0  # Padding.
+    widths = lengths + answers
+    widths[6] = 0  # Padding.
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
-    batches = list(prefix_batches(ids[order], lengths[order], answers[order], 10_000))
+    batches = list(prefix_batches(ids[order], lengths[order], widths[order], 10_000))
     found = sorted(sorted(order[batch].tolist()) for batch, _ in batches)
     assert found == [[0, 1, 2, 3, 4], [5], [7, 8, 9, 10]]
     for batch, widest in batches:
-        assert widest == int((lengths + answers)[order][batch].max())
+        assert widest == int(widths[order][batch].max())
 
 
 @pytest.mark.parametrize("budget", [1, 70, 120, 400])
 def test_batches_keep_to_the_budget(budget: int) -> None:
     ids, lengths, mask = rows(50, list(range(1, 25)), [2] * 24)
     answers = mask.sum(dim=1)
-    batches = list(prefix_batches(ids, lengths, answers, budget))
+    batches = list(prefix_batches(ids, lengths, lengths + answers, budget))
     assert sorted(torch.cat([batch for batch, _ in batches]).tolist()) == list(range(24))
     for batch, width in batches:
         assert len(batch) == 1 or 50 + len(batch) * (width - 50) <= budget

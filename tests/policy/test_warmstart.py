@@ -206,9 +206,10 @@ def test_a_saved_policy_is_loaded_by_transformers_with_the_same_scores(tokenizer
     reader = AutoTokenizer.from_pretrained(tmp_path / "new" / "folder")
     text = tokenizer.apply_chat_template([{"role": "user", "content": "at: fridge 1"}], tokenize=False)
     ids = torch.tensor([reader.encode(text, add_special_tokens=False)])
-    mask = torch.ones((1, ids.shape[1] - 1), dtype=torch.bool)
+    position = torch.arange(1, ids.shape[1])[None]
+    mask = torch.ones_like(position, dtype=torch.bool)
     with torch.no_grad():
-        scores = [score_responses(m, ids, torch.tensor([1]), mask).logp_BT for m in (model, loaded)]
+        scores = [score_responses(m, ids, position, mask).logp_BT for m in (model, loaded)]
     assert torch.equal(*scores)
     assert loaded.config.model_type == "qwen3"
     assert loaded.config.tie_word_embeddings

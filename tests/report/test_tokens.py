@@ -86,7 +86,7 @@ def test_numbers_are_rounded_and_missing_ones_are_null(tmp_path: Path) -> None:
 
 def test_a_turn_of_an_episode_becomes_a_row(tokenizer: Any, tmp_path: Path) -> None:
     ids = [*tokenizer.encode("<action>look</action>", add_special_tokens=False), tokenizer.eos_token_id]
-    turn = TurnRecord("You see.", "<action>look</action>", "look", True, True, 0.0, [1], ids, [-0.5] * len(ids), [], 0)
+    turn = TurnRecord("You see.", "<action>look</action>", "look", True, True, 0.0, ids, [-0.5] * len(ids), 0)
     episode = Episode("3/1", 3, "a/b", "heat", "train", "Do it.", [turn, turn], won=True)
     gaps = [0.25] * len(ids)
     made = turn_tokens(episode, 1, tokenizer, advantage=1.0, values={"gap": gaps, "gate": None})

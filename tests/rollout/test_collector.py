@@ -90,6 +90,16 @@ def collector_of(
     )
 
 
+def teacher_prompts(episode: Episode) -> list[list[int] | None]:
+    """The teacher's prompt of each turn; None where it has none."""
+    prompts: list[list[int] | None] = []
+    for number, turn in enumerate(episode.turns):
+        ids, length = episode.sequence_of(number).teacher_ids, len(turn.response_ids)
+        assert ids is None or ids[-length:] == turn.response_ids, "both read the same response"
+        prompts.append(None if ids is None else ids[:-length])
+    return prompts
+
+
 def one_each(seed: int = 0) -> list[EpisodeRequest]:
     return [EpisodeRequest(task_id, number, 0, seed) for number, task_id in enumerate(TASKS)]
 
@@ -111,14 +121,17 @@ def test_a_turn_keeps_what_was_shown_sampled_and_done(tokenizer: Any) -> None:
     (episode,) = collector_of(engine, tokenizer).collect(one_each()[:1], PARAMS)
     for number, turn in enumerate(episode.turns):
         (request,), result = engine.batches[number], engine.results[number]
-        assert turn.prompt_ids is request.prompt_ids
+        sequence = episode.sequence_of(number)
+        assert sequence.prompt_ids == request.prompt_ids
+        assert sequence.ids == [*request.prompt_ids, *result.token_ids]
+        assert turn.prompt_tokens == len(request.prompt_ids)
         assert turn.response_ids is result.token_ids
-        assert turn.logprobs is result.logprobs
+        assert turn.old_logp is result.logprobs
         assert turn.weight_version == 11
         assert turn.response == f"<think>easy</think><action>{turn.action}</action>"
         assert turn.valid_form
         assert turn.valid_action
-        prompt = tokenizer.decode(turn.prompt_ids)
+        prompt = tokenizer.decode(sequence.prompt_ids)
         assert f"Step {number + 1}. You see: {turn.observation}" in prompt
         if number:
             before = episode.turns[number - 1]
@@ -135,8 +148,8 @@ def test_the_teacher_reads_the_skill_and_the_student_never_does(tokenizer: Any) 
         found = retriever.retrieve(SkillQuery("alfworld", episode.task_type, episode.goal))
         assert found.text
         assert (episode.skills, episode.skills_specific) == (found.ids, True)
-        for turn in episode.turns:
-            student, teacher = tokenizer.decode(turn.prompt_ids), tokenizer.decode(turn.teacher_prompt_ids)
+        for number, prompt in enumerate(teacher_prompts(episode)):
+            student, teacher = tokenizer.decode(episode.sequence_of(number).prompt_ids), tokenizer.decode(prompt)
             assert found.text not in student
             assert teacher.count(found.text) == 1
             assert teacher.replace(f"Advice that helped before:\n{found.text}\n\n", "") == student
@@ -145,15 +158,16 @@ def test_the_teacher_reads_the_skill_and_the_student_never_does(tokenizer: Any) 
 def test_the_acting_policy_reads_the_skill_only_where_that_is_measured(tokenizer: Any) -> None:
     engine = ScriptedEngine(tokenizer, expert)
     (episode,) = collector_of(engine, tokenizer, teacher=False, skilled=True).collect(one_each()[:1], PARAMS)
-    assert all("Advice that helped before:" in tokenizer.decode(turn.prompt_ids) for turn in episode.turns)
-    assert all(turn.teacher_prompt_ids == [] for turn in episode.turns)
+    prompts = [episode.sequence_of(number).prompt_ids for number in range(len(episode.turns))]
+    assert prompts and all("Advice that helped before:" in tokenizer.decode(prompt) for prompt in prompts)
+    assert all(prompt is None for prompt in teacher_prompts(episode))
 
 
 def test_without_skills_there_is_no_teacher_prompt(tokenizer: Any) -> None:
     engine = ScriptedEngine(tokenizer, expert)
     (episode,) = collector_of(engine, tokenizer, strategy="none").collect(one_each()[:1], PARAMS)
     assert (episode.skills, episode.skills_specific) == ((), None)
-    assert all(turn.teacher_prompt_ids == [] for turn in episode.turns)
+    assert episode.turns and all(prompt is None for prompt in teacher_prompts(episode))
 
 
 def test_finished_episodes_leave_the_batch_and_the_order_is_kept(tokenizer: Any) -> None:
@@ -333,13 +347,14 @@ def test_a_teacher_whose_prompt_is_too_long_is_left_out_and_its_student_plays_on
         return collector.collect(one_each()[:1], PARAMS)[0]
 
     whole = collect(10_000, teacher=True)
-    lengths = sorted(len(turn.teacher_prompt_ids) for turn in whole.turns)
+    prompts = [prompt or [] for prompt in teacher_prompts(whole)]
+    lengths = sorted(len(prompt) for prompt in prompts)
     short = collect(lengths[-1] - 1, teacher=True)
     assert [turn.response for turn in short.turns] == [turn.response for turn in whole.turns] and short.won
-    for before, after in zip(whole.turns, short.turns, strict=True):
-        too_long = len(before.teacher_prompt_ids) == lengths[-1]
-        assert after.teacher_too_long == too_long
-        assert after.teacher_prompt_ids == ([] if too_long else before.teacher_prompt_ids)
+    for before, after, turn in zip(prompts, teacher_prompts(short), short.turns, strict=True):
+        too_long = len(before) == lengths[-1]
+        assert turn.teacher_too_long == too_long
+        assert after == (None if too_long else before)
     assert not any(turn.teacher_too_long for turn in collect(1, teacher=False).turns)
 
 

@@ -16,10 +16,8 @@ def turn(reward: float = 0.0, **changes: object) -> TurnRecord:
         valid_form=True,
         valid_action=True,
         reward=reward,
-        prompt_ids=[1, 2, 3],
         response_ids=[4, 5],
-        logprobs=[-0.25, -1.0],
-        teacher_prompt_ids=[1, 9, 2, 3],
+        old_logp=[-0.25, -1.0],
         weight_version=3,
     )
     for name, value in changes.items():
@@ -28,10 +26,14 @@ def turn(reward: float = 0.0, **changes: object) -> TurnRecord:
 
 
 def episode(*turns: TurnRecord) -> Episode:
-    return Episode(
-        "2/1", 2, "small/train/000001", "look", "train", "look at it.", list(turns), True, 1.0, "won",
-        ("a", "b"), False, (1.2345678, math.inf), "ucb", "none",
+    made = Episode(
+        "2/1", 2, "small/train/000001", "look", "train", "look at it.", won=True, score=1.0, ended="won",
+        skills=("a", "b"), skills_specific=False, skill_scores=(1.2345678, math.inf), skill_strategy="ucb",
+        skill_backend="none",
     )  # fmt: skip
+    for one in turns:
+        made.add_turn(one, [1, 2, 3], [1, 9, 2, 3])
+    return made
 
 
 def test_everything_a_reader_needs_and_no_token_ids() -> None:
@@ -76,11 +78,11 @@ def test_the_reward_of_an_episode_is_the_sum_of_its_turns() -> None:
 
 
 def test_an_empty_answer_has_a_mean_all_the_same() -> None:
-    (written,) = episode(turn(response_ids=[], logprobs=[])).to_json()["turns"]
+    (written,) = episode(turn(response_ids=[], old_logp=[])).to_json()["turns"]
     assert (written["response_tokens"], written["mean_logprob"]) == (0, 0.0)
 
 
 def test_episodes_do_not_share_their_turns() -> None:
     first, second = (Episode("0/0", 0, "t", "k", "train", "g") for _ in range(2))
-    first.turns.append(turn())
-    assert second.turns == []
+    first.add_turn(turn(), [1])
+    assert second.turns == [] and second.sequences == []

@@ -97,11 +97,26 @@ def play(
     return collect(tokenizer, ALFWORLD, engine, [request], settings or RolloutSettings(), **limit)[0]
 
 
-def text_of(tokenizer: Any, ids: list[int]) -> str:
+def text_of(tokenizer: Any, ids: list[int] | None) -> str:
     """The privileged text of a prompt of the window template."""
     prompt = tokenizer.decode(ids)
     assert prompt.count(ADVICE) == 1
     return prompt.split(ADVICE)[1].split("\n\n")[0]
+
+
+def prompts(episode: Episode, whose: str = "teacher") -> list[list[int] | None]:
+    """The teacher's or control's prompt of each turn; None where there is none."""
+    found: list[list[int] | None] = []
+    for number, turn in enumerate(episode.turns):
+        ids, length = getattr(episode.sequence_of(number), f"{whose}_ids"), len(turn.response_ids)
+        assert ids is None or ids[-length:] == turn.response_ids, "all read the same response"
+        found.append(None if ids is None else ids[:-length])
+    return found
+
+
+def texts_of(tokenizer: Any, episode: Episode, whose: str = "teacher") -> list[str]:
+    """The privileged text of each turn's prompt; every turn has to have one."""
+    return [text_of(tokenizer, prompt) for prompt in prompts(episode, whose)]
 
 
 def attach(tokenizer: Any, episodes: Sequence[Episode], view: str, **more: Any) -> ViewReport:
@@ -131,21 +146,18 @@ def test_an_expert_s_episode_gives_back_the_prompts_it_was_played_with(tokenizer
         assert episode.won
         assert [turn.action for turn in episode.turns] == list(actions)
         before = deepcopy(episode)
-        for number, turn in enumerate(episode.turns):
-            assert context.prompt_ids(episode_view(episode, number), "") == turn.prompt_ids
+        for number in range(len(episode.turns)):
+            assert context.prompt_ids(episode_view(episode, number), "") == episode.sequence_of(number).prompt_ids
         report = attach_teacher_prompts([episode], "solution", context, env_name=env_id, solutions=book)
         assert report == ViewReport(len(actions), 0, 0)
-        for turn, old in zip(episode.turns, before.turns, strict=True):
-            text = text_of(tokenizer, turn.teacher_prompt_ids)
+        assert episode.turns == before.turns
+        for number, (prompt, text) in enumerate(zip(prompts(episode), texts_of(tokenizer, episode), strict=True)):
             first = " ".join(actions[0].split())[:150]
             assert text.startswith(f"A solution of this very task, from its first step: {first}")
-            student = tokenizer.decode(turn.teacher_prompt_ids).replace(f"{ADVICE}{text}\n\n", "")
-            assert student == tokenizer.decode(turn.prompt_ids)
-            assert (turn.prompt_ids, turn.response_ids, turn.logprobs) == (
-                old.prompt_ids,
-                old.response_ids,
-                old.logprobs,
-            )
+            student = tokenizer.decode(prompt).replace(f"{ADVICE}{text}\n\n", "")
+            sequence, old = episode.sequence_of(number), before.sequence_of(number)
+            assert student == tokenizer.decode(sequence.prompt_ids)
+            assert (sequence.ids, sequence.spans) == (old.ids, old.spans)
     book.close()
 
 
@@ -159,16 +171,17 @@ def test_a_sampling_policy_s_episodes_give_back_their_prompts(tokenizer: Any, po
     context = context_of(tokenizer, ALFWORLD, settings)
     assert sum(len(episode.turns) for episode in episodes) == 12
     for episode in episodes:
-        for number, turn in enumerate(episode.turns):
-            assert context.prompt_ids(episode_view(episode, number)) == turn.prompt_ids
+        for number in range(len(episode.turns)):
+            assert context.prompt_ids(episode_view(episode, number)) == episode.sequence_of(number).prompt_ids
     report = attach_teacher_prompts(episodes, "hindsight", context, env_name=ALFWORLD, control="blank")
     assert report.with_context + report.too_long == 12
     assert report.with_context > 0
-    for turn in (turn for episode in episodes for turn in episode.turns):
-        assert bool(turn.teacher_prompt_ids) == bool(turn.control_prompt_ids)
-        if turn.teacher_prompt_ids:
-            assert "How this attempt went" in tokenizer.decode(turn.teacher_prompt_ids)
-            assert "Refused: (not shown)." in tokenizer.decode(turn.control_prompt_ids)
+    for episode in episodes:
+        for teacher, control in zip(prompts(episode), prompts(episode, "control"), strict=True):
+            assert (teacher is None) == (control is None)
+            if teacher is not None:
+                assert "How this attempt went" in tokenizer.decode(teacher)
+                assert "Refused: (not shown)." in tokenizer.decode(control)
 
 
 def test_a_solution_is_played_once_and_a_task_that_the_expert_fails_has_none() -> None:
@@ -184,9 +197,10 @@ def test_a_solution_is_played_once_and_a_task_that_the_expert_fails_has_none() -
 def test_a_task_without_a_solution_leaves_its_turns_without_a_prompt(tokenizer: Any) -> None:
     short = SolutionBook(ALFWORLD, CONFIGS[ALFWORLD] | {"max_steps": 1})
     episode = play(tokenizer, WALK)
-    episode.turns[0].teacher_prompt_ids = [1, 2, 3]
+    sequence = episode.sequence_of(0)
+    sequence.teacher_ids = sequence.behind([1, 2, 3])
     assert attach(tokenizer, [episode], "solution", solutions=short) == ViewReport(0, len(WALK), 0)
-    assert all(turn.teacher_prompt_ids == [] for turn in episode.turns)
+    assert prompts(episode) == [None] * len(WALK)
 
 
 @pytest.mark.usefixtures("clean_registry")
@@ -208,16 +222,16 @@ def test_the_shortest_other_success_is_the_sibling(tokenizer: Any) -> None:
     stranger.group_id = 7
     report = attach(tokenizer, [long, short, lost, stranger], "sibling")
     assert report == ViewReport(len(WALK) + 2 + len(WALK) + 3, len(WALK), 0)
-    told = text_of(tokenizer, long.turns[0].teacher_prompt_ids)
-    assert told == text_of(tokenizer, lost.turns[2].teacher_prompt_ids)
+    told = texts_of(tokenizer, long)[0]
+    assert told == texts_of(tokenizer, lost)[2]
     second = " ".join(short.turns[1].observation.split())
     assert f": {WALK[0]} -> {second[:40]}" in told
     assert told.endswith(f"{WALK[-1]} -> the task was solved (score 1.00).")
     # Its own success is not shown to the shortest one: it gets the longer sibling, without the refused step.
-    other = text_of(tokenizer, short.turns[0].teacher_prompt_ids)
+    other = texts_of(tokenizer, short)[0]
     assert other.split(": ", 1)[1].startswith("look -> ")
     assert "fly to the moon" not in other
-    assert all(turn.teacher_prompt_ids == [] for turn in stranger.turns)
+    assert prompts(stranger) == [None] * len(WALK)
     assert attach(tokenizer, [short, lost], "sibling") == ViewReport(3, len(WALK), 0)
 
 
@@ -225,19 +239,19 @@ def test_feedback_tells_what_followed_each_step_and_the_control_tells_nothing(to
     episode = play(tokenizer, with_detour(WALK))
     total = len(episode.turns)
     assert attach(tokenizer, [episode], "feedback", control="blank") == ViewReport(total, 0, 0)
-    texts = [text_of(tokenizer, turn.teacher_prompt_ids) for turn in episode.turns]
+    texts = texts_of(tokenizer, episode)
     assert texts[0] == "What this step leads to. Understood: no. Then: Nothing happens."
     for number in range(1, total - 1):
         answer = " ".join(episode.turns[number + 1].observation.split())
         assert texts[number] == f"What this step leads to. Understood: yes. Then: {answer}"
     assert texts[-1] == "What this step leads to. Understood: yes. Then: the task was solved (score 1.00)"
-    controls = {text_of(tokenizer, turn.control_prompt_ids) for turn in episode.turns}
+    controls = set(texts_of(tokenizer, episode, "control"))
     assert controls == {"What this step leads to. Understood: (not shown). Then: (not shown)"}
-    for turn, text in zip(episode.turns, texts, strict=True):
-        rest = tokenizer.decode(turn.teacher_prompt_ids).replace(text, "")
-        assert rest == tokenizer.decode(turn.control_prompt_ids).replace(*controls, "")
+    for teacher, control, text in zip(prompts(episode), prompts(episode, "control"), texts, strict=True):
+        rest = tokenizer.decode(teacher).replace(text, "")
+        assert rest == tokenizer.decode(control).replace(*controls, "")
     attach(tokenizer, [episode], "feedback")
-    assert all(turn.control_prompt_ids == [] for turn in episode.turns)
+    assert prompts(episode, "control") == [None] * total
 
 
 def test_feedback_tells_how_a_lost_episode_ended_and_that_the_form_was_wrong(tokenizer: Any) -> None:
@@ -245,7 +259,7 @@ def test_feedback_tells_how_a_lost_episode_ended_and_that_the_form_was_wrong(tok
     request = EpisodeRequest(TASK, 0, 0, 0)
     (episode,) = collect(tokenizer, ALFWORLD, engine, [request], RolloutSettings(), max_steps=2)
     attach(tokenizer, [episode], "feedback")
-    first, last = (text_of(tokenizer, turn.teacher_prompt_ids) for turn in episode.turns)
+    first, last = texts_of(tokenizer, episode)
     assert "Understood: yes, but the answer had not the required form." in first
     assert "Understood: no, and the answer had not the required form." in last
     assert last.endswith("Then: the turns ran out before the task was solved (score 0.00)")
@@ -254,18 +268,18 @@ def test_feedback_tells_how_a_lost_episode_ended_and_that_the_form_was_wrong(tok
 def test_hindsight_abstracts_what_was_accepted_and_refused(tokenizer: Any) -> None:
     episode = play(tokenizer, ["look", "look", "fly to the moon", "fly to the moon", "inventory"])
     attach(tokenizer, [episode], "hindsight", control="blank")
-    texts = {text_of(tokenizer, turn.teacher_prompt_ids) for turn in episode.turns}
+    texts = set(texts_of(tokenizer, episode))
     assert texts == {
         "How this attempt went, told afterwards. Accepted: look; inventory. Refused: fly to the moon. "
         "In the end the turns ran out before the task was solved (score 0.00)."
     }
-    controls = {text_of(tokenizer, turn.control_prompt_ids) for turn in episode.turns}
+    controls = set(texts_of(tokenizer, episode, "control"))
     assert controls == {
         "How this attempt went, told afterwards. Accepted: (not shown). Refused: (not shown). In the end (not shown)."
     }
     won = play(tokenizer, WALK)
     attach(tokenizer, [won], "hindsight")
-    told = text_of(tokenizer, won.turns[0].teacher_prompt_ids)
+    told = texts_of(tokenizer, won)[0]
     assert "Refused: nothing. In the end the task was solved (score 1.00)." in told
     steps = told.split("Accepted: ")[1].split(". Refused:")[0].split("; ")
     assert steps == steps_of(won.to_json())
@@ -274,7 +288,7 @@ def test_hindsight_abstracts_what_was_accepted_and_refused(tokenizer: Any) -> No
 
 
 def test_a_teacher_s_prompt_over_the_limit_is_left_out_and_counted(tokenizer: Any) -> None:
-    longest = max(len(turn.prompt_ids) for turn in play(tokenizer, WALK, settings=RolloutSettings(window=0)).turns)
+    longest = max(turn.prompt_tokens for turn in play(tokenizer, WALK, settings=RolloutSettings(window=0)).turns)
     settings = RolloutSettings(window=0, max_prompt_tokens=longest, max_teacher_prompt_tokens=longest)
     episode = play(tokenizer, WALK, settings=settings)
     context = context_of(tokenizer, ALFWORLD, settings)
@@ -283,32 +297,35 @@ def test_a_teacher_s_prompt_over_the_limit_is_left_out_and_counted(tokenizer: An
     assert report.without_context == 0
     assert report.with_context + report.too_long == len(WALK)
     assert report.coverage == pytest.approx(report.with_context / len(WALK))
-    assert [bool(turn.teacher_prompt_ids) for turn in episode.turns].count(False) == report.too_long
-    assert all(len(turn.teacher_prompt_ids) <= longest for turn in episode.turns)
+    made = prompts(episode)
+    assert made.count(None) == report.too_long
+    assert all(prompt is None or len(prompt) <= longest for prompt in made)
+    assert [turn.teacher_too_long for turn in episode.turns] == [prompt is None for prompt in made]
 
 
 def test_long_texts_are_cut_and_put_on_one_line(tokenizer: Any) -> None:
     def turn(observation: str, action: str, **more: Any) -> TurnRecord:
-        return TurnRecord(observation, "", action, True, True, 0.0, [], [], [], [], 0, **more)
+        return TurnRecord(observation, "", action, True, True, 0.0, [7], [-1.0], 0, **more)
 
     page = "A page.\n\nwith   lines " + "and words " * 500
     context = ContextBuilder(tokenizer, WindowTemplate("You act."), window=0, max_prompt_tokens=10_000, think=False)
     members = []
     for member in range(2):
         turns = [turn("start", "say " + "much " * 200), turn(page, "")]
+        episode = Episode(f"0/{member}", 0, "t", "t", "train", "Talk.", won=True, score=1.0, ended="won")
         for number, row in enumerate(turns):
             history = () if number == 0 else episode_view(Episode("", 0, "", "", "", "", turns), 1).history
-            row.prompt_ids = context.prompt_ids(EpisodeView("Talk.", history, row.observation, ()))
-        members.append(Episode(f"0/{member}", 0, "t", "t", "train", "Talk.", turns, won=True, score=1.0, ended="won"))
+            episode.add_turn(row, context.prompt_ids(EpisodeView("Talk.", history, row.observation, ())))
+        members.append(episode)
     attach_teacher_prompts(members, "sibling", context, env_name="talk")
-    told = text_of(tokenizer, members[0].turns[0].teacher_prompt_ids)
+    told = texts_of(tokenizer, members[0])[0]
     action, result = told.split(": ", 1)[1].split("; ")[0].split(" -> ")
     assert (len(action), action[-3:]) == (200, "...")
     assert len(result) <= 80
     assert result.startswith("A page. with lines and words")
     assert told.endswith("; (nothing) -> the task was solved (score 1.00).")
     attach_teacher_prompts(members, "feedback", context, env_name="talk")
-    answer = text_of(tokenizer, members[0].turns[0].teacher_prompt_ids).split("Then: ")[1]
+    answer = texts_of(tokenizer, members[0])[0].split("Then: ")[1]
     assert 1190 < len(answer) <= 1200
 
 

@@ -38,7 +38,7 @@ def made_state(update: int, seed: int = 0) -> dict[str, Any]:
     return {
         "training_iteration": update,
         "learner_group": {"learner": learner},
-        "sdar_learned": {"trust": {"trust": {"heat": 0.25 + seed}}, "frozen_teacher": None},
+        "sdar_learned": {"gap_advantage_correlation": {"heat": 0.25 + seed}, "frozen_teacher": None},
     }
 
 

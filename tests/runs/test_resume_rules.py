@@ -11,13 +11,14 @@ import pytest
 import yaml
 from made_runs import made_config, made_run  # pyright: ignore[reportMissingImports]
 
+from sdar_gym.cli import main
 from sdar_gym.configs import load_config
 from sdar_gym.runs.folder import RunFolder
 from sdar_gym.runs.record import command_line, resolved, settings_of, without_secrets
 from sdar_gym.runs.resume import plan_resume, resumed_run
 
 REFUSED = (
-    ("method=grpo", "algorithm is 'sdar' in the run and would be 'grpo'"),
+    ("method=grpo", "method is 'sdar' in the run and would be 'grpo'"),
     ("training.lr=1e-2", "training.lr is 0.001 in the run and would be 0.01"),
     ("seed=9", "seed is 0 in the run and would be 9"),
     ("evaluation.tasks=4", "evaluation.tasks is 192 in the run and would be 4"),
@@ -46,6 +47,7 @@ ALLOWED = (
     "resources.num_env_runners=2",
     "resources.num_learners=1",
     "policy.torch_threads=4",
+    "policy.offload_teacher=false",
     "training.lr=1e-3",
     "seed=0",
 )
@@ -99,6 +101,23 @@ def test_a_configuration_that_was_edited_does_not_change_the_run(run: RunFolder)
     run.config.write_text(run.config.read_text().replace("lr: 0.001", "lr: 0.01"))
     with pytest.raises(ValueError, match=r"training.lr is 0.001 in the run and would be 0.01"):
         resumed_run(run.path)
+
+
+def test_a_run_of_a_version_with_other_names_is_refused_in_one_line(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(run.config.read_text())
+    old = {("algorithm" if key == "method" else key): value for key, value in content.items()}
+    old["training"]["objective_by_algorithm"] = old["training"].pop("objective_by_method")
+    old["policy"]["teacher_residence"] = "cpu" if old["policy"].pop("offload_teacher") else "device"
+    run.config.write_text(yaml.safe_dump(old, sort_keys=False))
+    monkeypatch.setattr(sys, "argv", ["sdar-gym", "train", "--resume", str(run.path)])
+    monkeypatch.setenv("COLUMNS", "500")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    (told,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code and told.startswith(f"error: {run.path} was written by an earlier version")
+    assert "(method was algorithm)" in told and f"policy.model={run.policy}, if it was exported" in told
 
 
 def test_the_panel_is_the_run_s_own_file(run: RunFolder) -> None:

@@ -64,9 +64,9 @@ def test_a_name_is_a_text(name: object) -> None:
         check_run_name(name)
 
 
-def test_an_algorithm_leads_nowhere_either(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="algorithm must be one folder name"):
-        new_run_folder(replace(made_config(tmp_path / "runs"), algorithm="/../../x"))
+def test_a_method_leads_nowhere_either(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="method must be one folder name"):
+        new_run_folder(replace(made_config(tmp_path / "runs"), method="/../../x"))
 
 
 @pytest.mark.parametrize("place", ["s3://my-bucket/runs", "gs://bkt/x", "hdfs://a/b", "http://host/x"])

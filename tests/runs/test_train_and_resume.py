@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from sdar_gym.algorithms.sdar.algorithm import SDAR
 from sdar_gym.algorithms.sdar.learner import SDARLearner
+from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
 from sdar_gym.configs import load_config
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.policy.non_finite import NonFiniteError
@@ -117,7 +118,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not(changes: tuple[str, 
     for each in (first, second):
         for record in each["records"]:
             record.pop("teacher", None)
-        each["learned"].pop("trust")
+        each["learned"].pop("gap_advantage_correlation")
     assert first["records"] == second["records"]
     assert first == second
 
@@ -179,13 +180,13 @@ def test_a_signal_ends_a_run_with_a_checkpoint_and_the_way_back(
     assert [record["update"] for record in folder.records() if "evaluation" in record] == [0]
 
     with monkeypatch.context() as patch:
-        play = SDAR._play_panel
+        play = PanelEvaluator._play
 
         def interrupted_panel(self: Any, *args: Any) -> Any:
             os.kill(os.getpid(), number)
             return play(self, *args)
 
-        patch.setattr(SDAR, "_play_panel", interrupted_panel)
+        patch.setattr(PanelEvaluator, "_play", interrupted_panel)
         with pytest.raises(RunStopped, match="update 2; --resume"):
             resume(folder.path)
     resume(folder.path)
@@ -257,7 +258,7 @@ def test_no_step_is_taken_along_what_is_not_finite(
     # Remote learners cannot import this file.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     made = {"loss": _nan_loss, "gradient": _nan_gradient, "weights": _inf_weights}[broken]
-    monkeypatch.setattr("sdar_gym.algorithms.sdar.config.SDARConfig.get_default_learner_class", lambda self: made)
+    monkeypatch.setattr("sdar_gym.algorithms.sdar.algorithm.SDARConfig.get_default_learner_class", lambda self: made)
     with pytest.raises(NonFiniteError, match=r"[uU]pdate 2") as ended:
         train(config(tmp_path, "training.iterations=3", f"resources.num_learners={learners}"))
     folder = RunFolder(tmp_path / "quickstart-sdar")
@@ -273,16 +274,16 @@ def _second(learner: Any) -> bool:
 
 
 class _nan_loss(SDARLearner):
-    def _micro_loss(self, *args: Any) -> torch.Tensor:
-        loss = super()._micro_loss(*args)
+    def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
+        loss = super().compute_loss_for_module(**kwargs)
         first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
         # Its gradient is finite: that of the others as well.
         return loss + torch.tensor(float("nan")) if _second(self) and first else loss
 
 
 class _nan_gradient(SDARLearner):
-    def _micro_loss(self, *args: Any) -> torch.Tensor:
-        loss = super()._micro_loss(*args)
+    def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
+        loss = super().compute_loss_for_module(**kwargs)
         if _second(self):
             loss.register_hook(lambda gradient: gradient * float("inf"))
         return loss

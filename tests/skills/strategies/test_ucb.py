@@ -206,7 +206,7 @@ def test_settings_weigh_exploration_and_no_other_strategy_takes_the_weight() -> 
     for strategy in ("bm25", "none"):
         with pytest.raises(ValueError, match=rf"ucb_c \(0\.25\) belongs to the strategy 'ucb', not to '{strategy}'"):
             build_retriever("sdar/WebShop-v0", SkillSettings(strategy=strategy, ucb_c=0.25))
-    with pytest.raises(ValueError, match=r"skills\.ucb_c must not be negative and must be finite, got -1"):
+    with pytest.raises(ValueError, match=r"skills\.ucb_c must be a finite number of at least 0, got -1"):
         SkillSettings(strategy="ucb", ucb_c=-1)
     with pytest.raises(ValueError, match="must not be negative or infinite; got inf"):
         UcbRetriever(shop(), ucb_c=inf)

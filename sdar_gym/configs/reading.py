@@ -107,10 +107,10 @@ class UnknownSettingError(ConfigError):
 
 
 def build(kind: type, content: Mapping[str, Any], where: str = "") -> Any:
-    """Builds a data class from the values of its settings.
+    """A data class from what was read.
 
     Raises:
-        ValueError: A setting is missing or invalid.
+        ValueError: A setting is missing or makes no sense.
     """
     hints, given = hints_of(kind), {}
     for key in content:
@@ -118,7 +118,7 @@ def build(kind: type, content: Mapping[str, Any], where: str = "") -> Any:
     for field in fields(kind):
         if field.name not in content:
             if field.default is MISSING and field.default_factory is MISSING:
-                raise ConfigError(f"{dotted(where, field.name)} is required")
+                raise ConfigError(f"{dotted(where, field.name)}: Field required")
             continue
         value = content[field.name]
         group = next((one for one in members(hints[field.name]) if is_dataclass(one)), None)

@@ -1,4 +1,4 @@
-"""Random and scripted-expert baselines, without a model, on every split of every environment."""
+"""What can be had without a model: the random policy and the expert, on every split of every environment."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ POLICIES = ("random", "expert")
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The result of one policy on one panel.
+    """One policy on one panel.
 
     Attributes:
         success: Share of episodes won, with the 95 % Wilson interval `success_low` to `success_high`.
         mean_score: Mean of the last score of each episode.
-        mean_turns: Mean number of turns of an episode.
-        invalid_actions: Share of turns with an action that the environment did not understand.
+        mean_turns: Turns an episode took.
+        invalid_actions: Share of turns whose action the world did not understand.
     """
 
     env_id: str
@@ -44,7 +44,7 @@ class Baseline:
 
 
 def split_panel(env_id: str, env: TextEnv, split: str, size: int) -> TaskPanel:
-    """The frozen panel of a split: the tasks that an evaluation of this size plays.
+    """The frozen panel of a split: the same tasks that an evaluation of this size plays.
 
     Raises:
         ValueError: No such split, or a size below 1.
@@ -55,7 +55,7 @@ def split_panel(env_id: str, env: TextEnv, split: str, size: int) -> TaskPanel:
 
 
 def play(env: TextEnv, policy: ScriptedPolicy, panel: TaskPanel) -> list[dict[str, Any]]:
-    """Plays each task once and returns its last `info`, with the number of invalid actions as `invalid`."""
+    """The last `info` of an episode of each task, and under `invalid` how many actions were not understood."""
     ends = []
     for task_id in panel.task_ids:
         observation, info = env.reset(options={"task_id": task_id})
@@ -75,13 +75,13 @@ def measure_baselines(
     seed: int = 0,
     report: Callable[[str], None] = lambda what: None,
 ) -> list[Baseline]:
-    """Plays every split's panel with each policy, on the default data of each environment.
+    """Play every split's panel with each policy, on the data that `gymnasium.make(id)` plays without arguments.
 
     Args:
         env_ids: Registered environments; default all.
         tasks: Size of the panels.
-        seed: Seed of the random policy.
-        report: Called with environment, split and policy that are played next.
+        seed: Of the random policy.
+        report: Called with what is played next.
 
     Raises:
         ValueError: An environment is not registered, or `tasks` is below 1.
@@ -107,7 +107,7 @@ def measure_baselines(
 
 
 def markdown(rows: Sequence[Baseline], command: str) -> str:
-    """The results as a Markdown page."""
+    """The page of the table."""
     lines = [
         "# Baselines without a model",
         "",

@@ -36,5 +36,5 @@ def make_env(env_id: str, env_config: Mapping[str, Any]) -> TextEnv:
         except TypeError as error:
             raise ValueError(f"The arguments do not fit {env_id}: {error}.") from error
     if not isinstance(env, TextEnv):
-        raise ValueError(f"{env_id} is no TextEnv: {type(env).__name__}.")
+        raise ValueError(f"{env_id} is not a TextEnv: {type(env).__name__}.")
     return env

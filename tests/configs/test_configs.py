@@ -207,8 +207,8 @@ def test_a_missing_configuration_is_named_with_the_known_ones(tmp_path: Path) ->
         ("- 1\n- 2", "holds no settings"),
         ("", "holds no settings"),
         ("just text", "holds no settings"),
-        ("name: test", "env is required"),
-        ("env: sdar/ALFWorld-v0", "name is required"),
+        ("name: test", "env: Field required"),
+        ("env: sdar/ALFWorld-v0", "name: Field required"),
     ],
 )
 def test_what_is_no_configuration_is_refused(text: str, message: str, write: Any) -> None:

@@ -1,4 +1,4 @@
-"""`sdar-gym methods`: the named methods, their settings as YAML that can be copied, sources and deviations."""
+"""The commands `sdar-gym methods list` and `show`: settings of a method as YAML, sources and deviations."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ from sdar_gym.settings import Settings
 if TYPE_CHECKING:
     from sdar_gym.algorithms.methods import Method
     from sdar_gym.algorithms.objectives.objective import Objective
-    from sdar_gym.algorithms.objectives.schedule import Schedule
 
 methods_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-# Shown even at their default, so that a line can be read alone.
+# Shown even at their defaults, so that each line is complete.
 _ALWAYS_SHOWN = frozenset({"view", "weights", "coeff", "divergence", "support"})
 
 
 def setting_lines(objective: Objective) -> list[str]:
-    """What an objective sets differently from `Objective()`, one line of YAML a setting or group.
+    """The settings that differ from `Objective()`, one line of YAML per setting or group.
 
-    Laid over `Objective()` with `changed`, the lines give the same objective again.
+    `Objective().changed(...)` with these settings gives the same objective again.
 
     Args:
-        objective: The settings.
+        objective: The objective.
     """
     from sdar_gym.algorithms.objectives.objective import Objective
 
@@ -45,7 +44,7 @@ def setting_lines(objective: Objective) -> list[str]:
 
 
 def describe(method: Method) -> str:
-    """A method in full, for a terminal."""
+    """A method's settings, sources and deviations as text."""
     parts = [f"{method.name}\n{method.summary}"]
     if method.acts_with_skills:
         parts[0] += "\nThe acting policy reads the skills while it is trained."
@@ -59,7 +58,7 @@ def describe(method: Method) -> str:
 
 @methods_app.command("list")
 def methods_list() -> None:
-    """List the methods; `method=NAME` chooses one."""
+    """List the methods; `method=NAME` selects one."""
     from sdar_gym.algorithms.methods import CHAPTERS
 
     terminal = Terminal()
@@ -78,7 +77,7 @@ def methods_show(name: Annotated[str, typer.Argument(help="A method; `sdar-gym m
 
 
 def _group(value: Settings, base: Any) -> dict[str, Any]:
-    """The settings of a group that differ from those it would otherwise have, and what names it."""
+    """The settings of a group that differ from those of `base` or from their defaults, and a component's name."""
     content: dict[str, Any] = {"name": value.NAME} if isinstance(value, Component) else {}
     for field in fields(value):  # pyright: ignore[reportArgumentType]
         own = getattr(value, field.name)
@@ -99,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 
 def _as_yaml(value: Any) -> str:
-    """A setting in YAML's flow form; written here so that it can be shown where yaml is not installed."""
+    """A setting in YAML's flow style; written here, since PyYAML may not be installed."""
     if isinstance(value, list):
         return "[" + ", ".join(map(_as_yaml, value)) + "]"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What `train`, `eval` and `warmstart` show while they work and when they are done."""
+"""The commands `train`, `eval` and `warmstart`: progress bars and result tables."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from sdar_gym.text import shortened, terminal_safe
 
 
 def train_command(config: str | None, changes: Sequence[str], resume: Path | None) -> None:
-    """Train with a progress bar, then print the summary."""
+    """Trains with a progress bar, then prints the summary."""
     run = _run_config(config, changes, resume)
-    quiet()  # Loads transformers: what is wrong with a setting is said before that.
+    quiet()  # Loads transformers, so settings are checked before.
     from sdar_gym.rollout.notices import Notices
     from sdar_gym.runs.check import check_run
     from sdar_gym.runs.stop import RunStopped
@@ -35,7 +35,7 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
     console = Terminal()
     for note in check_run(run):
         console.tell(note)
-    told = Notices()
+    warned = Notices()
     heading = f": {run.method} on {run.env}, {run.training.iterations} updates"
     console.print(Text.assemble((run.name, "bold"), heading))
     with _bar(console, "{task.fields[state]}") as bar:
@@ -45,7 +45,7 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
             train_part = "" if progress.train_success is None else f"train {progress.train_success:.2f} · "
             state = f"{train_part}panel {progress.evaluation['success']:.2f}"
             bar.update(task, completed=progress.update, total=progress.updates, state=state)
-            for sentence in told.new(progress.figures):
+            for sentence in warned.new(progress.figures):
                 bar.console.print(f"update {progress.update}: {sentence}", style="yellow")
 
         try:
@@ -60,7 +60,7 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
 
 
 def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, output: Path | None) -> None:
-    """Play a panel with a progress bar, then print the result."""
+    """Plays a panel with a progress bar, then prints the result."""
     if is_uri(checkpoint) and not checkpoint.startswith("file:"):
         raise ConfigError(
             f"{shortened(without_password(checkpoint))} is an address; a policy is a local folder, builtin:tiny or a "
@@ -71,7 +71,7 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
     folder = local_path("policy", checkpoint)
     is_run = _is_file(folder / "config.yaml")
     model = str(folder / "policy") if is_run else checkpoint
-    # The quick start's prompt is one that only the tiny policy was taught; no other model would know what to do.
+    # The quick start's prompt does not explain the task: only the tiny policy was trained on it.
     default = "quickstart" if checkpoint.startswith("builtin:") else PUBLISHED
     chosen = config or (str(folder / "config.yaml") if is_run else default)
     run = load_config(chosen, changes)
@@ -110,7 +110,7 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
 
 
 def warmstart_command(output: Path, steps: int | None, seed: int, measure: bool) -> None:
-    """Train the tiny policy with a progress bar, measure it on the quick start's panel, and say whether it will do."""
+    """Trains the tiny policy with a progress bar, evaluates it on the quick start's panel, and accepts it or not."""
     check_output_folder("output", output)
     quiet()
     import torch
@@ -118,7 +118,7 @@ def warmstart_command(output: Path, steps: int | None, seed: int, measure: bool)
     from sdar_gym.policy.acceptance import measure_base
     from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
 
-    torch.set_num_threads(1)  # Several threads on matrices this small spend their time waiting for each other.
+    torch.set_num_threads(1)  # Faster than several threads for matrices this small.
     recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
     console = Terminal()
     with _bar(console, "loss {task.fields[loss]:.3f}") as bar:
@@ -155,28 +155,26 @@ def warmstart_command(output: Path, steps: int | None, seed: int, measure: bool)
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # A name that is too long for a file, or a folder that may not be looked into.
+    except OSError:  # A name too long for the file system, or a folder that may not be read.
         return False
 
 
 def _run_config(config: str | None, changes: Sequence[str], resume: Path | None) -> RunConfig:
     if resume is None:
         if config is None:
-            raise ConfigError(
-                "Name a configuration (quickstart, or a YAML file), or a run to go on with: --resume RUN."
-            )
+            raise ConfigError("Name a configuration (quickstart, or a YAML file), or a run to continue: --resume RUN.")
         return load_config(config, changes)
     from sdar_gym.runs.resume import resumed_run
 
-    # Without a configuration, the first change stands in its place.
+    # If only changes are given, the first one arrives as `config`.
     if config is not None and "=" in config and not Path(config).exists():
         config, changes = None, [config, *changes]
     resumption, unused = resumed_run(resume, config, changes)
-    told = [f"{resumption.folder.path} goes on after update {resumption.manifest.update}"]
-    told += [f"changed: {change}" for change in resumption.changes]
+    lines = [f"{resumption.folder.path} continues after update {resumption.manifest.update}"]
+    lines += [f"changed: {change}" for change in resumption.changes]
     if unused:
-        told.append(f"not used, since the run has settings of its own: {', '.join(unused)} of {config}")
-    Terminal().tell("\n".join(told))
+        lines.append(f"ignored, since the run keeps its saved settings: {', '.join(unused)} of {config}")
+    Terminal().tell("\n".join(lines))
     return resumption.run
 
 
@@ -218,14 +216,14 @@ def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
         table.add_row(name.partition("/")[2], *(f"{result.get(name, float('nan')):.3f}" for _, result in results))
     teachers = [result.get("teacher") for _, result in results]
     if any(teachers):
-        # A teacher that shares weights can lose what it teaches.
+        # A teacher that shares the student's weights can get worse during training.
         tasks = next(teacher["tasks"] for teacher in teachers if teacher)
         table.add_row(
             f"its teacher, with skills ({tasks} tasks)",
             *(f"{teacher['success']:.3f}" if teacher else "" for teacher in teachers),
         )
     table.add_row("mean turns", *(f"{result['episode_turns']:.1f}" for _, result in results))
-    # A response that is not in the required form and an action that the world refuses have different remedies.
+    # Two rows, since the remedies differ: a response without the required form, an action that the environment refuses.
     for label, name in (
         ("responses not in the form", "form_errors"),
         ("actions not understood", "action_errors"),
@@ -243,7 +241,7 @@ def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
 
 
 def quiet() -> None:
-    """Keep libraries from talking over the progress bar; errors still come through."""
+    """Silences log messages of libraries during the progress bar, except for errors."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     import transformers
 

@@ -1,4 +1,4 @@
-"""Bounds of settings beyond which a value is a mistake on any machine."""
+"""Bounds of settings: values outside of them are mistakes on any machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST_GROUPS = 10_000_000
 MOST_TOKENS = 1_000_000
 MOST_THREADS = 1_024
 LARGEST_SEED = 2**32 - 1
-# Below this, only one token has a probability above 0; 0 itself means the most likely token.
+# Sampling temperatures; 0 itself means greedy decoding.
 COOLEST, HOTTEST = 0.01, 100.0
 # Arguments that the gym passes to a chat template itself, or that would replace the template or its result.
 RESERVED_KWARGS = frozenset(
@@ -32,6 +32,13 @@ RESERVED_KWARGS = frozenset(
 
 
 def sampling_temperature(name: str, value: float) -> None:
-    """Refuses a temperature above 0 that is too extreme to sample at."""
+    """Checks that a temperature is in the range in which sampling makes a difference.
+
+    Raises:
+        ValueError: It is too low or too high.
+    """
     if not COOLEST <= value <= HOTTEST:
-        raise ValueError(f"{name} must be from {COOLEST:g} to {HOTTEST:g}, got {value}: beyond, nothing is sampled.")
+        raise ValueError(
+            f"{name} must be from {COOLEST:g} to {HOTTEST:g}, got {value}: below, one token has all the probability; "
+            "above, all tokens are equally likely."
+        )

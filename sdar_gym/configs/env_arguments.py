@@ -1,4 +1,4 @@
-"""What an environment's arguments are, for reading them from texts: the types that its constructor declares."""
+"""Environment arguments: types that the constructor declares, values read from text, absolute paths."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, get_type_hints
 
-from sdar_gym.configs.places import settled
+from sdar_gym.configs.path_settings import absolute_path_setting
 from sdar_gym.configs.typed import is_path, wants_text
 from sdar_gym.envs.registry import entries
 from sdar_gym.text import shortened
 
-# Words that stand where a path could stand.
-_WORDS = frozenset({"generated", "embedded"})
+# Values of path arguments that are names, not paths.
+_NAMES = frozenset({"generated", "embedded"})
 
 
 def argument_types(env_id: str) -> dict[str, Any] | None:
-    """The declared types of an environment's arguments by name; None where they cannot be known.
+    """The declared types of an environment's arguments by name; None if they cannot be determined.
 
-    What is wrong with an environment is said where it is made, so nothing is raised here.
+    Nothing is raised: errors of an environment are reported where it is made.
     """
     entry = next((entry for entry in entries() if entry.id == env_id), None)
     if entry is None:
@@ -28,7 +28,7 @@ def argument_types(env_id: str) -> dict[str, Any] | None:
     try:
         constructor = getattr(import_module(module), name).__init__
         parameters = inspect.signature(constructor).parameters.values()
-    except Exception:  # A third party's module, which may do anything when it is imported.
+    except Exception:  # A third party's module may raise anything on import.
         return None
     try:
         hints = get_type_hints(constructor)
@@ -41,26 +41,26 @@ def argument_types(env_id: str) -> dict[str, Any] | None:
     }
 
 
-def with_places(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with their paths made absolute, so that a record of them means the same from everywhere.
+def with_absolute_paths(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with their paths made absolute, so that a saved record does not depend on the working directory.
 
     Raises:
-        PathError: A path is an address, or cannot be one.
+        PathError: A path is an address, or cannot be a path.
     """
     hints = argument_types(env_id) or {}
     return {
-        name: settled(f"env_config.{name}", value)
-        if isinstance(value, str) and value not in _WORDS and is_path(hints.get(name, Any))
+        name: absolute_path_setting(f"env_config.{name}", value)
+        if isinstance(value, str) and value not in _NAMES and is_path(hints.get(name, Any))
         else value
         for name, value in arguments.items()
     }
 
 
 def arguments_of(env_id: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """`key=value` as arguments of an environment: text where it declares text, else what the text looks like.
+    """`key=value` pairs as arguments of an environment: text where it declares text, else a number or word.
 
     Raises:
-        ValueError: A pair is none, or a path cannot be one.
+        ValueError: A pair is not `key=value`, or a path is invalid.
     """
     hints = argument_types(env_id) or {}
     result: dict[str, Any] = {}
@@ -69,7 +69,7 @@ def arguments_of(env_id: str, pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise ValueError(f"{shortened(pair)} is not of the form key=value.")
         result[key.strip()] = value if wants_text(hints.get(key.strip(), Any)) else _looks_like(value)
-    return with_places(env_id, result)
+    return with_absolute_paths(env_id, result)
 
 
 def _looks_like(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Finds a configuration by name or path and lays `key=value` changes over it."""
+"""Loads a configuration by name or path and applies `key=value` changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sdar_gym.paths import first_line, local_path
 from sdar_gym.settings import members
 from sdar_gym.text import shortened, terminal_safe
 
-# The configuration of language models: published lengths and prompts.
+# The configuration for language models, with published lengths and prompts.
 PUBLISHED = "published"
 
 
@@ -33,26 +33,26 @@ def builtin_configs() -> list[str]:
 
 
 def load_config(name: str, changes: Sequence[str] = ()) -> RunConfig:
-    """Read a configuration.
+    """Loads a configuration.
 
     Args:
-        name: A built-in one by name, or a YAML file.
-        changes: `key=value`, dots for sections: `training.lr=1e-4`, `env_config.games=PATH`. Values are YAML, but for
-            settings that are texts, whose values are taken as they are.
+        name: Name of a built-in configuration, or path of a YAML file.
+        changes: `key=value` with dots for sections: `training.lr=1e-4`, `env_config.games=PATH`. Values are YAML;
+            values of text settings are taken verbatim.
 
     Raises:
-        ConfigError: There is no such configuration, or something in it is wrong.
+        ConfigError: The configuration does not exist, or has an unknown key or an invalid value.
     """
-    root, origin = _read(name)
-    asked = [_Change.parse(change) for change in changes]
+    root, origin = _read_tree(name)
+    parsed = [_Change.parse(change) for change in changes]
     before = next((str(value.value) for key, value in root.value if key.value == "env"), "")
-    env = next((change.value for change in reversed(asked) if change.path == ("env",)), before)
+    env = next((change.value for change in reversed(parsed) if change.path == ("env",)), before)
     special = special_types(env)
-    content = _told(origin, lambda: read(root, RunConfig, "", Values(), special))
+    content = _with_origin(origin, lambda: read(root, RunConfig, "", Values(), special))
     if env != before:
-        _fit(content, before, env, name if name in builtin_configs() else None, origin, asked)
-    for change in asked:
-        _told(origin, lambda change=change: change.apply(content, special))
+        _change_environment(content, before, env, name if name in builtin_configs() else None, origin, parsed)
+    for change in parsed:
+        _with_origin(origin, lambda change=change: change.apply(content, special))
     return parse_run_config(content, origin, changes)
 
 
@@ -75,7 +75,7 @@ class _Change:
         return cls(text, path, value.strip())
 
     def apply(self, content: dict[str, Any], special: dict[str, Any]) -> None:
-        """Put the value where it belongs."""
+        """Writes the value into a configuration's content."""
         hint, where, place = RunConfig, "", content
         for key in self.path[:-1]:
             hint, where = child_hint(self._group(hint, where), key, where, special), dotted(where, key)
@@ -86,12 +86,12 @@ class _Change:
                 raise ConfigError(f"{shortened(self.text)}: {where} is a value, not a section")
             place[key] = place = inner
         last = self.path[-1]
-        place[last] = self._read(
+        place[last] = self._value(
             child_hint(self._group(hint, where), last, where, special), dotted(where, last), special
         )
 
     def _group(self, hint: Any, where: str) -> Any:
-        """What the keys within a setting are."""
+        """The type that has the keys of a section."""
         for kind in members(hint):
             if isinstance(kind, Free) or is_dataclass(kind) or get_origin(kind) is dict:
                 return kind
@@ -99,7 +99,7 @@ class _Change:
             raise ConfigError(f"{shortened(self.text)}: {where} is a value, not a section")
         return Free({})
 
-    def _read(self, hint: Any, where: str, special: dict[str, Any]) -> Any:
+    def _value(self, hint: Any, where: str, special: dict[str, Any]) -> Any:
         is_list = self.value[:1] == "[" and takes_list(hint)
         if wants_text(hint) and not is_list and self.value[:1] not in ("'", '"'):
             empty = NoneType in members(hint) and self.value in ("", "~", "null")
@@ -113,8 +113,8 @@ class _Change:
             raise ConfigError(f"The value of {shortened(self.text)} is not YAML: {error}") from error
 
 
-def _read(name: str) -> tuple[yaml.MappingNode, str]:
-    """The tree of a configuration, and what to call it."""
+def _read_tree(name: str) -> tuple[yaml.MappingNode, str]:
+    """The YAML tree of a configuration, and its name for messages."""
     if name in builtin_configs():
         text, origin = files("sdar_gym.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), name
     else:
@@ -136,46 +136,46 @@ def _read(name: str) -> tuple[yaml.MappingNode, str]:
     except YamlError as error:
         raise ConfigError(f"{origin} is not valid YAML: {error}.") from error
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{origin} holds no settings.")
+        raise ConfigError(f"{origin} holds no settings; write lines such as env: sdar/ALFWorld-v0.")
     return root, origin
 
 
-def _told(origin: str, do: Any) -> Any:
-    """Call, and say in errors where it was written."""
+def _with_origin(origin: str, function: Any) -> Any:
+    """Calls a function; its errors name the configuration."""
     try:
-        return do()
+        return function()
     except UnknownSettingError as error:
-        raise ConfigError(error.told(origin)) from error
+        raise ConfigError(error.in_file(origin)) from error
     except YamlError as error:
         raise ConfigError(f"{origin} is not valid YAML: {error}.") from error
     except ConfigError as error:
         raise ConfigError(f"{error} (in {origin}).") from error
 
 
-def _fit(
+def _change_environment(
     content: dict[str, Any], before: str, env: str, builtin: str | None, origin: str, changes: Sequence[_Change]
 ) -> None:
-    """Leave out what belongs to the environment that was changed for another one.
+    """Removes the settings of the configuration's environment when a change selects another environment.
 
-    Of a configuration that ships with the gym nobody has asked for those settings; what is in somebody's own file is
-    for them to change.
+    Settings of a built-in configuration are replaced. Those of a user's file were chosen by the user, so arguments that
+    do not fit are an error.
     """
     if builtin is None:
         known = argument_types(env)
-        strange = [key for key in content.get("env_config") or {} if known is not None and key not in known]
-        if strange and not any(change.path == ("env_config",) for change in changes):
+        unknown = [key for key in content.get("env_config") or {} if known is not None and key not in known]
+        if unknown and not any(change.path == ("env_config",) for change in changes):
             raise ConfigError(
-                f"env={env} was asked for, but env_config.{', env_config.'.join(strange)} in {origin} belong to "
-                f"{before}. Say 'env_config={{}}' before what {env} is to have: {', '.join(known or ())}."
+                f"env={env} does not take env_config.{', env_config.'.join(unknown)}, which {origin} sets for "
+                f"{before}. Put 'env_config={{}}' first, then arguments of {env}: {', '.join(known or ())}."
             )
         return
     others = [other for other in builtin_configs() if other != PUBLISHED]
-    home = next((other for other in others if _environment(other) == env), None)
-    kept = read(_read(home)[0], RunConfig, "", Values(), special_types(env)) if home else {}
+    home = next((other for other in others if _environment_of(other) == env), None)
+    kept = read(_read_tree(home)[0], RunConfig, "", Values(), special_types(env)) if home else {}
     content["env_config"] = {} if builtin == PUBLISHED else kept.get("env_config", {})
-    for section, names in _OF_THE_ENVIRONMENT.items():
+    for section, names in _ENVIRONMENT_SETTINGS.items():
         if builtin == PUBLISHED and section != "evaluation":
-            continue  # Its lengths and prompts are those of language models, whatever the environment.
+            continue  # Lengths and prompts for language models do not depend on the environment.
         settings = dict(content.get(section) or {})
         for key in names if not home or section == "evaluation" else list(settings):
             settings.pop(key, None)
@@ -183,10 +183,11 @@ def _fit(
         content[section] = settings | {key: known[key] for key in known if section != "evaluation" or key in names}
 
 
-# Beside env_config: what is chosen for one environment. Where a configuration for the new one ships, its sections
-# `rollout` and `skills` are taken whole, as the lengths of prompts and answers are chosen for an environment too.
-_OF_THE_ENVIRONMENT = {"rollout": ("prompt",), "skills": ("library",), "evaluation": ("split", "panel")}
+# Settings, beside env_config, that are chosen for one environment. If the new environment has a built-in configuration,
+# its sections `rollout` and `skills` are taken whole, since lengths of prompts and responses depend on it too.
+_ENVIRONMENT_SETTINGS = {"rollout": ("prompt",), "skills": ("library",), "evaluation": ("split", "panel")}
 
 
-def _environment(builtin: str) -> str:
-    return next(str(value.value) for key, value in _read(builtin)[0].value if key.value == "env")
+def _environment_of(builtin: str) -> str:
+    """The environment of a built-in configuration."""
+    return next(str(value.value) for key, value in _read_tree(builtin)[0].value if key.value == "env")

@@ -1,4 +1,4 @@
-"""Reads YAML trees as settings: types decide how texts are read, and errors name the setting and its place."""
+"""Reads YAML trees as settings: types decide how text is read, and errors name the setting and the line."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ RENAMED = {
 
 
 class ConfigError(ValueError):
-    """A configuration with an unknown key or a senseless value."""
+    """An unknown key or an invalid value in a configuration."""
 
 
 def read(node: yaml.Node, hint: Any, where: str, values: Values, special: Mapping[str, Any], depth: int = 0) -> Any:
-    """The value of a node for a setting; groups of settings come as dictionaries.
+    """The value of a setting from its YAML node; groups of settings become dictionaries.
 
     Args:
-        node: What was written.
+        node: The YAML node.
         hint: Type of the setting.
         where: Name of the setting, for messages; empty at the top.
-        values: Makes the values, and refuses too many.
-        special: Types of settings by name that are narrower than what their data class says.
-        depth: Levels above.
+        values: Converts nodes to values, and limits their number.
+        special: Narrower types than the data classes declare, by name of the setting.
+        depth: Nesting level of the node.
 
     Raises:
-        ConfigError: A key is unknown, or a group of settings is none.
+        ConfigError: A key is unknown, or a value stands where a group of settings is required, or the reverse.
         YamlError: The tree is too large.
     """
     values.count(node, depth)
@@ -51,11 +51,13 @@ def read(node: yaml.Node, hint: Any, where: str, values: Values, special: Mappin
         if is_null(node) and NoneType in kinds:
             return None
         if not isinstance(node, yaml.MappingNode):
-            if isinstance(group, Free):  # Whoever checks it says what is wrong.
+            if isinstance(group, Free):  # Checked later, by the class of the group.
                 if isinstance(node, yaml.ScalarNode):
                     return _scalar(node, members(group.scalar), group.scalar, values, depth)
                 return values.plain(node, depth)
-            raise ConfigError(f"{where or 'A configuration'} is a group of settings (key: value), got {_what(node)}")
+            raise ConfigError(
+                f"{where or 'A configuration'} is a group of settings (key: value), got {_described(node)}"
+            )
         return {
             key: read(value, child_hint(group, key, where, special), dotted(where, key), values, special, depth + 1)
             for key, value in values.pairs(node, depth)
@@ -64,8 +66,8 @@ def read(node: yaml.Node, hint: Any, where: str, values: Values, special: Mappin
         kind = next(kind for kind in kinds if get_origin(kind) in (list, tuple, Sequence))
         return [read(one, (get_args(kind) or (Any,))[0], where, values, special, depth + 1) for one in node.value]
     if not isinstance(node, yaml.ScalarNode):
-        if wants_text(hint) or not _anything(kinds):
-            raise ConfigError(f"{where} is a single value, got {_what(node)}")
+        if wants_text(hint) or not _accepts_structures(kinds):
+            raise ConfigError(f"{where} is a single value, got {_described(node)}")
         return values.plain(node, depth)
     return _scalar(node, kinds, hint, values, depth)
 
@@ -88,24 +90,24 @@ def child_hint(group: Any, key: Any, where: str, special: Mapping[str, Any]) -> 
         close = RENAMED.get(name) or closest(key, hints)
         prefix = f"{where}." if where else ""
         hint = f" Did you mean {prefix}{close}?" if close else f" Known here: {', '.join(hints)}."
-        raise UnknownSettingError(f"{prefix}{_shown(key)}", hint)
+        raise UnknownSettingError(f"{prefix}{_key_text(key)}", hint)
     return hints[key]
 
 
 class UnknownSettingError(ConfigError):
-    """A key that no setting has; where it was written is still to be said."""
+    """An unknown key; `in_file` adds the file to the message."""
 
     def __init__(self, name: str, hint: str):
         super().__init__(f"Unknown setting {name}.{hint}")
         self._name, self._hint = name, hint
 
-    def told(self, origin: str) -> str:
-        """The message with where it was written."""
+    def in_file(self, origin: str) -> str:
+        """The message with the name of the file or configuration."""
         return f"Unknown setting {self._name} (in {origin}).{self._hint}"
 
 
 def dotted(where: str, key: str) -> str:
-    """A setting's name within a group's."""
+    """The full name of a setting in a group: `training.lr`."""
     return f"{where}.{key}" if where else key
 
 
@@ -124,18 +126,19 @@ def _scalar(node: yaml.ScalarNode, kinds: tuple[Any, ...], hint: Any, values: Va
     return values.plain(node, depth)
 
 
-def _anything(kinds: tuple[Any, ...]) -> bool:
-    """Whether a type says too little to refuse a list or a group."""
+def _accepts_structures(kinds: tuple[Any, ...]) -> bool:
+    """Whether a type is too general to refuse a list or a group."""
     return any(kind not in (str, int, float, bool, NoneType) for kind in kinds)
 
 
-def _what(node: yaml.Node) -> str:
+def _described(node: yaml.Node) -> str:
     place = f" (line {node.start_mark.line + 1})" if node.start_mark else ""
     if isinstance(node, yaml.ScalarNode):
         return f"{shortened(node.value) if node.value else 'nothing'}{place}"
     return f"a {'list' if isinstance(node, yaml.SequenceNode) else 'group'}{place}"
 
 
-def _shown(key: Any) -> str:
+def _key_text(key: Any) -> str:
+    """A key as it is shown in messages: quoted only if it is long or has special characters."""
     quoted = shortened(str(key))
     return quoted[1:-1] if quoted[1:-1] == str(key) else quoted

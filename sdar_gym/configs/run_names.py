@@ -1,4 +1,4 @@
-"""What a run may be called: one folder name that is the same on every system."""
+"""Run names: one folder name that is valid on every operating system."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from sdar_gym.text import shortened
 
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
 _LONGEST = 128
-# Devices, on Windows, whatever follows the first dot.
+# Names of devices on Windows, whatever follows the first dot.
 _RESERVED = frozenset(
     ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)))
 )
 
 
 def check_run_name(name: Any, setting: str = "name") -> str:
-    """The name, if it can be one folder's.
+    """Checks that a name can be the name of a folder, and returns it.
 
     Args:
-        name: What was given.
-        setting: For the message.
+        name: The name.
+        setting: Name of the setting, for messages.
 
     Raises:
-        ValueError: It is no text, empty, too long, has other characters than letters, digits, `.`, `_` and `-`, or
-            means something else to some system; with a name that would do.
+        ValueError: It is not text, empty, too long, has characters other than letters, digits, `.`, `_` and `-`, or is
+            reserved on an operating system. The message proposes a valid name.
     """
     if not isinstance(name, str):
         raise ValueError(f"{setting} must be a text, got {shortened(name)}; write {setting}='\"…\"'.")
@@ -34,7 +34,7 @@ def check_run_name(name: Any, setting: str = "name") -> str:
         hint = f" {setting}={proposal} would do." if proposal else ""
         raise ValueError(
             f"{setting} must be one folder name of 1 to {_LONGEST} letters (A to Z), digits, '.', '_' and '-', got "
-            f"{shortened(name)}.{hint} Where run folders are made is the setting runs_dir."
+            f"{shortened(name)}.{hint} To choose the folder of all runs, set runs_dir."
         )
     return name
 

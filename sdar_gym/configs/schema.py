@@ -9,7 +9,7 @@ from typing import Any
 from sdar_gym.algorithms.methods import METHODS, get_method
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.configs.bounds import LARGEST_SEED
-from sdar_gym.configs.env_arguments import argument_types, with_places
+from sdar_gym.configs.env_arguments import argument_types, with_absolute_paths
 from sdar_gym.configs.reading import ConfigError, UnknownSettingError
 from sdar_gym.configs.run_names import check_run_name
 from sdar_gym.configs.sections import (
@@ -44,12 +44,13 @@ class RunConfig(Settings):
     resources: ResourceSettings = setting(doc="Processes and GPUs.", factory=ResourceSettings)
     seed: int = setting(0, "Seed of tasks, draws and the order of rows.", low=0, high=LARGEST_SEED)
     runs_dir: str = setting("runs", "Folder of the run folders, local or mounted.")
-    checkpoint_interval: int = setting(10, "Updates between checkpoints; there is always one at the end.", low=1)
+    checkpoint_interval: int = setting(10, "Updates between checkpoints; the last update always writes one.", low=1)
 
     def _check(self) -> None:
         check_run_name(self.name)
         self.store(
-            runs_dir=str(local_path("runs_dir", self.runs_dir)), env_config=with_places(self.env, self.env_config)
+            runs_dir=str(local_path("runs_dir", self.runs_dir)),
+            env_config=with_absolute_paths(self.env, self.env_config),
         )
 
     @property
@@ -57,7 +58,7 @@ class RunConfig(Settings):
         """The objective: the method's preset with this run's changes.
 
         Raises:
-            ValueError: There is no such method, or a setting makes no sense with it.
+            ValueError: The method is unknown, or a setting is invalid with it.
         """
         return get_method(self.method).with_overrides(self.training.objective_of(self.method)).objective
 
@@ -69,7 +70,7 @@ class RunConfig(Settings):
 
 
 def special_types(env_id: str) -> dict[str, Any]:
-    """Types that are narrower than the data classes say: an environment's arguments, an objective's groups."""
+    """Narrower types than the data classes declare: an environment's arguments, an objective's groups."""
     objective = free(Objective)
     return {
         "env_config": Free(argument_types(env_id) or {}),
@@ -80,15 +81,15 @@ def special_types(env_id: str) -> dict[str, Any]:
 
 
 def parse_run_config(content: Any, origin: str, changes: Sequence[str] = ()) -> RunConfig:
-    """Check a configuration.
+    """Checks a configuration and builds it.
 
     Args:
         content: Its settings as a dictionary.
-        origin: Where it came from; named in errors.
-        changes: What was laid over it, as `key=value`; a mistake in one of them is named with it.
+        origin: File or name of the configuration, for messages.
+        changes: The applied changes, `key=value`; an error that one of them caused names it.
 
     Raises:
-        ConfigError: It has an unknown key, a value of the wrong type, or one that makes no sense.
+        ConfigError: It has an unknown key, a value of the wrong type, or an invalid value.
     """
     if not isinstance(content, dict):
         raise ConfigError(f"{origin} is not a configuration: it holds {type(content).__name__}, not settings.")
@@ -96,22 +97,22 @@ def parse_run_config(content: Any, origin: str, changes: Sequence[str] = ()) -> 
         run = RunConfig.build("", content)
         _check_objectives(run)
     except UnknownSettingError as error:
-        raise ConfigError(error.told(origin)) from error
+        raise ConfigError(error.in_file(origin)) from error
     except ValueError as error:
         message = str(error).removesuffix(".")
-        raise ConfigError(f"{message} (in {origin}{_culprit(message, changes)}).") from error
+        raise ConfigError(f"{message} (in {origin}{_cause(message, changes)}).") from error
     return run
 
 
 def _check_objectives(run: RunConfig) -> None:
-    """Refuses objectives that a method refuses: of the method that runs, and of those that have own settings."""
+    """Checks the objective of the method that runs, and of every method in `objective_by_method`."""
     get_method(run.method).with_overrides(run.training.objective_of(run.method))
     for name, changes in run.training.objective_by_method.items():
         get_method(name).with_overrides(changes)
 
 
-def _culprit(message: str, changes: Sequence[str]) -> str:
-    """The change that a message is about."""
+def _cause(message: str, changes: Sequence[str]) -> str:
+    """The change that caused an error, as an addition to its message; empty if none did."""
     for change in reversed(changes):
         key = change.partition("=")[0].strip()
         if key in message or key.removeprefix("training.objective.") in message:

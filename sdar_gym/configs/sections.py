@@ -17,7 +17,7 @@ from sdar_gym.configs.bounds import (
     RESERVED_KWARGS,
     sampling_temperature,
 )
-from sdar_gym.configs.places import settled
+from sdar_gym.configs.path_settings import absolute_path_setting
 from sdar_gym.paths import local_path
 from sdar_gym.settings import Settings, setting
 from sdar_gym.skills import builtin_libraries
@@ -65,7 +65,7 @@ class PolicySettings(Settings):
     )
     device: str = setting(
         "auto",
-        "Device of rollouts, evaluation and updates: `auto` (a GPU where there is one), `cpu`, `cuda`, or one GPU of "
+        "Device of rollouts, evaluation and updates: `auto` (a GPU if available), `cpu`, `cuda`, or one GPU of "
         "the driver such as `cuda:1`. Remote workers use the GPU that Ray assigns to them.",
     )
     gradient_checkpointing: bool | None = setting(
@@ -73,8 +73,8 @@ class PolicySettings(Settings):
     )
     torch_threads: int | None = setting(
         None,
-        "Threads of a process; null for 1 with small models, which is by far the fastest, else as many as the cores "
-        "allow.",
+        "Threads of a process; null for 1 with small models, which is by far the fastest for them, else as many as "
+        "the cores allow.",
         low=1,
         high=MOST_THREADS,
     )
@@ -89,7 +89,7 @@ class PolicySettings(Settings):
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
             raise ValueError(f"policy.device must be auto, cpu, cuda or cuda:<number>, got {shortened(self.device)}.")
         if not self.model.startswith("builtin:"):
-            self.store(model=settled("policy.model", self.model, folder=True))
+            self.store(model=absolute_path_setting("policy.model", self.model, folder=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class SkillSettings(Settings):
 
     def _check(self) -> None:
         if self.library is not None and self.library not in builtin_libraries():
-            self.store(library=settled("skills.library", self.library))
+            self.store(library=absolute_path_setting("skills.library", self.library))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class RolloutSettings(Settings):
     max_teacher_prompt_tokens: int | None = setting(
         None,
         "Longest prompt with skills or another privileged context; null for twice the student's, within the model's "
-        "context length. A turn whose teacher prompt is longer gets no teacher.",
+        "context length. A turn with a longer teacher prompt gets no teacher.",
         low=1,
         high=MOST_TOKENS,
     )
@@ -194,15 +194,15 @@ class RolloutSettings(Settings):
         return self.max_teacher_prompt_tokens or 2 * self.max_prompt_tokens
 
     def within(self, context_length: int | None) -> RolloutSettings:
-        """The same with the teacher's limit, where it is null, cut to the model's context length.
+        """The settings with the teacher's limit, if it is null, cut to the model's context length.
 
         Args:
-            context_length: In tokens; None without limit.
+            context_length: In tokens; None if the model has no limit.
         """
         if context_length is None or self.max_teacher_prompt_tokens is not None:
             return self
-        room = max(1, context_length - self.max_response_tokens)
-        return replace(self, max_teacher_prompt_tokens=min(self.teacher_prompt_limit, room))
+        limit = max(1, context_length - self.max_response_tokens)
+        return replace(self, max_teacher_prompt_tokens=min(self.teacher_prompt_limit, limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,17 +255,18 @@ class TrainingSettings(Settings):
                 "group's other episodes, and a group of one has none. The published runs use 8."
             )
         for name in ("objective", "objective_by_method"):
-            self.store(**{name: _with_settled_teacher(getattr(self, name), f"training.{name}")})
+            self.store(**{name: _with_absolute_teacher(getattr(self, name), f"training.{name}")})
         episodes = self.group_size * self.tasks_per_iteration
         if episodes > MOST_EPISODES:
             raise ValueError(
                 f"training.group_size x training.tasks_per_iteration = {episodes:,} episodes an update; "
-                f"{MOST_EPISODES:,} is the most."
+                f"the limit is {MOST_EPISODES:,}. Lower one of the two."
             )
         if self.iterations * self.tasks_per_iteration > MOST_GROUPS:
             raise ValueError(
                 f"training.iterations x training.tasks_per_iteration = "
-                f"{self.iterations * self.tasks_per_iteration:,} groups in all; {MOST_GROUPS:,} is the most."
+                f"{self.iterations * self.tasks_per_iteration:,} groups in all; the limit is {MOST_GROUPS:,}. Lower "
+                "one of the two."
             )
         if self.num_minibatches > episodes:
             raise ValueError(
@@ -288,7 +289,7 @@ class ResourceSettings(Settings):
         None, "GPUs of one env runner; null distributes the available ones.", low=0, high=1_000
     )
     num_gpus_per_learner: float | None = setting(
-        None, "GPUs of one learner; null for one each where there are any.", low=0, high=1_000
+        None, "GPUs of one learner; null for one each if available.", low=0, high=1_000
     )
 
 
@@ -330,9 +331,9 @@ class EvaluationSettings(Settings):
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Both, nested groups merged; the second takes precedence.
+    """Merges two groups of settings, nested ones included; the second takes precedence.
 
-    A gate or shaper of another name replaces the one before, whose settings it does not have.
+    A gate or shaper of another name replaces the first, whose settings it does not have.
     """
     result = dict(first)
     for name, value in second.items():
@@ -346,15 +347,16 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _with_settled_teacher(objective: dict[str, Any], name: str) -> dict[str, Any]:
-    """The same with the folder of every `teacher.model` made absolute."""
+def _with_absolute_teacher(objective: dict[str, Any], name: str) -> dict[str, Any]:
+    """The settings with the folder of every `teacher.model` made absolute."""
     result = {}
     for key, value in objective.items():
         place = f"{name}.{key}"
         if key == "teacher" and isinstance(value, dict) and isinstance(value.get("model"), str) and value["model"]:
             model = value["model"]
-            settle = not model.startswith("builtin:")
-            result[key] = value | {"model": settled(f"{place}.model", model, folder=True) if settle else model}
+            if not model.startswith("builtin:"):
+                model = absolute_path_setting(f"{place}.model", model, folder=True)
+            result[key] = value | {"model": model}
         else:
-            result[key] = _with_settled_teacher(value, place) if isinstance(value, dict) else value
+            result[key] = _with_absolute_teacher(value, place) if isinstance(value, dict) else value
     return result

@@ -1,7 +1,7 @@
-"""YAML as configurations need it: no key twice, no depth or size without end, and types that the settings decide.
+"""Strict YAML reader: no duplicate keys, bounded depth and size, types decided by the settings.
 
-PyYAML takes the last of two equal keys, reads `no` as false, `1:30` as ninety and `2024-01-01` as a date. Here a text
-stays as it was written until the setting it is for says what it has to be.
+PyYAML takes the last of two equal keys, and reads `no` as false, `1:30` as ninety and `2024-01-01` as a date. Here a
+text stays as it was written until the type of its setting decides its value.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sdar_gym.text import shortened, terminal_safe
 
 MAX_CHARACTERS = 200_000
 MAX_DEPTH = 32
-# Aliases let a short file stand for any number of values.
+# Bounds aliases: with them a short file can stand for any number of values.
 MAX_VALUES = 20_000
 
 _CORE = "tag:yaml.org,2002:"
 _TEXT, _NULL, _BOOL, _INT, _FLOAT, _MERGE = (_CORE + name for name in ("str", "null", "bool", "int", "float", "merge"))
-# What YAML 1.1 has for dates, `=` and binary data is text here, unless somebody asks for it with a tag.
+# Accepted tags. Dates and `=` of YAML 1.1 are read as text; other tags, such as `!!binary`, are refused.
 _KNOWN = frozenset({_TEXT, _NULL, _BOOL, _INT, _FLOAT, _MERGE}) | {
     _CORE + name for name in ("timestamp", "value", "map", "seq")
 }
@@ -32,11 +32,11 @@ _LONGEST_NUMBER = 400
 
 
 class YamlError(ValueError):
-    """A text that is not YAML, or not YAML that a configuration may be written in."""
+    """A text that is not YAML, or YAML that configurations do not allow."""
 
 
 class _Composer(yaml.SafeLoader):
-    """Nodes only: nothing is made of them before it is known what they are for."""
+    """Composes nodes only; values are made when the type of their setting is known."""
 
     depth = 0
 
@@ -64,13 +64,13 @@ class _Composer(yaml.SafeLoader):
 
 
 def compose(text: str) -> yaml.Node | None:
-    """The tree of a YAML text; None for an empty one.
+    """Parses a YAML text to its tree of nodes; None for an empty text.
 
     Raises:
-        YamlError: It is not valid YAML, holds a key twice, or is too large or too deep.
+        YamlError: It is not valid YAML, has a duplicate key, or is too large or too deep.
     """
     if len(text) > MAX_CHARACTERS:
-        raise YamlError(f"{len(text):,} characters; a configuration has {MAX_CHARACTERS:,} at the most")
+        raise YamlError(f"{len(text):,} characters; the limit is {MAX_CHARACTERS:,}")
     try:
         loader = _Composer(text)
         try:
@@ -86,11 +86,11 @@ def compose(text: str) -> yaml.Node | None:
 
 
 class Values:
-    """Makes values of nodes, and counts them.
+    """Converts nodes to values, and limits their number.
 
     Args:
-        scientific: Whether `1e-4` is a number where nothing says what it has to be: on a command line it is meant so,
-            in a file it is text by YAML's rules, and what was saved has to read back as it was.
+        scientific: Whether `1e-4` is a number where no type is known. On a command line it is; in a file it is text by
+            YAML's rules, so that saved values are read back unchanged.
     """
 
     def __init__(self, *, scientific: bool = False):
@@ -98,10 +98,10 @@ class Values:
         self._made = 0
 
     def count(self, node: yaml.Node, depth: int) -> None:
-        """Take one more value into account.
+        """Counts one more value.
 
         Raises:
-            YamlError: There are too many, they contain themselves, or one has a tag that no setting can have.
+            YamlError: Too many values, a value that contains itself, or a tag that configurations do not allow.
         """
         if node.tag not in _KNOWN:
             raise YamlError(f"line {_line(node)}: the tag {shortened(node.tag)} is not for configurations")
@@ -112,7 +112,7 @@ class Values:
             raise YamlError(f"nested more than {MAX_DEPTH} levels deep")
 
     def pairs(self, node: yaml.MappingNode, depth: int = 0) -> Iterator[tuple[str, yaml.Node]]:
-        """Keys and values of a mapping; those that `<<` merges come where the mapping itself has none."""
+        """Keys and values of a mapping; its own keys take precedence over those that `<<` merges."""
         found: dict[str, yaml.Node] = {}
         own = {key.value for key, _ in node.value}
         for key, value in node.value:
@@ -129,7 +129,7 @@ class Values:
         yield from found.items()
 
     def plain(self, node: yaml.Node, depth: int = 0) -> Any:
-        """The value of a node where nothing says what it has to be.
+        """The value of a node where no type is known.
 
         Raises:
             YamlError: See `count`.
@@ -150,17 +150,17 @@ class Values:
 
 
 def is_plain(node: yaml.Node) -> bool:
-    """Whether a scalar was written without quotes and without a tag of its own."""
+    """Whether a scalar was written without quotes and not as a block."""
     return isinstance(node, yaml.ScalarNode) and node.style is None
 
 
 def is_null(node: yaml.Node) -> bool:
-    """Whether it says that there is nothing: empty, `~` or `null`."""
+    """Whether a node is null: empty, `~` or `null`."""
     return node.tag == _NULL
 
 
 def as_number(text: str) -> Any:
-    """The number that a text is, or the text: `1:30`, `010`, `12e4567` and `nan` are none that anybody means."""
+    """The number that a text stands for, else the text; `1:30`, `010`, `12e4567` and `nan` stay text."""
     if len(text) <= _LONGEST_NUMBER:
         if _WHOLE.fullmatch(text):
             return int(text.replace("_", ""))
@@ -174,7 +174,7 @@ def as_number(text: str) -> Any:
 
 
 def as_truth(text: str) -> Any:
-    """The truth value that a text is, or the text."""
+    """The truth value that a text stands for (`yes`, `off`, `true`), else the text."""
     return _TRUTH.get(text.lower(), text)
 
 

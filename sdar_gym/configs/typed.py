@@ -1,4 +1,4 @@
-"""How the type of a setting decides what a text in YAML or on the command line becomes."""
+"""Types of settings: how they decide the value of a text in YAML or on the command line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sdar_gym.settings import group_type, hints_of, members
 
 @dataclass(frozen=True, eq=False)
 class Free:
-    """A group of settings that is checked elsewhere; the known types of its keys decide how a text is read.
+    """A group of settings that is checked elsewhere; the types of its known keys decide how text is read.
 
     Attributes:
-        known: Types by key; anything else is read by YAML's rules.
+        known: Types by key; values of other keys are read by YAML's rules.
         scalar: Type of a single value in place of the group.
     """
 
@@ -23,13 +23,13 @@ class Free:
 
 
 def wants_text(hint: Any) -> bool:
-    """Whether a scalar here is text whatever it looks like."""
+    """Whether a scalar of this type is text, whatever it looks like."""
     kinds = members(hint)
     return any(map(_is_text, kinds)) and not {int, float, bool} & set(kinds)
 
 
 def takes_list(hint: Any) -> bool:
-    """Whether a list may stand here."""
+    """Whether the type allows a list."""
     return any(
         isinstance(origin := get_origin(one) or one, type) and issubclass(origin, Sequence) and not _is_text(one)
         for one in members(hint)
@@ -37,12 +37,12 @@ def takes_list(hint: Any) -> bool:
 
 
 def is_path(hint: Any) -> bool:
-    """Whether a path may stand here."""
+    """Whether the type allows a path."""
     return any(hasattr(get_origin(one) or one, "__fspath__") for one in members(hint))
 
 
 def free(kind: type) -> Free:
-    """The keys of a group that parses mappings itself, nested groups included."""
+    """The types of the keys of a group that parses mappings itself, nested groups included."""
     known: dict[str, Any] = {}
     for name, hint in hints_of(kind).items():
         group = group_type(hint)
@@ -58,7 +58,7 @@ def free(kind: type) -> Free:
 
 
 def _settings_of(parts: Mapping[str, type]) -> dict[str, Any]:
-    """The settings of all registered parts."""
+    """The settings of all registered gates or shapers."""
     known: dict[str, Any] = {"name": str}
     for part in parts.values():
         known |= free(part).known

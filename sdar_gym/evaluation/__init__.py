@@ -1,1 +1,1 @@
-"""Evaluation: results on frozen panels, with the settings they depend on and with intervals."""
+"""Evaluation on fixed evaluation sets (panels): results with intervals and the settings that they depend on."""

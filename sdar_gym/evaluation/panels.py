@@ -1,4 +1,4 @@
-"""Panels: the fixed evaluation set of a run, and playing it without Ray."""
+"""Panels: fixed evaluation sets, chosen for a run and played without Ray."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sdar_gym.text import shortened
 
 
 def build_panel(env_id: str, env: TextEnv, settings: EvaluationSettings) -> TaskPanel:
-    """The evaluation panel that the settings name or choose.
+    """The panel that the settings name, or the one chosen from a split.
 
     Raises:
         ValueError: The panel's file is damaged or belongs to another environment, or the split has no tasks.
@@ -41,25 +41,25 @@ def build_panel(env_id: str, env: TextEnv, settings: EvaluationSettings) -> Task
 
 
 def panel_requests(panel: TaskPanel, seed: int) -> list[EpisodeRequest]:
-    """One episode a task; the seed alone decides the draws."""
+    """One episode per task; the draws depend on the seed alone."""
     return [EpisodeRequest(task_id, number, 0, seed) for number, task_id in enumerate(panel.task_ids)]
 
 
 def play_panel(
     run: RunConfig, model_name: str, report: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[dict[str, Any], list[Episode]]:
-    """Play a run's panel with a saved policy, in this process.
+    """Plays a run's panel with a saved policy, in this process.
 
     Args:
-        run: Says environment, prompt, panel and sampling.
+        run: Determines environment, prompt, panel and sampling.
         model_name: The policy.
-        report: Called with episodes done and asked.
+        report: Called with the numbers of finished and of all episodes.
 
     Returns:
         The summary and the episodes.
 
     Raises:
-        ValueError: A setting, the panel or the policy is wrong.
+        ValueError: A setting, the panel or the policy is invalid, or a task raised an error.
     """
     device = choose_device(run.policy.device)
     env = make_env(run.env, run.env_config)

@@ -18,25 +18,28 @@ _Z95 = 1.959963984540054
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a success rate; it stays within 0 and 1 and is sensible at both ends.
+    """The 95 % Wilson interval of a success rate; within 0 and 1, and usable at rates of 0 and 1.
 
     Raises:
-        ValueError: There are no trials, or more successes than trials.
+        ValueError: The numbers are not whole, or not 0 <= successes <= trials with at least one trial.
 
     Source: Wilson (1927), score interval without continuity correction.
     """
-    if not (_counts(successes, trials) and 0 <= successes <= trials and trials > 0):
-        raise ValueError(f"{shortened(successes)} successes in {shortened(trials)} trials is no rate.")
+    if not (_whole_numbers(successes, trials) and 0 <= successes <= trials and trials > 0):
+        raise ValueError(
+            f"{shortened(successes)} successes in {shortened(trials)} trials is no rate; give whole numbers with "
+            "0 <= successes <= trials and at least one trial."
+        )
     rate = successes / trials
     z2 = _Z95**2
-    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
+    center = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
     half = _Z95 / (1 + z2 / trials) * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
     # Rounding must not put a rate of exactly 0 or 1 outside its own interval.
-    return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))
+    return max(0.0, min(rate, center - half)), min(1.0, max(rate, center + half))
 
 
 def context_of_result(rollout: RolloutSettings) -> dict[str, Any]:
-    """The rollout settings that a result depends on, beside lengths; they are reported with it."""
+    """The rollout settings that are reported with a result, since it depends on them."""
     return {
         "prompt": rollout.prompt,
         "think": rollout.think,
@@ -50,10 +53,10 @@ def context_of_result(rollout: RolloutSettings) -> dict[str, Any]:
 def summarize(
     episodes: Sequence[Episode], panel: TaskPanel, temperature: float, seed: int, with_skills: bool
 ) -> dict[str, Any]:
-    """The result of playing an evaluation set once.
+    """The result of one evaluation on a panel.
 
     Raises:
-        ValueError: Not every task of the panel was played exactly once: the figure would not be the panel's.
+        ValueError: A task of the panel was not played exactly once.
     """
     if sorted(episode.task_id for episode in episodes) != sorted(panel.task_ids):
         raise ValueError(
@@ -68,7 +71,7 @@ def summarize(
         **metrics,
         "success_low": low,
         "success_high": high,
-        # Each type counts once; the types of Search-QA's real sets are the sets, whose mean published tables give.
+        # Unweighted mean over task types. In Search-QA's real data a type is a data set, as in published tables.
         "by_type_mean": statistics.fmean(rates),
         "skill_coverage": metrics.get("skill_coverage"),
         "panel": panel.name,
@@ -89,6 +92,6 @@ def success_by_type(result: Mapping[str, Any]) -> dict[str, float]:
     return {name.removeprefix("success/"): value for name, value in result.items() if name.startswith("success/")}
 
 
-def _counts(*values: Any) -> bool:
-    """Whether these are whole numbers: comparisons alone let halves pass, and tell nothing of what is no number."""
+def _whole_numbers(*values: Any) -> bool:
+    """Whether all values are whole numbers."""
     return all(isinstance(value, Integral) for value in values)

@@ -1,7 +1,7 @@
-"""Something computed from a head's logits, chunk by chunk, whose gradient never holds more than one chunk of them.
+"""Chunked autograd: values from an LM head's logits, recomputed in the backward pass, one chunk in memory at a time.
 
-`torch.utils.checkpoint` around each chunk would do, but autograd then makes a gradient of the whole head matrix for
-each chunk before it adds them up: with 152,000 tokens that is more memory than all that was saved. Here the chunks are
+`torch.utils.checkpoint` around each chunk would work, but autograd then makes a gradient of the whole head matrix for
+each chunk before it sums them: with a vocabulary of 152,000 that is more memory than was saved. Here gradients are
 added in place. Letters: N tokens, V vocabulary, H hidden size.
 """
 
@@ -12,21 +12,21 @@ from typing import Any
 
 import torch
 
-# Values by name from the logits of one chunk, which is given by its number.
+# Takes the logits and the number of a chunk; returns values by name.
 Evaluate = Callable[[torch.Tensor, int], dict[str, torch.Tensor]]
 
 
 def chunked_values(
     evaluate: Evaluate, pieces: Sequence[slice], hidden_NH: torch.Tensor, head: torch.nn.Linear
 ) -> dict[str, torch.Tensor]:
-    """Evaluate chunk after chunk, and again in the backward pass.
+    """Evaluates one chunk after the other, and again in the backward pass.
 
     Args:
-        evaluate: Must give the same values for the same chunk every time. Its results may depend on nothing that needs
-            a gradient but the logits. A chunk may leave a name out.
+        evaluate: Must return the same values for the same chunk every time. Of its inputs, only the logits may need a
+            gradient. A chunk may omit a name.
         pieces: The chunks of tokens.
         hidden_NH: Hidden states, with gradient.
-        head: Turns them into logits.
+        head: The language-model head.
 
     Returns:
         The values of all chunks by name, one after the other.
@@ -52,7 +52,7 @@ class _Chunked(torch.autograd.Function):
         ctx.lengths = []
         for number, piece in enumerate(pieces):
             logits = torch.nn.functional.linear(hidden_NH[piece], weight_VH, bias_V)
-            # The first chunk also tells which values have no gradient.
+            # The first chunk also determines which values have no gradient.
             with torch.set_grad_enabled(number == 0):
                 values = evaluate(logits.requires_grad_(number == 0), number)
             if number == 0:
@@ -79,8 +79,8 @@ class _Chunked(torch.autograd.Function):
         hidden_grad = torch.zeros_like(hidden_NH) if wants_hidden else None
         weight_grad = torch.zeros_like(weight_VH) if wants_weight else None
         bias_grad = torch.zeros_like(bias_V) if wants_bias and bias_V is not None else None
-        asked = {name: gradient for name, gradient in zip(ctx.names, gradients, strict=True) if gradient is not None}
-        starts = dict.fromkeys(asked, 0)
+        wanted = {name: gradient for name, gradient in zip(ctx.names, gradients, strict=True) if gradient is not None}
+        starts = dict.fromkeys(wanted, 0)
         kind, dtype, enabled = ctx.autocast
         for number, piece in enumerate(ctx.pieces):
             lengths = ctx.lengths[number]
@@ -89,7 +89,7 @@ class _Chunked(torch.autograd.Function):
                 with torch.enable_grad():
                     values = ctx.evaluate(logits, number)
             outputs, upstream = [], []
-            for name, gradient in asked.items():
+            for name, gradient in wanted.items():
                 if name in lengths:
                     part = gradient[starts[name] : starts[name] + lengths[name]]
                     starts[name] += lengths[name]

@@ -1,4 +1,4 @@
-"""Answer tokens of a batch one after the other, and how many of them may have logits at the same time.
+"""Chunked LM head: the response tokens of a batch, and logits of as many of them at once as fit a memory budget.
 
 Letters as in `logprobs.py`.
 """
@@ -13,20 +13,20 @@ from transformers import PreTrainedModel
 
 from sdar_gym.policy.prefix_caching import hidden_states
 
-# What the logits of a chunk may take; about five times as much exists in the backward pass. Each chunk reads the
-# whole head matrix, and in the backward pass writes a gradient of its size, so a smaller budget costs time.
+# Memory of a chunk's logits; the backward pass needs about five times as much. Each chunk reads the whole head matrix,
+# and in the backward pass writes a gradient of its size, so a smaller budget takes more time.
 LOGIT_BUDGET_BYTES = 64 * 2**20
-# However large the vocabulary is.
+# Smallest chunk, however large the vocabulary is.
 LEAST_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseTokens:
-    """Answer tokens of all rows.
+    """The response tokens of all rows, one after the other.
 
     Attributes:
-        hidden_NH: Hidden state that the head turns into the token's logits.
-        target_N: The token.
+        hidden_NH: Hidden state from which the head computes the token's logits.
+        target_N: Id of the token.
         rows_N: Its row in the batch.
         places_N: Its place in the response, counted from 0.
     """
@@ -37,7 +37,7 @@ class ResponseTokens:
     places_N: torch.Tensor
 
     def part(self, which: slice | torch.Tensor) -> ResponseTokens:
-        """Some of them."""
+        """A part of the tokens."""
         return ResponseTokens(self.hidden_NH[which], self.target_N[which], self.rows_N[which], self.places_N[which])
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ def head_of(model: PreTrainedModel) -> torch.nn.Linear:
     """The language-model head.
 
     Raises:
-        ValueError: There is none, or it is no matrix.
+        ValueError: The model has none, or it is not a linear layer.
     """
     head = model.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear):
@@ -83,15 +83,15 @@ def head_of(model: PreTrainedModel) -> torch.nn.Linear:
 
 
 def chunks(count: int, head: torch.nn.Linear, logit_budget_bytes: int) -> list[slice]:
-    """Cuts tokens so that the logits of each part fit into the budget.
+    """Splits tokens so that the logits of each part fit the budget.
 
     Args:
         count: Tokens.
         head: The language-model head.
-        logit_budget_bytes: What the logits of a chunk may take, in single precision (double for a double model).
+        logit_budget_bytes: Memory of a chunk's logits, in single precision (in double for a double model).
 
     Returns:
-        At least one slice, though it may be empty: then results have their names, types and a gradient all the same.
+        At least one slice, though it may be empty, so that results always have names, types and a gradient.
     """
     bytes_each = 8 if head.weight.dtype == torch.float64 else 4
     size = max(LEAST_TOKENS, logit_budget_bytes // (head.weight.shape[0] * bytes_each))
@@ -99,7 +99,7 @@ def chunks(count: int, head: torch.nn.Linear, logit_budget_bytes: int) -> list[s
 
 
 def scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Logits over the temperature, in single precision or better."""
+    """Logits divided by the temperature, in single precision or better."""
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     return logits if temperature == 1 else logits / temperature
@@ -108,6 +108,6 @@ def scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
 def logits_of(
     tokens: ResponseTokens, head: torch.nn.Linear, temperature: float, logit_budget_bytes: int
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Chunk after chunk: which tokens, and their logits_NV."""
+    """Yields each chunk of tokens as a slice, and its logits_NV."""
     for piece in chunks(len(tokens), head, logit_budget_bytes):
         yield piece, scaled(head(tokens.hidden_NH[piece]), temperature)

@@ -54,7 +54,7 @@ def load_tokenizer(name: str) -> Any:
     """The policy's tokenizer.
 
     Raises:
-        PolicyLoadError: It cannot be had, or has no chat template or end token.
+        PolicyLoadError: It cannot be loaded, or has no chat template or end token.
     """
     source = policy_source(name)
     refuse_missing_tokenizer(name, source.tokenizer)
@@ -73,10 +73,10 @@ def load_tokenizer(name: str) -> Any:
 
 
 def load_model_config(name: str) -> PreTrainedConfig:
-    """The model's configuration; below adapters, their base's.
+    """The model's configuration; of adapters, the configuration of their base.
 
     Raises:
-        PolicyLoadError: It cannot be had, or is that of packed weights.
+        PolicyLoadError: It cannot be loaded, or belongs to quantized weights.
     """
     source = policy_source(name)
     config = _loaded(name, "model", source.model, AutoConfig)
@@ -85,7 +85,7 @@ def load_model_config(name: str) -> PreTrainedConfig:
 
 
 def load_generation_config(name: str, config: PreTrainedConfig) -> GenerationConfig:
-    """The generation settings beside a model, or those that its configuration stands for.
+    """The generation settings saved with a model, else those of its configuration.
 
     Raises:
         PolicyLoadError: They are damaged.
@@ -107,8 +107,8 @@ def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
         dtype: `float32`, `bfloat16`, `auto` (as saved), or `float64`, for tests of exactness.
 
     Raises:
-        PolicyLoadError: They cannot be had, are incomplete or not finite, or belong to a kind of model that would be
-            scored wrong.
+        PolicyLoadError: They cannot be loaded, are incomplete or not finite, or belong to a kind of model that is not
+            supported.
         ValueError: Unknown data type.
     """
     if dtype not in _DTYPES:
@@ -129,7 +129,10 @@ def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
     model, report = loaded
     if report["missing_keys"]:
         absent = sorted(report["missing_keys"])
-        raise PolicyLoadError(f"The weights of {name!r} are incomplete: {len(absent)} tensors, {absent[0]} among them.")
+        raise PolicyLoadError(
+            f"The weights of {name!r} are incomplete: {len(absent)} tensors, {absent[0]} among them. Copy or download "
+            "the model again."
+        )
     if getattr(model, "_hf_peft_config_loaded", False):
         raise PolicyLoadError(
             f"{name!r} holds adapters on the hub; download them (hf download {name} --local-dir FOLDER), and name "
@@ -148,16 +151,16 @@ def load_model(name: str, dtype: str = "float32") -> PreTrainedModel:
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Copy weights into a model, in the model's precision.
+    """Copies weights into a model, in the model's precision.
 
-    Everything that is trained has to be there. What is frozen may be missing: the model below its adapters.
+    All trained weights are required. Frozen ones may be missing: those of a model with adapters.
 
     Args:
         model: A model, or a module that holds one.
         weights: Tensors by their names in its state dict, on any device.
 
     Raises:
-        ValueError: They belong to another model; nothing was copied.
+        ValueError: They belong to another model; no weight is copied.
     """
     own = model.state_dict()
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -201,7 +204,7 @@ def named_stop_ids(model: PreTrainedModel | GenerationConfig | None, tokenizer: 
 
 
 def _with_adapters(name: str, model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    # Only those who have adapters wait for peft to be imported.
+    # Imported here, since importing peft is slow and only adapters need it.
     from sdar_gym.policy.lora import merge_saved
 
     try:
@@ -217,13 +220,13 @@ def _with_adapters(name: str, model: PreTrainedModel, folder: Path) -> PreTraine
 def _loaded(name: str, part: str, path: str, kind: Any, **settings: Any) -> Any:
     cached = require_from_hub(path, part)
     try:
-        # Code that comes with a model is not run: it would also ask at the terminal.
+        # Code of a model is not run; without the setting, transformers would prompt at the terminal.
         extra = {} if kind is GenerationConfig else {"trust_remote_code": False}
         return kind.from_pretrained(path, local_files_only=cached, **extra, **settings)
     except _LOAD_ERRORS as error:
         reason = first_line(error)
         if "trust_remote_code" in str(error):
-            reason = "it needs Python code of its own, which is not run."
+            reason = "it needs custom Python code, which is not run."
         raise failed(name, part, reason) from error
 
 

@@ -1,6 +1,6 @@
-"""Log-probabilities and entropies of given responses, a chunk of tokens at a time.
+"""Log-probabilities and entropies of given responses, computed in chunks of tokens.
 
-[rows, tokens, vocabulary] never exists.
+A tensor of shape [rows, tokens, vocabulary] never exists.
 
 Letters: B rows, S tokens of a sequence, T response tokens of a row, N response tokens of all rows, V vocabulary, H
 hidden size, K most likely tokens.
@@ -33,7 +33,7 @@ class TokenScores:
     Attributes:
         logp_BT: Log-probability of each response token at the given temperature; 0 where masked.
         entropy_BT: Entropy of the distribution it was drawn from, in nats; 0 where masked or not requested.
-        extra: Values that the term computed, by its names; 0 elsewhere.
+        extra: Values of the term by name; 0 elsewhere.
     """
 
     logp_BT: torch.Tensor
@@ -42,17 +42,17 @@ class TokenScores:
 
 
 class LogitsTerm(Protocol):
-    """Something that needs the logits of the whole vocabulary, such as a divergence to a teacher.
+    """A function of the logits of the whole vocabulary, such as a divergence to a teacher.
 
-    It is called for one chunk after the other, and again for the same chunk in the backward pass, so it must neither
-    keep count nor draw random numbers. It is called at least once, if need be with no tokens at all, so that its names
-    are always there. With an attribute `term_mask_BT` (bool) it is computed on those response tokens only.
+    It is called for one chunk after the other, and again for the same chunk in the backward pass, so it must not have
+    state nor draw random numbers. It is called at least once, if necessary without tokens, so that the names of its
+    values are always known. With an attribute `term_mask_BT` (bool) it is computed on those response tokens only.
     """
 
     def __call__(
         self, logits_NV: torch.Tensor, rows_N: torch.Tensor, places_N: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Compute numbers a token.
+        """Computes values for each token.
 
         Args:
             logits_NV: Divided by the temperature, in single precision or better, with gradient. Not to be changed.
@@ -79,22 +79,21 @@ def score_responses(
 ) -> TokenScores:
     """Scores the response tokens of right-padded sequences, which may be in any number of spans.
 
-    Where a gradient is wanted and there are several chunks, their logits are computed once more in the backward pass
-    instead of being kept.
+    With gradients and several chunks, logits are not kept but computed once more in the backward pass.
 
     Args:
         model: The causal language model.
         input_ids_BS: Sequences, padded on the right.
         position_BT: Position of each response token in its sequence, increasing and at least 1.
         response_mask_BT: 1 where the row has a response token.
-        temperature: What logits are divided by; the temperature of the rollout.
+        temperature: Divisor of the logits; the temperature of the rollout.
         entropy: Whether the entropy is computed, which takes about as long as the log-probabilities.
         entropy_gradient: Whether the entropy carries a gradient.
-        term: Evaluated on the same logits.
-        logit_budget_bytes: What the logits of a chunk may take.
+        term: Is evaluated on the same logits.
+        logit_budget_bytes: Memory of a chunk's logits.
 
     Raises:
-        ValueError: The term names a value like one of the scores.
+        ValueError: A value of the term has the name of a score.
     """
     tokens = response_tokens(model, input_ids_BS, position_BT, response_mask_BT)
     head = head_of(model)
@@ -138,7 +137,7 @@ def score_responses(
 def response_hidden(
     model: PreTrainedModel, input_ids_BS: torch.Tensor, position_BT: torch.Tensor, response_mask_BT: torch.Tensor
 ) -> torch.Tensor:
-    """Hidden states that the head turns into the logits of the response tokens: H numbers a token instead of V.
+    """Hidden states from which the head computes the logits of response tokens: H numbers per token instead of V.
 
     Args:
         model: The causal language model.
@@ -156,13 +155,13 @@ def response_hidden(
 def head_logits(
     head_weight_VH: torch.Tensor, head_bias_V: torch.Tensor | None, hidden_NH: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
-    """Logits of a head that was set aside.
+    """Logits from hidden states and a stored head.
 
     Args:
         head_weight_VH: The head's matrix; the product has its precision.
         head_bias_V: Its bias, if it has one.
         hidden_NH: Hidden states, as `response_hidden` gives them.
-        temperature: What logits are divided by.
+        temperature: Divisor of the logits.
 
     Returns:
         logits_NV in single precision or better.
@@ -182,22 +181,22 @@ def topk_scores(
     *,
     logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The most likely tokens at every response token's place.
+    """The most likely tokens at the place of every response token.
 
     Args:
         model: The causal language model.
         input_ids_BS: Sequences, padded on the right.
         position_BT: Position of each response token in its sequence, increasing and at least 1.
         response_mask_BT: 1 where the row has a response token.
-        k: How many, at least 1.
-        temperature: What logits are divided by.
-        logit_budget_bytes: What the logits of a chunk may take.
+        k: Number of tokens, at least 1.
+        temperature: Divisor of the logits.
+        logit_budget_bytes: Memory of a chunk's logits.
 
     Returns:
         ids_BTK, most likely first, and logp_BTK, their log-probabilities; both without gradient, 0 where masked.
 
     Raises:
-        ValueError: There are not that many tokens.
+        ValueError: `k` is not between 1 and the size of the vocabulary.
     """
     head = head_of(model)
     if not 1 <= k <= head.weight.shape[0]:
@@ -223,16 +222,16 @@ def gather_scores(
     *,
     logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
 ) -> torch.Tensor:
-    """Log-probabilities of given tokens at every response token's place, such as another model's most likely ones.
+    """Log-probabilities of given tokens at the place of every response token, such as another model's top k.
 
     Args:
         model: The causal language model.
         input_ids_BS: Sequences, padded on the right.
         position_BT: Position of each response token in its sequence, increasing and at least 1.
         response_mask_BT: 1 where the row has a response token.
-        ids_BTK: The tokens with_term about.
-        temperature: What logits are divided by.
-        logit_budget_bytes: What the logits of a chunk may take.
+        ids_BTK: The tokens to score.
+        temperature: Divisor of the logits.
+        logit_budget_bytes: Memory of a chunk's logits.
 
     Returns:
         logp_BTK, without gradient, 0 where masked.
@@ -253,5 +252,5 @@ def _entropy(logits_NV: torch.Tensor, total_N: torch.Tensor) -> torch.Tensor:
 def _joined(scores: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     taken = sorted(set(scores) & set(values))
     if taken:
-        raise ValueError(f"A term names its values {', '.join(taken)}, as the scores are; use other names.")
+        raise ValueError(f"The term's values {', '.join(taken)} have the names of scores; use other names.")
     return scores | values

@@ -23,12 +23,13 @@ def load_policy_model(
 
     Args:
         name: The model.
-        dtype: Its precision, as in the settings.
+        dtype: Its precision, as in `policy.dtype`.
         lora: Settings of its adapters, or None.
         trained: Whether it is trained here; a model that is trained as a whole is kept in single precision.
 
     Returns:
-        The model, its adapters (or None), and the half type in which it computes if it is kept in single precision.
+        The model, its adapters (or None), and the half-precision type in which it computes if it is kept in single
+        precision.
 
     Raises:
         ValueError: It cannot be loaded, or would be trained in float16.
@@ -38,17 +39,17 @@ def load_policy_model(
 
 
 def merged_policy(name: str, dtype: str, lora: LoraSettings | None, state: Mapping[str, torch.Tensor]) -> Any:
-    """The policy as an ordinary `transformers` model, as it is saved for others.
+    """The policy as an ordinary `transformers` model, for export.
 
     Args:
         name: The model that training began with.
-        dtype: Its precision, as in the settings.
+        dtype: Its precision, as in `policy.dtype`.
         lora: Its adapters' settings, or None.
         state: What `PolicyModule.get_state` returned.
 
     Returns:
         The model in the precision of its runners, adapters merged into the weights. In half precision merging rounds,
-        as any way of writing the sum of weight and adapter into a half type does.
+        as a sum of weight and adapter in half precision must.
     """
     model, compute_dtype = _load(name, dtype, single=True)
     adapters = None if lora is None else _adapters(model, lora)
@@ -59,13 +60,13 @@ def merged_policy(name: str, dtype: str, lora: LoraSettings | None, state: Mappi
 
 
 def _load(name: str, dtype: str, *, single: bool) -> tuple[PreTrainedModel, torch.dtype | None]:
-    """The model, and the half type it computes in if it was asked for in half but is kept in single precision."""
-    # Single precision that was saved need not go through half precision.
+    """The model, and the half-precision type in which it computes if `dtype` is half but weights are kept in single."""
+    # Weights saved in single precision are not rounded to half precision on the way.
     model = load_model(name, "float32" if single and dtype == "bfloat16" else dtype)
     compute = torch.bfloat16 if dtype == "bfloat16" else model.dtype
     if compute == torch.float16:
         raise ValueError(
-            f"policy.dtype={dtype} takes {name} in float16, whose gradients vanish without loss scaling; choose "
+            f"policy.dtype={dtype} takes {name} in float16; its gradients vanish without loss scaling, so choose "
             "policy.dtype=bfloat16 or float32."
         )
     if not single or compute != torch.bfloat16:
@@ -74,7 +75,7 @@ def _load(name: str, dtype: str, *, single: bool) -> tuple[PreTrainedModel, torc
 
 
 def _adapters(model: PreTrainedModel, settings: LoraSettings) -> Adapters:
-    # Only those who train adapters wait for peft to be imported.
+    # Imported here, since importing peft is slow and only adapters need it.
     from sdar_gym.policy.lora import Adapters
 
     return Adapters(model, **asdict(settings))
@@ -82,14 +83,14 @@ def _adapters(model: PreTrainedModel, settings: LoraSettings) -> Adapters:
 
 def recompute_activations(model: PreTrainedModel) -> None:
     """Gradient checkpointing: keeps a layer's input instead of its activations, in training mode."""
-    # Renamed during the releases of `transformers` that are allowed. Non-reentrant: that form needs no gradient at the
-    # inputs of layers, which below adapters have none, and keeps autocast and DDP as they were in the forward pass.
+    # Named differently in the supported releases of `transformers`. Non-reentrant checkpointing needs no gradient at
+    # the inputs of layers, which adapters do not give, and keeps autocast and DDP as they were in the forward pass.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
 def on_cpu(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """Copies on the CPU, floats in the given precision; tied weights are one tensor, and are pickled once."""
+    """Copies tensors to the CPU, floats in the given precision; tied weights stay one tensor and are pickled once."""
     copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
     result = {}
     for name, tensor in tensors.items():

@@ -17,7 +17,7 @@ from sdar_gym.policy.transformers_compat import cache_argument
 # A shorter prefix is not worth a separate pass.
 LEAST_SHARED = 32
 _LEAST_ROWS = 4
-# A row joins its neighbours as long as they keep this share of what they have in common.
+# A row joins a group as long as the group keeps this share of its common prefix.
 _KEPT_SHARE = 0.75
 
 

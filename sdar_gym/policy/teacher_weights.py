@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 class TeacherWeights:
-    """The parameters with which a teacher scores; also of the reference of a KL term, which is a frozen teacher.
+    """The weights of a teacher, or of the reference of a KL term, which is a frozen teacher.
 
     - `live`: the model as it is. Score before the first gradient step: then these are the weights of the rollout.
-    - `ema`: after each update the teacher takes `rate` of the student, so 0.05 moves it five hundredths of the way.
-      (SDPO writes it like this; others give the share that is kept, 0.95.)
-    - `stale`: the student's weights of some updates ago.
-    - `frozen`: those with which this object was made; make it before a checkpoint is restored into the model.
+    - `ema`: after each update the teacher moves towards the student by `rate`, so 0.05 is 5 % of the way. (SDPO's
+      notation; others give the share that is kept, 0.95.)
+    - `stale`: the student's weights at the latest refresh, every `every` updates.
+    - `frozen`: the student's weights when this object is made; make it before a checkpoint is restored.
     - `external`: another model with the same tokenizer.
 
-    Of `ema`, `stale` and `frozen` only the trained parameters are stored, tied ones once. While the teacher scores they
-    are swapped in, one parameter after the other, so that the device never holds two models; gradients and optimizer
-    are not affected. With adapters that is little, and `frozen` stores nothing at all: it is the model with its
-    adapters switched off.
+    For `ema`, `stale` and `frozen` only the trained parameters are stored, tied ones once. While the teacher scores
+    they are swapped in, one parameter after the other, so that the device never holds two models; gradients and
+    optimizer are not affected. With adapters only these are stored, and `frozen` stores nothing: it is the model with
+    its adapters disabled.
 
     Args:
-        kind: One of the above.
-        model: The student, whose parameters are read and swapped.
-        rate: Of `ema`: share of the student taken in after each update, in (0, 1).
-        every: Of `stale`: updates between refreshes.
-        external: Of `external`: the other model; it is set to evaluation mode and never trained.
+        kind: The kind, as above.
+        model: The student; its parameters are read and swapped.
+        rate: For `ema`: step towards the student after each update, in (0, 1).
+        every: For `stale`: updates between refreshes.
+        external: For `external`: the other model; it is set to evaluation mode and never trained.
         offload: Whether the weights are kept in main memory while they are not in use, instead of on the student's
             device, which is faster and uses the memory of a second model.
-        adapters: The student's adapters, if it is trained by them.
+        adapters: The student's adapters, if these are trained.
 
     Raises:
         ValueError: The trained weights of an `ema` teacher are in half precision.
@@ -75,7 +75,7 @@ class TeacherWeights:
 
     @property
     def nbytes(self) -> int:
-        """Bytes stored beside the student; another model is not counted."""
+        """Bytes of the stored weights; an external model is not counted."""
         return sum(tensor.nbytes for tensor in self._stored.values())
 
     @property
@@ -85,13 +85,13 @@ class TeacherWeights:
 
     @contextmanager
     def swapped_in(self) -> Iterator[PreTrainedModel]:
-        """The model to score with: in evaluation mode, without gradients, and only within the `with` block.
+        """The model with the teacher's weights, in evaluation mode and without gradients, within the `with` block.
 
-        Afterwards, and after an exception too, the student is as it was. Do not call it between a forward and its
-        backward pass. Enter an autocast context inside the block, not around it.
+        Afterwards, also after an exception, the student is as before. Do not use it between a forward and its backward
+        pass. Enter an autocast context inside the block, not around it.
 
         Raises:
-            RuntimeError: It is swapped in already.
+            RuntimeError: The weights are swapped in already.
         """
         self._refuse_while_swapped()
         model = self._model if self._external is None else self._external
@@ -127,13 +127,13 @@ class TeacherWeights:
     def head_snapshot(self, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The teacher's language-model head for `head_logits`, valid until `after_update`.
 
-        A live head is copied, since it learns during the update.
+        A live head is copied, since training changes it during the update.
 
         Args:
-            dtype: Precision to convert it to, once, rather than for each chunk; None leaves it.
+            dtype: Precision to convert it to, once rather than for each chunk; None keeps its own.
 
         Returns:
-            weight_VH and bias_V (None if there is none), without gradient, on the student's device.
+            weight_VH and bias_V (None without bias), without gradient, on the student's device.
         """
         model = self._model if self._external is None else self._external
         head = head_of(model)
@@ -151,7 +151,7 @@ class TeacherWeights:
         return taken(head.weight), None if head.bias is None else taken(head.bias)
 
     def get_state(self) -> dict[str, torch.Tensor]:
-        """State for a checkpoint, on the CPU: weights of `ema` and `stale`, nothing of the others."""
+        """State for a checkpoint, on the CPU: the weights of `ema` and `stale`; empty for the others."""
         self._refuse_while_swapped()
         if self.kind not in (Weights.EMA, Weights.STALE):
             return {}

@@ -27,7 +27,7 @@ def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
     wanted = settings.strategy != NoRetriever.name
     library = (settings.library or entry_of(env_id).skills) if wanted else None
     if wanted and library is None:
-        raise ValueError(f"{env_id} has no skill library of its own: set skills.library, or skills.strategy=none.")
+        raise ValueError(f"{env_id} has no skill library: set skills.library, or skills.strategy=none.")
     return make_retriever(
         settings.strategy,
         load_library(library) if library is not None else None,
@@ -47,7 +47,7 @@ def build_context(
     """The builder of an environment's prompts.
 
     Raises:
-        ValueError: An unknown template, or worked turns that cannot be had.
+        ValueError: The template is unknown, or the expert cannot provide worked turns.
     """
     template = prompt_template(env_id, rollout.prompt)
     opening = [] if rollout.system is None else [{"role": "system", "content": rollout.system}]
@@ -80,7 +80,7 @@ def build_collector(
     teacher_prompts: bool,
     skills_in_prompt: bool,
 ) -> Collector:
-    """A collector of an environment's episodes."""
+    """The collector of an environment's episodes."""
     return Collector(
         engine,
         tokenizer,

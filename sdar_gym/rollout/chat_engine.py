@@ -1,4 +1,4 @@
-"""Chat completions: messages in, response texts out, from an engine and the tokenizer of its model."""
+"""Chat completions: messages in, response texts out, with an engine and the tokenizer of its model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sdar_gym.rollout.engines.base import Engine, GenerationRequest, SamplingPar
 
 
 class ChatEngine:
-    """Writes responses to chat messages.
+    """An engine for chat messages.
 
     Args:
         engine: Samples the responses.
@@ -47,11 +47,11 @@ class ChatEngine:
         return self._format.prompt_ids(messages)
 
     def respond(self, prompts: Sequence[Sequence[int]], seed: int) -> list[tuple[str, bool]]:
-        """Write a response to each prompt.
+        """Writes a response to each prompt.
 
         Args:
             prompts: Token ids.
-            seed: Of the first prompt's draws; the others count up from it.
+            seed: Seed of the first prompt; the following prompts count up from it.
 
         Returns:
             For each prompt the text, and whether it was cut off at the longest response.

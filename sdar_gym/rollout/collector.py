@@ -25,7 +25,7 @@ from sdar_gym.text import shortened
 
 
 class Decoder(Protocol):
-    """What is asked of a tokenizer here."""
+    """The part of a tokenizer that the collector uses."""
 
     def decode(self, token_ids: list[int], **kwargs: Any) -> Any:
         """Text of token ids."""
@@ -40,7 +40,7 @@ class EpisodeRequest:
         task_id: The task.
         group_id: Episodes with the same group id play the same task from the same seed.
         member: Position in the group; with the seed it decides the draws.
-        seed: Of the whole collection.
+        seed: Seed of the whole collection.
     """
 
     task_id: str
@@ -51,6 +51,8 @@ class EpisodeRequest:
 
 @dataclass(slots=True)
 class _Running:
+    """An episode in progress."""
+
     request: EpisodeRequest
     env: gymnasium.Env[str, str]
     episode: Episode
@@ -61,16 +63,16 @@ class _Running:
 
 
 class Collector:
-    """Plays episodes.
+    """Plays batches of episodes with one engine.
 
     Args:
         engine: Samples the responses.
         tokenizer: Decodes them.
-        make_env: Makes one environment; environments are kept and used again.
+        make_env: Makes one environment; environments are reused.
         context: Builds prompts.
         retriever: Finds the teacher's skills.
         env_name: The environment's name in skill queries.
-        teacher_prompts: Whether prompts with the skills in them are built, for a teacher to score.
+        teacher_prompts: Whether prompts with skills are built, for a teacher to score.
         skills_in_prompt: Whether the acting policy sees the skills itself (to measure the teacher).
     """
 
@@ -97,15 +99,15 @@ class Collector:
         self._idle: list[gymnasium.Env[str, str]] = []
 
     def collect(self, requests: Sequence[EpisodeRequest], params: SamplingParams) -> list[Episode]:
-        """Play all requested episodes to their end.
+        """Plays all requested episodes to their end.
 
         Args:
             requests: What to play.
             params: How to sample.
 
         Returns:
-            One episode a request, in the same order. An episode whose first prompt is too long has no turns, and one
-            whose environment raised an error says so: both are the task's fault and cost no other episode.
+            One episode per request, in the same order. An episode has no turns if its first prompt is too long, and its
+            `error` is set if the environment raised one; other episodes are not affected.
         """
         started = [self._start(request) for request in requests]
         active = [run for run in started if isinstance(run, _Running)]
@@ -114,23 +116,23 @@ class Collector:
         return [run.episode if isinstance(run, _Running) else run for run in started]
 
     def set_retriever_state(self, state: Mapping[str, Any]) -> None:
-        """Give the retriever what another one has learned; the episodes collected from now on are served by it.
+        """Sets the state of a learning retriever, for the episodes that are collected from now on.
 
         Args:
-            state: What `LearningRetriever.get_state` of the one that observes returned.
+            state: From `LearningRetriever.get_state` of the retriever that observes the rewards.
 
         Raises:
             ValueError: The retriever does not learn, or the state is not of its kind.
         """
         if not isinstance(self._retriever, LearningRetriever):
             raise ValueError(
-                f"The retrieval strategy {self._retriever.name!r} learns nothing and takes no state; use 'ucb', or ask "
-                "isinstance(retriever, LearningRetriever) first."
+                f"The retrieval strategy {self._retriever.name!r} learns nothing and takes no state; use 'ucb', or "
+                "check isinstance(retriever, LearningRetriever) first."
             )
         self._retriever.set_state(state)
 
     def close(self) -> None:
-        """Close all environments."""
+        """Closes all environments."""
         for env in self._idle:
             env.close()
         self._idle.clear()
@@ -145,7 +147,7 @@ class Collector:
             split="",
             goal="",
         )
-        # Making an environment is nobody's task: what goes wrong there ends the run.
+        # Not part of the task: an error while making an environment ends the run.
         env = self._idle.pop() if self._idle else self._make_env()
         try:
             observation, info = env.reset(
@@ -185,7 +187,7 @@ class Collector:
             ],
             params,
         )
-        going_on = []
+        unfinished = []
         for (run, prompt, teacher), result in zip(prompts, results, strict=True):
             text = decode_response(self._tokenizer, result.token_ids, self._engine.stop_ids)
             parsed = self._context.parse(text)
@@ -221,11 +223,11 @@ class Collector:
             if terminated or truncated:
                 self._finish(run, "won" if info["won"] else "lost" if terminated else "truncated")
             else:
-                going_on.append(run)
-        return going_on
+                unfinished.append(run)
+        return unfinished
 
     def _teacher_ids(self, view: EpisodeView, skills: PrivilegedContext | None) -> list[int] | None:
-        """The teacher's prompt; empty where there is no teacher, None where its prompt is too long."""
+        """The teacher's prompt; empty without a teacher, None if the prompt is too long."""
         if not self._teacher_prompts or skills is None:
             return []
         try:
@@ -242,14 +244,14 @@ class Collector:
 
 
 def _fail(episode: Episode, env: gymnasium.Env[str, str], error: Exception, where: str) -> None:
-    """End an episode whose environment raised an error; the environment is not used again."""
+    """Ends an episode after an error of its environment, which is not used again."""
     episode.ended = "error"
     episode.error = f"Task {shortened(episode.task_id)}, {where}: {type(error).__name__}: {first_line(error)}"
-    # Whatever state it is in: closing is a courtesy.
+    # Best effort: the environment may be in any state.
     with suppress(Exception):
         env.close()
 
 
 def _seed(*parts: object) -> int:
-    """A 64-bit seed from anything: the same parts give the same draws in every process."""
+    """A 64-bit seed from any values: equal values give equal draws in every process."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big")

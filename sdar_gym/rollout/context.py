@@ -15,10 +15,10 @@ _CACHED_PROMPTS = 1024
 
 
 class ChatTokenizer(Protocol):
-    """What is asked of a `transformers` tokenizer."""
+    """The part of a `transformers` tokenizer that prompts need."""
 
     def apply_chat_template(self, conversation: list[Message], **kwargs: Any) -> Any:
-        """Render messages with the model's chat template."""
+        """Renders messages with the model's chat template."""
         ...
 
     def encode(self, text: str, **kwargs: Any) -> list[int]:
@@ -27,10 +27,10 @@ class ChatTokenizer(Protocol):
 
 
 class PromptTooLongError(ValueError):
-    """A prompt that is over the limit even with no past turns in it.
+    """A prompt over the limit, even without past turns.
 
     Attributes:
-        tokens: Its length.
+        tokens: Its length in tokens.
     """
 
     def __init__(self, message: str, tokens: int):
@@ -54,8 +54,8 @@ class Prompt:
 class ContextBuilder:
     """Window context: a fresh prompt each turn, with the last turns verbatim (the paper's context mode).
 
-    When a prompt is too long, whole old turns are dropped first; the privileged context, the goal, the system message
-    and worked examples never are.
+    When a prompt is too long, the oldest turns are dropped, one by one. The privileged context, the goal, the system
+    message and worked examples are never dropped.
 
     Args:
         tokenizer: The policy's.
@@ -65,7 +65,7 @@ class ContextBuilder:
         max_teacher_prompt_tokens: Longest prompt with a privileged context; None for `max_prompt_tokens`.
         think: Whether the response has to reason first.
         chat_template_kwargs: Passed to the chat template (`enable_thinking` of Qwen3, say).
-        opening: Messages before the turn's own: a system message, worked examples.
+        opening: Messages before those of the turn: a system message, worked examples.
         untagged_characters: Characters, counted from the end, that the history keeps of a response without action
             tags; None keeps it whole.
         day: The day that the chat template sees, `YYYY-MM-DD`; None for today.
@@ -86,7 +86,9 @@ class ContextBuilder:
         day: str | None = None,
     ):
         if window < 0 or max_prompt_tokens < 1:
-            raise ValueError(f"window ({window}) and max_prompt_tokens ({max_prompt_tokens}) must not be negative.")
+            raise ValueError(
+                f"window must be at least 0 and max_prompt_tokens at least 1, got {window} and {max_prompt_tokens}."
+            )
         self._chat = ChatFormat(tokenizer, chat_template_kwargs, day)
         self._template = template
         self._window = window
@@ -95,7 +97,7 @@ class ContextBuilder:
         self._think = think
         self._opening = list(opening)
         self._untagged = untagged_characters
-        self._known: OrderedDict[tuple[EpisodeView, PrivilegedContext | None], Prompt | PromptTooLongError] = (
+        self._cache: OrderedDict[tuple[EpisodeView, PrivilegedContext | None], Prompt | PromptTooLongError] = (
             OrderedDict()
         )
 
@@ -104,21 +106,22 @@ class ContextBuilder:
 
         Args:
             view: The episode so far.
-            privileged: The teacher's privileged context; with it the teacher's limit holds.
+            privileged: The teacher's privileged context; with it the teacher's limit applies.
 
         Raises:
             PromptTooLongError: It is over the limit with no past turns left to drop.
         """
         key = (view, privileged)
-        known = self._known.get(key)
+        known = self._cache.get(key)
         if known is None:
             try:
                 known = self._build(view, privileged)
             except PromptTooLongError as error:
-                known = PromptTooLongError(str(error), error.tokens)  # Without the frames that the raised one holds.
-            self._known[key] = known
-            while len(self._known) > _CACHED_PROMPTS:
-                self._known.popitem(last=False)
+                # A copy without the traceback, which would keep its frames alive.
+                known = PromptTooLongError(str(error), error.tokens)
+            self._cache[key] = known
+            while len(self._cache) > _CACHED_PROMPTS:
+                self._cache.popitem(last=False)
         if isinstance(known, PromptTooLongError):
             raise PromptTooLongError(str(known), known.tokens)
         return known

@@ -19,7 +19,7 @@ def make_env(env_id: str, env_config: Mapping[str, Any]) -> TextEnv:
     """Makes an environment.
 
     Raises:
-        ValueError: The id is not registered, or an argument is unknown or senseless.
+        ValueError: The id is not registered, or an argument is unknown or invalid.
     """
     module, _, name = entry_of(env_id).entry_point.partition(":")
     known = [key for key in signature(getattr(import_module(module), name)).parameters if key != "render_mode"]
@@ -29,12 +29,12 @@ def make_env(env_id: str, env_config: Mapping[str, Any]) -> TextEnv:
         hint = f" Did you mean env_config.{close}?" if close else ""
         raise ValueError(f"{env_id} has no argument {', '.join(unknown)}; it has {', '.join(known)}.{hint}")
     with warnings.catch_warnings():
-        # Gymnasium recommends wrappers that a batch of conversations has no use for.
+        # Gymnasium recommends wrappers that are of no use for batches of conversations.
         warnings.simplefilter("ignore", UserWarning)
         try:
             env = gymnasium.make(env_id, **env_config).unwrapped
         except TypeError as error:
             raise ValueError(f"The arguments do not fit {env_id}: {error}.") from error
     if not isinstance(env, TextEnv):
-        raise ValueError(f"{env_id} is no TextEnv: {type(env).__name__}.")
+        raise ValueError(f"{env_id} is not a TextEnv: {type(env).__name__}.")
     return env

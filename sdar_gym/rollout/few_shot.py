@@ -1,4 +1,4 @@
-"""Few-shot examples: turns of the environment's expert in a training task, as chat messages before every prompt."""
+"""Few-shot examples: turns of the environment's expert in a training task, as chat messages before each prompt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
 from sdar_gym.rollout.environments import make_env
 
-# An expert may fail at a task; one of so many is solved in every environment that is usable.
+# Tasks to try, since an expert may fail at some.
 _TRIES = 20
 
 
@@ -24,7 +24,7 @@ def worked_turns(
     Args:
         env_id: A registered environment with an expert.
         env_config: Its arguments.
-        template: The prompt of the turns; it has to be able to write a response (`respond`).
+        template: The prompt of the turns; it must be able to write a response (`respond`).
         count: Turns.
         window: Number of past turns included verbatim.
         think: Whether responses reason first.
@@ -57,7 +57,7 @@ def worked_turns(
                     observation, _, terminated, truncated, info = env.step(action)
                     over = terminated or truncated
             except ValueError:
-                continue  # How experts refuse a task that cannot be solved.
+                continue  # Experts raise ValueError for a task that cannot be solved.
             if info["won"]:
                 return messages
     finally:

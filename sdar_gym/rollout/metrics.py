@@ -3,7 +3,7 @@
 Three sources, all averaged over episodes:
 
 - the text environment contract (success, turns, form of responses, tokens);
-- the environment's own figures: every number in `Turn.extra`, as `env/<name>`, with the last turn's value;
+- the environment's metrics: every number in `Turn.extra`, as `env/<name>`, with the last turn's value;
 - functions registered with `register_metric`, as `custom/<name>`.
 """
 
@@ -19,7 +19,7 @@ from sdar_gym.rollout.trajectory import Episode
 
 Metric = Callable[[Episode], float | None]
 
-# Keys of `info` that belong to the contract of text environments and have metrics of their own.
+# Keys of `info` that belong to the text environment contract; their metrics are listed in `episode_metrics`.
 _CONTRACT = frozenset(
     ("task_id", "task_type", "split", "goal", "admissible_actions", "action_valid", "score", "won", "skills", "turn")
 )
@@ -34,10 +34,10 @@ def register_metric(name: str, metric: Metric) -> None:
         metric: Takes an `Episode` and returns a number, or None where it does not apply.
 
     Raises:
-        ValueError: There is another metric of that name.
+        ValueError: The name belongs to another metric.
     """
     if name in _METRICS and _METRICS[name] is not metric:
-        raise ValueError(f"There is a metric {name!r} already; choose another name.")
+        raise ValueError(f"Another metric {name!r} is registered already; choose another name.")
     _METRICS[name] = metric
 
 
@@ -58,7 +58,7 @@ def rollout_metrics(episodes: Sequence[Episode], requested: int) -> dict[str, fl
     """The metrics of one update's episodes.
 
     Args:
-        episodes: Those that came back.
+        episodes: The episodes that were returned.
         requested: Number of requested episodes.
     """
     return {
@@ -133,8 +133,8 @@ def coverage(episodes: Iterable[Episode]) -> dict[str, float]:
     """Skill coverage: shares of episodes with at least one skill for the task's type.
 
     Args:
-        episodes: Of an update or an evaluation set. Those without a request for skills (`skills_specific` is None) are
-            left out.
+        episodes: Episodes of an update or an evaluation set. Those without a request for skills (`skills_specific` is
+            None) are left out.
 
     Returns:
         `skill_coverage` over all, and `skill_coverage/<task type>` in alphabetical order; empty without requests.
@@ -145,11 +145,11 @@ def coverage(episodes: Iterable[Episode]) -> dict[str, float]:
             by_type[episode.task_type].append(episode.skills_specific)
     if not by_type:
         return {}
-    asked = sum(map(len, by_type.values()))
+    requests = sum(map(len, by_type.values()))
     shares = {f"skill_coverage/{kind}": sum(served) / len(served) for kind, served in sorted(by_type.items())}
-    return {"skill_coverage": sum(map(sum, by_type.values())) / asked, **shares}
+    return {"skill_coverage": sum(map(sum, by_type.values())) / requests, **shares}
 
 
 def tokens_of(episodes: Iterable[Episode]) -> int:
-    """Tokens that were read or sampled: prompts and responses of all turns."""
+    """Number of tokens that were read or sampled: prompts and responses of all turns."""
     return sum(turn.prompt_tokens + len(turn.response_ids) for episode in episodes for turn in episode.turns)

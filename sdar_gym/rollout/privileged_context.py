@@ -21,8 +21,8 @@ from sdar_gym.skills.lookup import skill_env_name
 VIEWS = ("solution", "sibling", "feedback", "hindsight")
 CONTROLS = ("blank",)
 
-# Heading, one-word label and text of each view. Texts are one line, because compact prompts have one line a fact. A
-# control is the same text with `_BLANK` in every gap.
+# Heading, one-word label and text of each view. A text is one line, because compact prompts have one line per fact.
+# The control is the same text with `_BLANK` in place of the privileged parts.
 _SOLUTION = PrivilegedContext("{steps}.", "The expert's solution of this task, step by step", "solution")
 _SIBLING = PrivilegedContext("{steps}.", "A successful attempt at this task, with the result of each step", "example")
 _FEEDBACK = PrivilegedContext(
@@ -45,7 +45,7 @@ _ENDS = {
     "prompt_too_long": "it was stopped, because its prompt had grown too long",
     "error": "it was stopped by an error of the environment",
 }
-# In characters. A whole page belongs into the reply to a step, not into each step of a demonstration.
+# In characters. The reply to a step is shown at length, the results within a demonstration in brief.
 _LONGEST_ACTION, _LONGEST_RESULT, _LONGEST_REPLY = 200, 80, 1200
 
 
@@ -54,9 +54,9 @@ class ViewReport:
     """Counts of turns with and without a teacher's prompt; the three numbers add up to all turns.
 
     Attributes:
-        with_context: Turns that got one.
+        with_context: Turns with a teacher's prompt.
         without_context: Turns without a privileged context: no solution, or no sibling that won.
-        too_long: Turns whose teacher's prompt, or its control, would be over the limit.
+        too_long: Turns without one because it, or its control, would be over the limit.
     """
 
     with_context: int
@@ -65,7 +65,7 @@ class ViewReport:
 
     @property
     def coverage(self) -> float:
-        """Share of the turns that got one; 0 if there are no turns."""
+        """Share of turns with a teacher's prompt; 0 without turns."""
         return self.with_context / max(1, self.with_context + self.without_context + self.too_long)
 
 
@@ -77,7 +77,7 @@ class SolutionBook:
         env_config: Its arguments, those of the rollouts: the expert has the same turn limit.
 
     Raises:
-        ValueError: The environment brings no expert, or cannot be made.
+        ValueError: The environment has no expert, or cannot be made.
     """
 
     def __init__(self, env_id: str, env_config: Mapping[str, Any]):
@@ -95,14 +95,14 @@ class SolutionBook:
         """The expert's actions, first to last, or None if it does not reach the goal.
 
         Args:
-            task_id: The task; by the environments' contract it says everything, the seed included.
+            task_id: The task; by the environment contract it determines everything, the seed included.
         """
         if task_id not in self._known:
             self._known[task_id] = self._play(task_id)
         return self._known[task_id]
 
     def close(self) -> None:
-        """Close the environment."""
+        """Closes the environment."""
         self._env.close()
 
     def _play(self, task_id: str) -> tuple[str, ...] | None:
@@ -116,7 +116,7 @@ class SolutionBook:
                 observation, _, terminated, truncated, info = self._env.step(actions[-1])
                 over = terminated or truncated
         except ValueError:
-            return None  # How experts refuse a task that cannot be solved.
+            return None  # Experts raise ValueError for a task that cannot be solved.
         return tuple(actions) if info["won"] else None
 
 
@@ -145,7 +145,7 @@ class PrivilegedContextWriter:
     """Writes the teacher's prompts of finished episodes.
 
     Args:
-        teacher: Says which view, and whether a blanked prompt is wanted.
+        teacher: Determines the view, and whether blanked control prompts are written.
         context: The builder of the rollout's prompts.
         env_id: The environment.
         env_config: Its arguments.
@@ -208,14 +208,14 @@ def attach_teacher_prompts(
         control: `blank` also writes the same prompt with the privileged parts of its text blanked.
 
     Returns:
-        How many turns got a teacher's prompt. The others' are None.
+        Counts of turns with and without a teacher's prompt; without one, `teacher_ids` is None.
 
     Raises:
         ValueError: Unknown view or control, no solutions where they are needed, or the context does not make the
             episodes' prompts.
 
     Source:
-        `sibling`: SDPO (arXiv 2601.20802), where an own success is never its own demonstration. `feedback` and its
+        `sibling`: SDPO (arXiv 2601.20802), where an episode is never its own demonstration. `feedback` and its
         control: OCSD (arXiv 2608.04788). `hindsight`: SEED (arXiv 2607.14777) and OPID (arXiv 2606.26790), in which
         a model writes the summary; here rules do. All wordings are ours.
     """
@@ -252,7 +252,7 @@ def attach_teacher_prompts(
 
 
 def episode_view(episode: Episode, number: int) -> EpisodeView:
-    """What a turn's prompt was made from, put together again from the finished episode.
+    """The view that a turn's prompt was made from, rebuilt from the finished episode.
 
     Args:
         episode: The episode.
@@ -264,7 +264,7 @@ def episode_view(episode: Episode, number: int) -> EpisodeView:
 
 
 def _check_context(episodes: Sequence[Episode], context: ContextBuilder, env_name: str) -> None:
-    """One prompt is made again: other settings show in the last turn of an episode, if anywhere."""
+    """Rebuilds one prompt, of an episode's last turn, to detect settings other than the rollout's."""
     episode = next((episode for episode in episodes if episode.turns), None)
     if episode is None:
         return
@@ -315,14 +315,14 @@ def _sibling(episode: Episode, group: Sequence[Episode]) -> _Pair | None:
     won = [other for other in group if other is not episode and other.won]
     if not won:
         return None
-    # `min` takes the first of several, so that the order of the group decides and nothing else.
+    # Ties are decided by the order of the group.
     best = min(won, key=lambda other: len(other.turns))
-    told = [
+    steps = [
         f"{_short(turn.action, _LONGEST_ACTION)} -> {_short(reply, _LONGEST_RESULT)}"
         for turn, reply in zip(best.turns, _replies(best), strict=True)
         if turn.valid_action
     ]
-    return _filled(_SIBLING, steps="; ".join(told)) if told else None
+    return _filled(_SIBLING, steps="; ".join(steps)) if steps else None
 
 
 def _feedback(episode: Episode) -> Iterator[_Pair]:
@@ -332,24 +332,25 @@ def _feedback(episode: Episode) -> Iterator[_Pair]:
 
 
 def _hindsight(episode: Episode) -> _Pair:
-    told = {"goal": episode.goal, "turns": [_told(turn, turn.valid_action) for turn in episode.turns]}
-    # The rules tell accepted steps; with every verdict turned round they tell the refused ones.
-    opposite = {"goal": episode.goal, "turns": [_told(turn, not turn.valid_action) for turn in episode.turns]}
+    record = {"goal": episode.goal, "turns": [_step(turn, turn.valid_action) for turn in episode.turns]}
+    # `steps_of` abstracts accepted steps; with every verdict inverted it abstracts the refused ones.
+    opposite = {"goal": episode.goal, "turns": [_step(turn, not turn.valid_action) for turn in episode.turns]}
     refused = list(dict.fromkeys(steps_of(opposite)))
-    return _filled(_HINDSIGHT, accepted=_listed(steps_of(told)), refused=_listed(refused), end=_end(episode))
+    return _filled(_HINDSIGHT, accepted=_listed(steps_of(record)), refused=_listed(refused), end=_end(episode))
 
 
-def _told(turn: TurnRecord, accepted: bool) -> dict[str, Any]:
+def _step(turn: TurnRecord, accepted: bool) -> dict[str, Any]:
+    """A turn in the form that `steps_of` reads."""
     return {"action": turn.action, "observation": turn.observation, "valid_action": accepted}
 
 
 def _replies(episode: Episode) -> list[str]:
-    """The environment's reply to each turn; of the last one only the end of the episode is stored."""
+    """The environment's reply to each turn; for the last one, how the episode ended."""
     return [*(turn.observation for turn in episode.turns[1:]), _end(episode)][: len(episode.turns)]
 
 
 def _end(episode: Episode) -> str:
-    """How it ended, as the second half of a sentence."""
+    """How the episode ended, as part of a sentence."""
     return f"{_ENDS.get(episode.ended, 'it was over')} (score {episode.score:.2f})"
 
 

@@ -1,4 +1,4 @@
-"""Which tasks an update plays: a function of the seed and the update's number, so a resumed run goes on exactly."""
+"""Task sampler: the tasks of an update follow from seed and update number, so a resumed run continues exactly."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from random import Random
 
 
 class TaskSampler:
-    """Goes through a split in a new random order each epoch.
+    """Samples tasks epoch by epoch, each epoch in a new random order.
 
     Args:
         task_ids: The tasks of the training split.
-        seed: Of the orders.
+        seed: Seed of the orders.
 
     Raises:
-        ValueError: There are no tasks.
+        ValueError: `task_ids` is empty.
     """
 
     def __init__(self, task_ids: Sequence[str], seed: int):
         if not task_ids:
-            raise ValueError("There are no tasks to train on.")
+            raise ValueError("The training split has no tasks to train on.")
         self._ids = tuple(task_ids)
         self._seed = seed
         self._epoch = -1
@@ -30,7 +30,7 @@ class TaskSampler:
 
         Args:
             step: Number of the update, from 0.
-            count: Tasks an update.
+            count: Tasks per update.
         """
         return [self._at(index) for index in range(step * count, (step + 1) * count)]
 

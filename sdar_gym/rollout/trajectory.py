@@ -37,8 +37,8 @@ class TokenSequence:
     Attributes:
         ids: The student's tokens: prompts, chat template and responses.
         spans: The responses, in order.
-        teacher_ids: The same with the privileged context in the prompt; None without a teacher.
-        control_ids: The teacher's with its privileged part blanked; None where no method scores it.
+        teacher_ids: The teacher's tokens, with the privileged context in the prompt; None without a teacher.
+        control_ids: The teacher's tokens with the privileged part blanked; None if the method does not score it.
     """
 
     ids: list[int]
@@ -72,7 +72,7 @@ class TurnRecord:
         weight_version: Version of the weights that sampled it.
         prompt_tokens: Tokens that the model read before this response.
         admissible_actions: The admissible actions, as the prompt showed them.
-        finish_reason: Why the response ended: `stop` (an end token) or `length` (it was cut off).
+        finish_reason: Why the response ended: `stop` (an end token) or `length` (cut off).
         tagged: Whether the response had the tags that mark an action.
         dropped_turns: Past turns that were left out of the prompt to keep its limit.
         teacher_too_long: Whether the teacher's prompt was over its limit, so that this turn has no teacher.
@@ -107,9 +107,9 @@ class Episode:
         member: Position in the group.
         ended: `won`, `lost` (terminated without success), `truncated` (turn limit), `prompt_too_long`, or `error`.
         error: The environment's error, with task, turn and action; empty unless it `ended` by an error.
-        metrics: The environment's own figures by name, such as `goal_condition_rate` or `f1`; see `Turn.extra`.
+        metrics: The environment's metrics by name, such as `goal_condition_rate` or `f1`; see `Turn.extra`.
         skills: Ids of the skills that were retrieved for the teacher.
-        skills_specific: Whether one of them is specific to this task's type; None if no skills were requested.
+        skills_specific: Whether at least one of them is specific to this task's type; None if no skills were requested.
         skill_scores: The strategy's score of each, in the same order; 0 where none was needed, infinite where `ucb` had
             not tried it yet.
         skill_strategy: Name of the retrieval strategy.
@@ -172,11 +172,11 @@ class Episode:
         return sum(turn.reward for turn in self.turns)
 
     def env_steps(self) -> int:
-        """Turns; the name is the one that RLlib asks its episodes for."""
+        """Number of turns, under the name that RLlib expects of episodes."""
         return len(self.turns)
 
     def agent_steps(self) -> int:
-        """Turns; there is one agent."""
+        """Number of turns; an episode has one agent."""
         return len(self.turns)
 
     def to_json(self) -> dict[str, Any]:

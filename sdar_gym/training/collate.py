@@ -20,7 +20,7 @@ from sdar_gym.policy.batching import right_padded
 from sdar_gym.rollout.trajectory import TokenSequence
 from sdar_gym.training.turn_batch import TurnBatch
 
-# Columns: token ids [rows, S]; positions, mask and turn of every response token [rows, L]; numbers of these tokens.
+# Columns: token ids [rows, S]; positions, mask and turn of every response token [rows, L]; values of these tokens.
 INPUT_IDS, RESPONSE_POSITION, RESPONSE_MASK, SPAN = "input_ids", "response_position", "response_mask", "span"
 TEACHER_INPUT_IDS, TEACHER_POSITION = "teacher_input_ids", "teacher_position"
 CONTROL_INPUT_IDS, CONTROL_POSITION = "control_input_ids", "control_position"
@@ -145,7 +145,7 @@ def training_columns(
 
     Args:
         batch: The turns, with advantages.
-        objective: Says how tokens are averaged and what is distilled.
+        objective: Determines how tokens are averaged and which are distilled.
         step: Number of completed updates.
         row_multiple: The number of rows is a multiple of it.
         pad_id: Padding token.
@@ -189,7 +189,7 @@ def training_columns(
 
 
 def loss_weights(batch: TurnBatch, objective: Objective) -> Tensor:
-    """Weight of each token in the loss by the counts of the whole update, [B, T]."""
+    """Weight of each token in the loss, from the counts of the whole update, [B, T]."""
     dtype = batch.old_logp_BT.dtype
     if objective.aggregation is LossReduction.TOKEN_MEAN:
         return token_mean_weights(batch.response_mask_BT, batch.tokens, dtype=dtype)
@@ -199,11 +199,11 @@ def loss_weights(batch: TurnBatch, objective: Objective) -> Tensor:
 def _merge(
     batch: TurnBatch, rows: SequenceRows, advantage_NL: Tensor, distill_NL: Tensor, objective: Objective
 ) -> list[list[int]]:
-    """Groups of equal sequences whose advantages have the same signs; each becomes one row with their summed weight.
+    """Groups of equal sequences with advantages of the same signs; each becomes one row with their summed weight.
 
-    Exact: the loss of a token is linear in the advantage as long as its sign does not change, and linear in the weight.
-    A small policy gives the same response many times in a group; merging saves it about half of the learner's work. An
-    objective that is not linear in the advantage's size merges equal advantages only.
+    Exact: the loss of a token is linear in the weight, and in the advantage as long as its sign does not change. If an
+    objective is not linear in the advantage, only equal advantages are merged. A small policy repeats responses
+    within a group; there merging saves about half of the learner's work.
     """
     alike_NL = advantage_NL.sign() if objective.mergeable else advantage_NL
     lengths = rows.mask.sum(axis=1).tolist()
@@ -217,7 +217,7 @@ def _merge(
 
 
 def _key(sequence: TokenSequence) -> tuple[Any, ...]:
-    """Equal for sequences that every model scores alike."""
+    """A key that is equal for sequences with the same tokens, to which every model gives the same scores."""
     spans = tuple((span.start, span.stop) for span in sequence.spans)
     return (
         tuple(sequence.ids),
@@ -228,7 +228,7 @@ def _key(sequence: TokenSequence) -> tuple[Any, ...]:
 
 
 def _teacher(view: View) -> Any:
-    """The teacher's tokens of a sequence, or the student's where it has none."""
+    """A function from a sequence to the teacher's tokens, or to the student's if it has none."""
     return lambda sequence: sequence.ids if view is View.NONE else sequence.teacher_ids or sequence.ids
 
 

@@ -1,7 +1,7 @@
 """Per-token diagnostics: teacher-student gap, agreement and gate statistics by token class, turn and position.
 
-All numbers are plain means over the tokens of a whole update: rows must not be merged, nor a shard be measured alone. A
-key is missing where there is nothing to average.
+All numbers are plain means over the tokens of a whole update, so they are computed before rows are merged or sharded. A
+key without tokens is omitted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
 from sdar_gym.training.token_classes import TOKEN_CLASSES, token_classes
 from sdar_gym.training.turn_batch import TurnBatch
 
-# Turns and positions, counted from 1; most of what differs does so early, hence the widths.
+# Buckets of turns and positions, counted from 1; narrow at the start, where values differ most.
 _LAST_OF_BUCKET = (1, 2, 4, 8, 16)
 BUCKETS = ("1", "2", "3-4", "5-8", "9-16", "17+")
 # In nats: the teacher gives the token at least 95 % of the student's probability.
@@ -37,7 +37,7 @@ class TokenDump:
     Attributes:
         episodes: The update's episodes, in the order of the turns.
         base_advantage_B: κ·A of each turn.
-        values: By the names of the file's lists, each [turns, response tokens]; nan where nothing is known.
+        values: Values by their names in the file, each [turns, response tokens]; nan where not scored.
     """
 
     episodes: tuple[Episode, ...]
@@ -54,7 +54,7 @@ def collect_diagnostics(
         objective: The method's settings.
         batch: The turns, with scores and advantages.
         tokenizer: The policy's.
-        correlation: Is updated.
+        correlation: Running correlations; updated in place.
 
     Returns:
         Metrics, and the tokens themselves.
@@ -192,7 +192,7 @@ class UpdateTokens:
 
 
 def update_metrics(tokens: UpdateTokens) -> dict[str, float]:
-    """All metrics of this file that need nothing but the tokens.
+    """All metrics of this file that are computed from the tokens alone.
 
     Returns:
         `gap/all`, `agreement/all`, `taught/all` (share of tokens that the teacher scored), those of
@@ -234,7 +234,7 @@ def agreement_by_turn(tokens: UpdateTokens) -> dict[str, float]:
 
 
 def by_position(tokens: UpdateTokens) -> dict[str, float]:
-    """Returns the same by the token's position in its response, as `gap/position_1`, `agreement/position_17+`."""
+    """Returns mean gap and agreement by the token's position in its response, as `gap/position_1` and so on."""
     return _gap_and_agreement(tokens, "position", _buckets(tokens.response_mask_BT.long().cumsum(dim=1)))
 
 

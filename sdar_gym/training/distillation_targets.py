@@ -1,7 +1,7 @@
 """Distillation targets: the teacher's distributions during an update, as hidden states or top-k values.
 
-For the whole vocabulary H numbers a token are kept instead of V, in main memory; the teacher's logits are recomputed
-beside the student's, for one chunk of tokens.
+With support `full`, a token's hidden state is kept in main memory instead of its logits; the teacher's logits are
+recomputed together with the student's, for one chunk of tokens at a time.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from sdar_gym.algorithms.losses.full_divergences import full_divergence, renorma
 from sdar_gym.algorithms.objectives.distillation import Distillation, Support
 from sdar_gym.policy.logprobs import head_logits
 
-# Names of the values that the term computes, beside the scores of the sampled tokens.
+# Names of the values that the term adds to the scores of the sampled tokens.
 DIVERGENCE, AGREEMENT, FULL_TEACHER_LOGP = "divergence", "agreement", "full_teacher_logp"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DistillationTargets:
-    """What is stored of a teacher for the distilled rows of a shard, on the CPU.
+    """The teacher's distributions for the distilled rows of a shard, on the CPU.
 
     Attributes:
         slot_B: For each row of the shard its place in the tensors below, -1 where it is not distilled.
@@ -42,12 +42,12 @@ class DistillationTerm:
     """The distillation term of one micro-batch, a `policy.logprobs.LogitsTerm`.
 
     Args:
-        distill: Which divergence, over what support.
-        targets: Of the shard.
+        distill: Settings of divergence and support.
+        targets: Targets of the shard.
         slot_B: Places of the micro-batch's rows in the targets, on the CPU; -1 where a row is not distilled.
         mask_BT: Bool, the micro-batch's response tokens.
         sampled_BT: The sampled tokens.
-        temperature: What logits are divided by.
+        temperature: Divisor of the logits.
     """
 
     def __init__(

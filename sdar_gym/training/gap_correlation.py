@@ -13,8 +13,8 @@ from sdar_gym.validation import finite_number
 class GapAdvantageCorrelation:
     """Correlation between advantage and mean gap by task type: does the teacher prefer the better episodes?
 
-    The moving average of the correlation between an episode's advantage and its mean gap, over the groups whose
-    episodes differ. About one where the teacher prefers what succeeds, about zero or below where its context is wrong.
+    The moving average of the correlation between an episode's advantage and its mean gap, over the groups with
+    spread. About one where the teacher prefers what succeeds, about zero or below where its context is wrong.
     Differences between tasks in the size of gaps bring it closer to zero, never to the other side.
 
     Args:
@@ -85,7 +85,7 @@ class GapAdvantageCorrelation:
 
 
 def _groups_with_spread(value_E: Tensor, group_E: Tensor) -> Tensor:
-    """The ids of the groups whose values are not all the same."""
+    """The ids of the groups with different values."""
     if value_E.ndim != 1 or value_E.shape != group_E.shape or len(value_E) == 0:
         raise ValueError(
             f"Values and groups of the episodes must be equally long, non-empty vectors, got shapes "

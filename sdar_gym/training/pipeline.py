@@ -157,7 +157,7 @@ class UpdatePipeline:
         )
 
     def _scores(self, batch: TurnBatch, rows_B: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        """Scores of turns by name, [B, T]; where a turn is not scored, values that make no difference."""
+        """Scores of turns by name, [B, T]; turns that are not scored get the student's values and a cost of 0."""
         row_B, found = torch.full(rows_B.shape, -1), {}
         if bool(rows_B.any()):
             teacher = self._objective.teacher

@@ -34,8 +34,8 @@ class Scorer:
 
     Args:
         token_budget: Tokens of one forward pass, padding included.
-        temperature: What logits are divided by.
-        device: Where the models are.
+        temperature: Divisor of the logits.
+        device: Device of the models.
         numerics: Makes the context in which the learner runs its forward passes, such as autocast.
         head_dtype: Precision in which the learner's head computes, or None for that of its weights.
     """
@@ -94,9 +94,9 @@ class Scorer:
         """The teacher's distributions as far as the divergence needs them.
 
         Args:
-            distill: Says which support.
-            student: Selects the top k, where the settings say so.
-            teacher: Has the distributions.
+            distill: Determines the support.
+            student: Selects the top k, if the settings say so.
+            teacher: Provides the distributions.
             columns: The shard, with the teacher's prompts.
             chosen_B: Bool, the rows to keep; the others have no slot.
         """
@@ -109,7 +109,7 @@ class Scorer:
             with teacher.swapped_in() as model:
                 hidden = self._each(*prompts, head[0].shape[1:], lambda inputs, _: response_hidden(model, *inputs))
             return DistillationTargets(slot_B, hidden_RTH=hidden, head=head)
-        # The tail bucket has at least one token.
+        # At least one token is left for the tail bucket.
         k = min(distill.k or 1, int(student.config.get_text_config().vocab_size) - 1)
         if distill.topk_source is TopKSource.TEACHER:
             with teacher.swapped_in() as model:
@@ -146,10 +146,10 @@ class Scorer:
         """Divergence to the teacher at each response token, [B, T], in nats.
 
         Args:
-            distill: Says over what support.
+            distill: Determines the support.
             cost: Cross-entropy or KL.
             student: In evaluation mode.
-            teacher: Has the distributions.
+            teacher: Provides the distributions.
             columns: The shard, with the teacher's prompts.
         """
         forward = Divergence.FORWARD_CE if cost is Cost.CE else Divergence.FORWARD_KL
@@ -203,11 +203,11 @@ def distillation_term(
     """The distillation term of a micro-batch.
 
     Args:
-        distill: Which divergence, over what support.
-        targets: Of the shard.
+        distill: Settings of divergence and support.
+        targets: Targets of the shard.
         slot_B: Places of the micro-batch's rows in the targets, on the CPU.
         inputs: Token ids, response positions and response mask of the micro-batch.
-        temperature: What logits are divided by.
+        temperature: Divisor of the logits.
     """
     input_ids, position_BT, mask_BT = inputs
     sampled_BT = input_ids.gather(1, position_BT.clamp(max=input_ids.shape[1] - 1))

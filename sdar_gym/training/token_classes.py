@@ -1,4 +1,4 @@
-"""Says of each sampled token what it is for: thinking, the form of the answer, the action itself, the end."""
+"""Token classes: thinking, format, action, end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _UNFINISHED = "\ufffd"
 
 
 class PieceTokenizer(Protocol):
-    """What is asked of a `transformers` tokenizer."""
+    """The part of a `transformers` tokenizer that token classes need."""
 
     @property
     def all_special_ids(self) -> list[int]:
-        """Ids of tokens that are no text: end of turn, padding."""
+        """Ids of tokens that are not text: end of turn, padding."""
         ...
 
     def decode(self, token_ids: list[int], **kwargs: Any) -> Any:
@@ -31,7 +31,7 @@ class PieceTokenizer(Protocol):
 
 @dataclass(slots=True)
 class _Vocabulary:
-    """What is known of a tokenizer; a few hundred tokens make most answers, and decoding each anew would be slow."""
+    """Cached texts of a tokenizer's tokens; most responses consist of a few hundred different tokens."""
 
     special: frozenset[int]
     pieces: dict[int, str]
@@ -41,9 +41,9 @@ _KNOWN: WeakKeyDictionary[PieceTokenizer, _Vocabulary] = WeakKeyDictionary()
 
 
 def token_pieces(tokenizer: PieceTokenizer, token_ids: Sequence[int]) -> list[str]:
-    """The text of each token, such that the pieces together are the whole text.
+    """The text of each token; the pieces concatenated are the whole text.
 
-    Where a character is spread over several tokens, the first has it and the others have "".
+    Of several tokens that encode one character, the first has it and the others have "".
 
     Args:
         tokenizer: The policy's.
@@ -76,21 +76,22 @@ def token_classes(
 ) -> list[str]:
     """The class of each sampled token.
 
-    - `action`: the text that was sent to the world. Where the tags are part of it, as in `<search>…</search>`, so are
-      their tokens: which tag it is, is a choice too. An answer without the required form was sent as it is, so all of
-      it is action but what it thought in `<think>` tags.
+    - `action`: the text that was sent to the environment. Tags that are part of it, as in `<search>…</search>`, are
+      included, since the choice of the tag is part of the action. A response without the required form was sent
+      verbatim, so all of it is action, except for thoughts in `<think>` tags.
     - `format`: the tags around the action.
     - `end`: the stop token, if it was reached.
-    - `think`: all else that the world never saw: `<think>` tags and what is in them, and any text around the tags.
+    - `think`: everything else, which the environment does not see: `<think>` tags with their content, and any text
+      around the action's tags.
 
     A token with characters of two classes has the class that comes first above. White space between two classes has
-    the one that is not `action`. The text is compared without its white space, so that tokenizers which drop leading
-    spaces from single tokens do no harm.
+    the one that is not `action`. Texts are compared without white space, since some tokenizers drop leading spaces from
+    single tokens.
 
     Args:
         tokenizer: The policy's.
         response_ids: The sampled tokens, [T].
-        action: What was sent to the world.
+        action: The action that was sent to the environment.
         tag: Name of the tag around actions.
 
     Returns:
@@ -98,7 +99,7 @@ def token_classes(
     """
     special = _vocabulary(tokenizer).special
     pieces = token_pieces(tokenizer, response_ids)
-    # Special tokens elsewhere than at the end are dropped before an answer is read, so they are no text here either.
+    # Special tokens before the end are dropped when a response is parsed, so they are not text here either.
     letters = [
         (letter, number)
         for number, (token, piece) in enumerate(zip(response_ids, pieces, strict=True))
@@ -111,7 +112,7 @@ def token_classes(
         found[number].add(kind)
     for number, piece in enumerate(pieces):
         if not piece and number:
-            found[number] = found[number - 1]  # The rest of a character.
+            found[number] = found[number - 1]  # Further tokens of one character.
     classes = [next((kind for kind in (ACTION, FORMAT, THINK) if kind in kinds), "") for kinds in found]
     if classes and response_ids[-1] in special:
         classes[-1] = END
@@ -125,15 +126,15 @@ def _vocabulary(tokenizer: PieceTokenizer) -> _Vocabulary:
 
 
 def _squeezed(text: str) -> str:
-    """A text without white space and without what stands for bytes that are no character, alone or together."""
+    """A text without white space and without replacement characters, which stand for incomplete characters."""
     return "".join(text.split()).replace(_UNFINISHED, "")
 
 
 def _letter_classes(text: str, action: str, tag: str) -> list[str]:
-    """The class of each character of an answer, both without white space."""
+    """The class of each character of a response; response and action are without white space."""
     classes = [THINK] * len(text)
     opening, closing = f"<{tag}>", f"</{tag}>"
-    # The first tagged one is what parsers take, also inside of thoughts; the same words without tags are a thought.
+    # Parsers take the first tagged action, also inside of thoughts; the same words without tags are a thought.
     start = text.find(f"{opening}{action}{closing}")
     if start >= 0:
         inner = start + len(opening)
@@ -142,11 +143,12 @@ def _letter_classes(text: str, action: str, tag: str) -> list[str]:
         return classes
     if not action:
         return classes
-    # An action with tags of its own ends at their first closing tag; of one without, earlier mentions are thoughts.
+    # An action that includes its tags ends at the first closing tag. Of one without tags, earlier mentions are
+    # thoughts.
     tagged = re.match(r"<(\w+)>.*</\1>$", action, re.DOTALL) and not action.startswith("<think>")
     start = text.find(action) if tagged else text.rfind(action)
     if start < 0:
-        # A prompt template that rewrites actions: all that may have led to it.
+        # The prompt template rewrites actions: any part of the text may have led to it.
         start, action = 0, text
     _paint(classes, ACTION, start, start + len(action))
     if not tagged:
@@ -156,9 +158,9 @@ def _letter_classes(text: str, action: str, tag: str) -> list[str]:
 
 
 def _thoughts(text: str) -> Iterator[tuple[int, int]]:
-    """Where an answer thinks: up to its last `</think>` (the prompt may have opened the tag), after an open `<think>`.
+    """Thoughts in a response: up to its last `</think>` (the prompt may have opened the tag), after an open `<think>`.
 
-    A text between two thoughts counts as thought.
+    Text between two thoughts counts as thought.
     """
     closed = text.rfind("</think>")
     end = 0 if closed < 0 else closed + len("</think>")
@@ -173,7 +175,7 @@ def _paint(classes: list[str], kind: str, start: int, stop: int) -> None:
 
 
 def _filled(classes: Sequence[str]) -> Iterator[str]:
-    """The classes, with those of tokens without visible text taken from their neighbours."""
+    """The classes; tokens without visible text take the class of a neighbor."""
     before = [*_latest(classes)]
     after = [*_latest(classes[::-1])][::-1]
     for kind, left, right in zip(classes, before, after, strict=True):
@@ -182,7 +184,7 @@ def _filled(classes: Sequence[str]) -> Iterator[str]:
 
 
 def _latest(classes: Sequence[str]) -> Iterator[str]:
-    """The last class there was, at each place; "" before the first."""
+    """The latest class at each token; "" before the first."""
     latest = ""
     for kind in classes:
         latest = kind or latest

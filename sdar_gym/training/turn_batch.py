@@ -107,7 +107,7 @@ def turn_batch(
 
     Args:
         episodes: Finished episodes.
-        objective: Says how advantages are estimated.
+        objective: Determines how advantages are estimated.
         step: Number of completed updates, for the schedule of κ.
         invalid_action_penalty: Penalty of a turn with an invalid action.
         dtype: Precision of the numbers; the policy's, single or better.
@@ -118,7 +118,10 @@ def turn_batch(
     members = Counter(episode.group_id for episode in episodes if episode.turns)
     kept = tuple(episode for episode in episodes if members[episode.group_id] > 1 and episode.turns)
     if not kept:
-        raise ValueError(f"None of {len(episodes)} episodes has a group of at least two: nothing to compare.")
+        raise ValueError(
+            f"None of {len(episodes)} episodes has another episode of its group to compare with: the others failed, "
+            "were lost, or had a first prompt over rollout.max_prompt_tokens."
+        )
     turns = [turn for episode in kept for turn in episode.turns]
     episode_B = torch.tensor([number for number, episode in enumerate(kept) for _ in episode.turns])
     turn_B = torch.tensor([number for episode in kept for number in range(len(episode.turns))])

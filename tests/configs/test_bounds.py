@@ -257,7 +257,7 @@ def test_what_was_asked_for_beside_another_environment_counts() -> None:
 def test_arguments_in_a_file_of_ones_own_are_not_dropped_in_silence(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("name: x\nenv: sdar/ALFWorld-v0\nenv_config: {games: generated, max_steps: 4}\n")
-    message = r"env=sdar/WebShop-v0 was asked for, but env_config\.games in .*my\.yaml belong to sdar/ALFWorld-v0\. Say"
+    message = r"env=sdar/WebShop-v0 does not take env_config\.games, which .*my\.yaml sets for sdar/ALFWorld-v0\. Put"
     with pytest.raises(ConfigError, match=message):
         load_config(str(path), ["env=sdar/WebShop-v0"])
     run = load_config(str(path), ["env=sdar/WebShop-v0", "env_config={}", "env_config.max_steps=2"])

@@ -288,7 +288,7 @@ def test_a_term_is_asked_about_the_tokens_of_its_mask_only(chunk: int) -> None:
 
 
 def test_a_term_must_not_take_the_name_of_a_score() -> None:
-    with pytest.raises(ValueError, match="names its values logp"):
+    with pytest.raises(ValueError, match="values logp have the names of scores"):
         score_responses(build(), *batch(), term=lambda logits, rows, places: {"logp": logits.amax(-1)})
 
 

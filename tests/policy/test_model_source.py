@@ -290,7 +290,7 @@ def test_a_folder_without_tokenizer_says_where_one_is(copied: Path, tmp_path: Pa
 def test_a_model_that_needs_its_own_code_is_refused_without_asking(copied: Path) -> None:
     change(copied / "config.json", model_type="new_kind", auto_map={"AutoConfig": "configuration_new.NewConfig"})
     (copied / "configuration_new.py").write_text("raise SystemExit('run')")
-    with pytest.raises(PolicyLoadError, match="needs Python code of its own, which is not run"):
+    with pytest.raises(PolicyLoadError, match="needs custom Python code, which is not run"):
         load_model(str(copied))
 
 

@@ -425,9 +425,9 @@ def test_only_text_environments_can_be_played() -> None:
     from sdar_gym.envs import register
 
     register("sdar-test/Pole-v0", "gymnasium.envs.classic_control:CartPoleEnv")
-    with pytest.raises(ValueError, match="sdar-test/Pole-v0 is no TextEnv: CartPoleEnv"):
+    with pytest.raises(ValueError, match="sdar-test/Pole-v0 is not a TextEnv: CartPoleEnv"):
         make_env("sdar-test/Pole-v0", {})
-    with pytest.raises(ValueError, match=r"has no skill library of its own: set skills\.library"):
+    with pytest.raises(ValueError, match=r"has no skill library: set skills\.library"):
         build_retriever("sdar-test/Pole-v0", SkillSettings())
 
 

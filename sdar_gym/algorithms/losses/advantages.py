@@ -77,7 +77,7 @@ def leave_one_out(reward_B: Tensor, group_B: Tensor, episode_B: Tensor) -> Tenso
 
 
 def step_advantages(step_return_B: Tensor, group_B: Tensor, anchor_B: Tensor, *, normalize_by_std: bool) -> Tensor:
-    """Returns how much better a turn went on than the group's other turns in the same state.
+    """Returns the step advantage: a turn's return relative to the group's other turns in the same state.
 
     Args:
         step_return_B: Discounted return from each turn on.

@@ -1,4 +1,4 @@
-"""Loss reductions: weighted sums with weights that make sharding and micro-batching invisible."""
+"""Loss reductions: sums with global weights, independent of sharding and micro-batching."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sdar_gym.validation import finite_number
 def weighted_sum(loss_BT: Tensor, weight_BT: Tensor) -> Tensor:
     """Returns Σ weight·loss over the tokens that carry weight.
 
-    The only reduction in this package. Means are sums whose weights already hold the global denominator, so adding
-    the results of any split of a batch gives the result of the whole.
+    The only reduction in this package. A mean is a sum with the global denominator in its weights, so adding the
+    results of any split of a batch gives the result of the whole.
 
     Args:
         loss_BT: Per-token values; those without weight may hold anything, nan included.

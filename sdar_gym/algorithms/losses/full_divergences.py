@@ -70,8 +70,8 @@ def reverse_kl(student_logp_NV: Tensor, teacher_logp_NV: Tensor) -> Tensor:
 def jensen_shannon(student_logp_NV: Tensor, teacher_logp_NV: Tensor, alpha: float) -> Tensor:
     """Returns (1-α)·KL(student || m) + α·KL(teacher || m) with m = (1-α)·p_S + α·p_T.
 
-    The formula goes to zero at both ends, so there it is what published code puts in its place: α = 0 is the forward
-    KL and α = 1 the reverse one.
+    At α = 0 and α = 1 the formula is zero; there it is replaced as in published code, by the forward KL and the reverse
+    KL.
 
     Args:
         student_logp_NV: Student log-probabilities, with gradient.

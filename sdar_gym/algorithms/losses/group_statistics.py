@@ -20,11 +20,11 @@ EPS = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Advantages:
-    """Group-relative advantages, and how many groups had anything to learn from.
+    """Group-relative advantages, and shares of groups with spread, all failed, and all solved.
 
     Args:
         adv_E: Advantage of each episode.
-        live_group_fraction: Share of groups whose rewards differ; the others have advantage zero.
+        live_group_fraction: Share of groups with different rewards; the others have advantage zero.
         all_fail_fraction: Share of groups without any success, or None if success was not defined.
         all_success_fraction: Share of groups without any failure, or None if success was not defined.
     """
@@ -98,7 +98,7 @@ def turn_advantages(
     normalize_by_std: bool = True,
     statistics: Statistics = Statistics.TRAJECTORY,
 ) -> Tensor:
-    """Returns the advantage of each turn row where rows of one episode may differ, as invalid actions make them.
+    """Returns the advantage of each turn row; rows of one episode may differ by penalties for invalid actions.
 
     The reward of a turn is its episode's return minus the penalty of that turn. With equal rows this is
     `group_advantages` of the episodes, spread over their rows.
@@ -130,7 +130,7 @@ def turn_advantages(
 
 
 def episode_deviations(reward_B: Tensor, group_B: Tensor, episode_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns how rows stand to their episode and their episode to its group.
+    """Returns the deviations of rows from their episode and of episodes from their group, and group sizes.
 
     Args:
         reward_B: Reward of each turn row.
@@ -165,7 +165,7 @@ def normalize_by_group(
     """Returns (value - mean) / (std + eps) within each group.
 
     Args:
-        value_N: What to normalize.
+        value_N: Values to normalize.
         group_N: Integer id of each entry's group.
         normalize_by_std: Divide by the unbiased standard deviation; False only subtracts the mean.
 

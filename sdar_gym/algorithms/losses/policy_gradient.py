@@ -12,7 +12,7 @@ from sdar_gym.algorithms.losses.sampled_divergences import LOG_RATIO_LIMIT
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyLoss:
-    """The clipped loss of every token and what the clipping did.
+    """The clipped loss of every token, its ratio and the clipped tokens.
 
     Args:
         loss_BT: Per-token loss, with gradient.

@@ -13,7 +13,7 @@ LOG_RATIO_LIMIT = 20.0
 
 
 def teacher_gap(teacher_logp_BT: Tensor, student_logp_BT: Tensor, response_mask_BT: Tensor) -> Tensor:
-    """Returns how much more likely the sampled token is to the teacher than to the student.
+    """Returns the teacher-student gap of each sampled token, log p_teacher - log p_student.
 
     Positive where the privileged context makes the token more likely. Detached: methods use it as a weight, and a
     gradient through the weight would be another objective.
@@ -50,7 +50,7 @@ def sampled_divergence(divergence: Divergence, logp_BT: Tensor, teacher_logp_BT:
 
 
 def log_ratio(logp_BT: Tensor, teacher_logp_BT: Tensor) -> Tensor:
-    """Returns the sampled-token log-ratio teacher/student, whose gradient is that of a negative log-likelihood.
+    """Returns the sampled-token log-ratio teacher/student; its gradient is that of a negative log-likelihood.
 
     The teacher is a constant, so the gradient is -∇log p: every sampled token is pushed up, by as much as its gate
     allows. Ungated it is a one-sample estimate of minus the reverse KL, but its gradient is not that of the
@@ -82,7 +82,7 @@ def reverse_kl_pg(logp_BT: Tensor, teacher_logp_BT: Tensor) -> Tensor:
         teacher_logp_BT: Teacher log-probabilities of the same tokens.
 
     Returns:
-        Per-token surrogate, shape (B, T); its value means nothing, its gradient does.
+        Per-token surrogate, shape (B, T); only its gradient has a meaning.
 
     Source:
         The sampled-token mode of SDPO (arXiv 2601.20802) and OPSD (arXiv 2601.18734).
@@ -91,7 +91,7 @@ def reverse_kl_pg(logp_BT: Tensor, teacher_logp_BT: Tensor) -> Tensor:
 
 
 def reverse_kl_k3(logp_BT: Tensor, teacher_logp_BT: Tensor, old_logp_BT: Tensor) -> Tensor:
-    """Returns ρ·k3, an estimate of KL(student || teacher) that corrects for the tokens having come from the old policy.
+    """Returns ρ·k3, an importance-weighted estimate of KL(student || teacher) from tokens of the old policy.
 
     With l = log p - log p_teacher and k3 = e^-l - 1 + l the gradient is ρ·l·∇log p, exactly the importance-weighted
     reverse KL; it must run through ρ and l.

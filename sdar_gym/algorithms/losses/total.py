@@ -86,7 +86,7 @@ class LossOutput:
         metrics: Detached scalars, each Σ weight·value over these rows. Add them over micro-batches and shards: the
             sum is the exact global weighted mean. (A data-parallel wrapper that averages gradients over R ranks
             undoes this; multiply the loss by R there.)
-        maxima: Detached scalars of which the global value is the maximum; 0 where there was no token.
+        maxima: Detached scalars to combine by their maximum; 0 without tokens.
 
     Always in `metrics`: `policy_loss` (κ inside), `advantage_abs`, `approx_kl` (old to current, never negative),
     `clip_fraction`, `dual_clip_fraction`, `weight` (sums to one if the weights were made right). Where the teacher
@@ -104,8 +104,8 @@ class LossOutput:
 def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> LossOutput:
     """Returns the loss of some rows of an update.
 
-    A term with coefficient zero is left out of the loss rather than added as zero, so that a method with it
-    switched off is bit for bit the method without it; its metrics are still computed if its inputs are there.
+    A term with coefficient zero is omitted rather than added as zero, so that results are bit for bit those of a method
+    without it; its metrics are still computed if its inputs are given.
 
     Args:
         objective: The settings.
@@ -203,7 +203,7 @@ def split_spans(tokens: TokenBatch, span_BT: Tensor) -> TokenBatch:
 def _distillation(
     distill: Distillation, tokens: TokenBatch, live_BT: Tensor, logp_BT: Tensor, ratio_BT: Tensor, *, required: bool
 ) -> dict[str, Tensor]:
-    """The gated divergence of each token and what is logged about it; empty where its inputs are not there."""
+    """The gated divergence of each token and its metrics; empty if inputs are missing and not required."""
     source, gate = "divergence_BT" if distill.divergence.full else "teacher_logp_BT", distill.gate
     needed = [source]
     if gate is not None:
@@ -211,7 +211,7 @@ def _distillation(
     missing = [name for name in needed if getattr(tokens, name) is None]
     if missing:
         if required:
-            raise ValueError(f"The batch has no {missing[0]}, but distill.coeff is not 0 here. Compute it.")
+            raise ValueError(f"The batch has no {missing[0]}, but distill.coeff is not 0 at this update. Compute it.")
         return {}
     chosen_BT = live_BT if tokens.distill_mask_BT is None else live_BT & tokens.distill_mask_BT
     if distill.positive_only:

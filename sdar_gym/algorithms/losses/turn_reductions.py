@@ -36,7 +36,7 @@ def window_mean(value_BT: Tensor, mask_BT: Tensor, width: int) -> Tensor:
     """Returns the mean over the last `width` response tokens of the turn, the token itself included.
 
     Args:
-        value_BT: What to smooth.
+        value_BT: Values to smooth.
         mask_BT: Bool, True on response tokens; they are the first ones of each row.
         width: Tokens of the window, at least 1; fewer at the start of a turn.
 
@@ -71,7 +71,7 @@ def discounted_to_go(value_B: Tensor, episode_B: Tensor, turn_B: Tensor, gamma: 
 
 
 def z_scores_by(value_B: Tensor, key_B: Tensor, eps: float = 1e-6) -> Tensor:
-    """Returns (value - mean) / (std + eps) among the rows with the same key, zero where there is no spread."""
+    """Returns (value - mean) / (std + eps) among the rows with the same key, zero without spread."""
     _, index_B = torch.unique(key_B, return_inverse=True)
     centered_B = value_B - mean_by(value_B, index_B)
     return centered_B / (mean_by(centered_B**2, index_B).sqrt() + eps)

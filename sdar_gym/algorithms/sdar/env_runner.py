@@ -39,7 +39,7 @@ from sdar_gym.rollout.trajectory import Episode
 
 @dataclass(frozen=True, slots=True)
 class RolloutFailure:
-    """An error of a runner, as a value.
+    """An error of a runner, returned as a value.
 
     Attributes:
         message: Its type and message.
@@ -54,8 +54,8 @@ class EpisodeRunner(EnvRunner, Checkpointable):
     """Plays whole episodes in batches.
 
     RLlib's own runners step vectors of environments through connectors; here an episode is a conversation, kept as
-    tokens, and the algorithm decides which task is played: it calls `collect` with requests. There is no RLModule: the
-    policy lives in the engine.
+    tokens, and the algorithm decides which task is played: it calls `collect` with requests. It has no RLModule: the
+    policy is in the engine.
     """
 
     def __init__(self, *, config: Any, **kwargs: Any):
@@ -95,7 +95,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
             teacher_prompts: Whether the method's teacher will score the episodes.
 
         Returns:
-            One episode a request, in order.
+            One episode per request, in order.
         """
         collector = self._collector(skills_in_prompt, teacher_prompts)
         if retriever_state is not None:
@@ -106,10 +106,10 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         return episodes
 
     def try_collect(self, **arguments: Any) -> list[Episode] | RolloutFailure:
-        """`collect`, with an error as a value.
+        """`collect`, with an error returned as a value.
 
-        RLlib takes any exception of a remote runner for a lost machine: it restarts the runner and asks again, which
-        for an error that follows from the input goes on for ever.
+        RLlib treats any exception of a remote runner as a lost machine: it restarts the runner and retries, without end
+        if the error follows from the input.
         """
         try:
             return self.collect(**arguments)
@@ -120,7 +120,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
     def sample(self, *, num_episodes: int | None = None, **kwargs: Any) -> list[Episode]:
         """Plays the next tasks of the training split, in a random order, one episode each.
 
-        The algorithm does not use this: it requests groups by `collect`. It is here for users of a single runner.
+        The algorithm does not use this, but requests groups by `collect`; it is for users of a single runner.
         """
         env = make_env(self.config.env, self.config.env_config)
         ids = env.task_ids()
@@ -136,7 +136,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
 
     @override(EnvRunner)
     def get_spaces(self) -> dict[str, tuple[gymnasium.Space[Any], gymnasium.Space[Any]]]:
-        """Text in, text out."""
+        """The spaces of observations and actions: free text."""
         pair = (FreeText(), FreeText())
         return {INPUT_ENV_SPACES: pair, DEFAULT_MODULE_ID: pair}
 
@@ -147,7 +147,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
 
     @override(EnvRunner)
     def assert_healthy(self) -> None:
-        """A runner that was constructed can play."""
+        """Raises an error if the runner has no engine."""
         if self.engine is None:
             raise AssertionError("The runner has no engine.")
 
@@ -199,7 +199,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
     def _collector(self, skills_in_prompt: bool, teacher_prompts: bool) -> Collector:
         config = self.config
         teacher = config.get_method().objective.teacher
-        # Other views are written once the episodes are finished.
+        # Prompts of other views are written after the rollout.
         teacher_prompts = teacher_prompts and teacher is not None and teacher.view is View.SKILLS
         key = (skills_in_prompt, teacher_prompts)
         if key not in self._collectors:
@@ -217,6 +217,6 @@ class EpisodeRunner(EnvRunner, Checkpointable):
 
 
 def _ensure_registered(entry: EnvEntry | None) -> None:
-    """Registers an id in this process that was registered in the driver's script."""
+    """Registers an environment in this process that the driver's script registered."""
     if entry is not None and entry not in entries():
         register(entry.id, entry.entry_point, prompt=entry.prompt, skills=entry.skills, expert=entry.expert)

@@ -56,15 +56,15 @@ TEACHER_STATE = "teacher_weights"
 
 
 class SDARLearner(TorchLearner):
-    """One learner for every method that is a preset of the objective.
+    """The learner of all methods, which are presets of the objective.
 
-    Teacher and student log-probabilities come from the same numerics, this learner's. The reference of the KL term and
-    a frozen teacher are the same weights, stored once.
+    Teacher and student log-probabilities are computed with the same numerics, this learner's. The reference of the KL
+    term and a frozen teacher are the same weights, stored once.
     """
 
     @override(TorchLearner)
     def build(self) -> None:
-        """Builds module and optimizer; copies the initial weights that teacher and reference need."""
+        """Builds module and optimizer, and copies the initial weights for teacher and reference."""
         super().build()
         self._objective: Objective = self.config.get_method().objective
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
@@ -139,7 +139,7 @@ class SDARLearner(TorchLearner):
         return result
 
     def score_shard(self, columns: Mapping[str, Any], names: Sequence[str]) -> tuple[int, dict[str, torch.Tensor]]:
-        """Scores every n-th row, n being the number of learners, beginning with this learner's rank.
+        """Scores this learner's shard: with n learners, rank r scores every n-th row from row r on.
 
         Returns:
             The rank and the scores.
@@ -161,12 +161,12 @@ class SDARLearner(TorchLearner):
             **kwargs: RLlib's: epochs and minibatch size.
 
         Raises:
-            NonFiniteError: A loss or a gradient was not finite, and no step was taken; or a step made weights that are
-                not.
+            NonFiniteError: A loss or a gradient is not finite, so that no step was taken; or the weights are not finite
+                after a step.
         """
         self._step = update_number
         if self._step <= self.config.training_settings.lr_warmup_updates:
-            # A function of the update's number alone, so that a resumed run goes on at the same rate.
+            # A function of the update's number alone, so that a resumed run continues at the same rate.
             rate = self.config.lr * min(1.0, (self._step + 1) / (self.config.training_settings.lr_warmup_updates + 1))
             for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
                 for group in optimizer.param_groups:
@@ -191,7 +191,7 @@ class SDARLearner(TorchLearner):
         self._optimizer_steps = 0
         results = super().update(training_data=training_data, timesteps=timesteps, **kwargs)
         self._targets = None
-        self._refuse_broken_weights()
+        self._check_weights()
         if self._teacher is not None:
             self._teacher.after_update(self._step + 1)
         return results
@@ -223,10 +223,10 @@ class SDARLearner(TorchLearner):
 
     @override(Learner)
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
-        """Take moments as this learner's own.
+        """Restores the optimizer's moments as copies.
 
-        Arrays that Ray brings lie in memory which all learners of a machine share. RLlib would take that memory as it
-        is, and each learner's step would change the moments of the others.
+        Arrays that Ray delivers are in memory that all learners of a machine share. RLlib would use that memory
+        directly, and each learner's step would change the moments of the others.
         """
         super()._set_optimizer_state(
             tree.map_structure(lambda value: value.copy() if isinstance(value, np.ndarray) else value, state)
@@ -238,7 +238,7 @@ class SDARLearner(TorchLearner):
 
     @contextlib.contextmanager
     def _evaluating(self) -> Any:
-        """The student as it scores: in evaluation mode, without gradient."""
+        """A context with the student in evaluation mode, without gradients."""
         model = self._model
         was_training = model.training
         model.eval()
@@ -250,12 +250,12 @@ class SDARLearner(TorchLearner):
 
     @override(TorchLearner)
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """One optimizer step on one minibatch, in micro-batches whose gradients add up."""
+        """One optimizer step on one minibatch; gradients of its micro-batches are summed."""
         columns = batch[DEFAULT_MODULE_ID]
         for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
             optimizer.zero_grad(set_to_none=True)
-        # Weights divide by the token count of the whole update. A minibatch has its share of them, and RLlib averages
-        # gradients over learners, so both divisors are taken back here.
+        # Weights divide by the token count of the whole update, of which a minibatch has its share, and RLlib averages
+        # gradients over learners. The scale undoes both.
         scale = float(self.config.training_settings.num_minibatches * max(1, self.config.num_learners))
         module = self.module[DEFAULT_MODULE_ID]
         total = torch.zeros((), device=self.device)
@@ -287,23 +287,23 @@ class SDARLearner(TorchLearner):
                 for parameter in self.get_parameters(self.module[DEFAULT_MODULE_ID])
                 if parameter.requires_grad
             }
-            self._refuse_broken_step(total * scale, gradients)
+            self._check_step(total * scale, gradients)
             self.apply_gradients(self.postprocess_gradients(gradients))
         return {}, {DEFAULT_MODULE_ID: total * scale}, {}
 
-    def _refuse_broken_step(self, loss: torch.Tensor, gradients: dict[Any, torch.Tensor]) -> None:
-        """Refuses a step along a gradient that is no direction; all learners do, or none does.
+    def _check_step(self, loss: torch.Tensor, gradients: dict[Any, torch.Tensor]) -> None:
+        """Checks that loss and gradient are finite; if not, every learner raises.
 
         Raises:
-            NonFiniteError: With the update, the step and what is wrong.
+            NonFiniteError: Names the update, the step and the values.
         """
         self._optimizer_steps += 1
         present = [gradient for gradient in gradients.values() if gradient is not None]
         norm = torch.nn.utils.get_total_norm(present) if present else torch.zeros(())
-        # One number, and so one wait for the device a step.
+        # A single number, so that a step waits for the device once.
         wrong = (~norm.isfinite()).to(self.device, torch.float32) + (~loss.isfinite()).to(self.device, torch.float32)
         if max(1, self.config.num_learners) > 1:
-            # Losses are of shards: the others would wait for ever for a learner that ended alone.
+            # Losses differ between shards: if one learner raised alone, the others would wait for it without end.
             torch.distributed.all_reduce(wrong)
         if float(wrong) > 0:
             raise NonFiniteError(
@@ -312,11 +312,11 @@ class SDARLearner(TorchLearner):
                 "policy.dtype=float32."
             )
 
-    def _refuse_broken_weights(self) -> None:
-        """Refuses weights that are not finite, before they are sampled from or saved.
+    def _check_weights(self) -> None:
+        """Checks that the weights are finite, before they are sampled from or saved.
 
         Raises:
-            NonFiniteError: With the update.
+            NonFiniteError: Names the update.
         """
         trained = [parameter.detach() for parameter in self.get_parameters(self.module[DEFAULT_MODULE_ID])]
         if trained and not bool(largest_magnitude(trained).isfinite()):
@@ -329,7 +329,7 @@ class SDARLearner(TorchLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> torch.Tensor:
-        """The loss of some rows, a share of the update's: add, do not average. Its metrics are logged on the way."""
+        """The loss of some rows: a summand of the update's loss, not to be averaged. Keeps its metrics for logging."""
         logp_BT = fwd_out["logp"]
 
         def number(name: str, source: dict[str, Any] = batch) -> torch.Tensor | None:
@@ -367,7 +367,7 @@ class SDARLearner(TorchLearner):
         ).tolist()
         self._pending = []
         for row in rows:
-            # RLlib leaves nan out of sums and maxima; so it is counted.
+            # RLlib drops nan from sums and maxima, so it is counted here.
             wrong = sum(not math.isfinite(value) for value in row)
             if wrong:
                 self.metrics.log_value((DEFAULT_MODULE_ID, "not_finite"), float(wrong), reduce="sum")
@@ -378,7 +378,7 @@ class SDARLearner(TorchLearner):
                 self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
 
     def _zero_loss(self, module: Any, columns: Any) -> torch.Tensor:
-        """The loss of a learner whose rows are padding only: the others wait for its gradients, so it has some."""
+        """The loss, zero, of a learner with padding rows only: the other learners wait for its gradients."""
         first = slice(0, 1)
         micro = {
             INPUT_IDS: columns[INPUT_IDS][first, :2],

@@ -31,14 +31,14 @@ class PolicyModule(TorchRLModule):
     `entropy` of the response tokens, [rows, response tokens], and the values of the micro-batch's `logits_term`, if it
     has one. Generation is the engine's task.
 
-    Precision: a learner that trains the whole model in a half type keeps it in single precision and computes in the
-    half type, since AdamW's steps of 1e-6 would round to nothing in bfloat16. A learner that trains adapters keeps the
-    frozen model in the half type and the adapters in single precision.
+    Precision: a learner that trains the whole model in half precision keeps the weights in single precision and
+    computes in half precision, since AdamW's steps of 1e-6 would round to nothing in bfloat16. A learner that trains
+    adapters keeps the frozen model in half precision and the adapters in single precision.
 
     Attributes:
         model: The `transformers` model, adapters included.
         adapters: Its adapters, or None.
-        compute_dtype: Half type in which a model kept in single precision computes, or None.
+        compute_dtype: Half-precision type in which a model kept in single precision computes, or None.
     """
 
     model: PreTrainedModel
@@ -47,7 +47,7 @@ class PolicyModule(TorchRLModule):
 
     @override(TorchRLModule)
     def setup(self) -> None:
-        """Loads the model that `model_config["model"]` names, with adapters if `"lora"` has settings."""
+        """Loads the model `model_config["model"]`, with adapters if `"lora"` has settings."""
         settings = self.model_config
         lora: LoraSettings | None = settings.get("lora")
         self.model, self.adapters, self.compute_dtype = load_policy_model(
@@ -59,7 +59,7 @@ class PolicyModule(TorchRLModule):
             recompute_activations(self.model)
 
     def numerics(self) -> AbstractContextManager[Any]:
-        """The numeric context of this learner; whatever scores with its model or its teacher enters it too."""
+        """The autocast context of this learner, in which its model and its teacher score."""
         if self.compute_dtype is None:
             return nullcontext()
         return torch.autocast(self.model.device.type, dtype=self.compute_dtype)
@@ -90,9 +90,9 @@ class PolicyModule(TorchRLModule):
         """The weights as CPU tensors (numpy, RLlib's usual form, has no bfloat16); with adapters only those.
 
         Args:
-            components: RLlib's; there are no parts.
-            not_components: RLlib's.
-            inference_only: For runners: in the precision in which they compute.
+            components: RLlib's; not used.
+            not_components: RLlib's; not used.
+            inference_only: Whether to return the precision in which runners compute.
             **kwargs: RLlib's.
         """
         weights = self.state_dict()

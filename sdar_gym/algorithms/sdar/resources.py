@@ -1,4 +1,7 @@
-"""Which CPUs and GPUs a run asks Ray for, and whether they are there: Ray itself would wait for them without a word."""
+"""CPU and GPU resources of a run: distribution and checks before Ray starts.
+
+Ray itself waits silently for resources that do not exist.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ from sdar_gym.policy.device import choose_device
 
 
 class ResourceError(ValueError):
-    """More CPUs or GPUs than there are."""
+    """More CPUs or GPUs are required than available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """What there is.
+    """The available CPUs and GPUs.
 
     Attributes:
-        cpus: Cores that Ray can hand out.
-        gpus: GPUs that Ray can hand out.
+        cpus: Cores that Ray can assign.
+        gpus: GPUs that Ray can assign.
         where: `this machine` or `the Ray cluster`, for messages.
     """
 
@@ -32,17 +35,17 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class GpuShares:
-    """GPUs of each process."""
+    """GPUs of each process, a fraction if it shares one."""
 
     learner: float
     env_runner: float
 
 
 def supply() -> Supply:
-    """What Ray can hand out: the cluster that is connected, else what a local instance would find."""
+    """The resources that Ray can assign: those of the connected cluster, else those of this machine."""
     if ray.is_initialized():
-        there = ray.cluster_resources()
-        return Supply(there.get("CPU", 0.0), there.get("GPU", 0.0), "the Ray cluster")
+        total = ray.cluster_resources()
+        return Supply(total.get("CPU", 0.0), total.get("GPU", 0.0), "the Ray cluster")
     return Supply(float(os.cpu_count() or 1), float(visible_gpus()), "this machine")
 
 
@@ -62,18 +65,18 @@ def share_gpus(
     per_env_runner: float | None,
     per_learner: float | None,
 ) -> GpuShares:
-    """Fill in the shares that were left open.
+    """Chooses the GPU shares that are not set.
 
-    A learner gets a whole GPU and remote runners share the others. Where there are no others, runners get half of the
-    learners' GPUs. A runner or learner in the driver uses the driver's device and asks Ray for nothing.
+    A learner gets a whole GPU and remote runners share the others. If there are none, runners get half of the learners'
+    GPUs. A runner or learner in the driver uses the driver's device and needs nothing from Ray.
 
     Args:
         device: `policy.device`.
-        gpus: How many there are.
+        gpus: Number of available GPUs.
         num_env_runners: Remote runners; 0 plays in the driver.
         num_learners: Remote learners; 0 learns in the driver.
-        per_env_runner: What was set; None to choose.
-        per_learner: What was set; None to choose.
+        per_env_runner: GPUs of one runner as set; None to choose.
+        per_learner: GPUs of one learner as set; None to choose.
     """
     if device == "cpu":
         gpus = 0
@@ -92,14 +95,14 @@ def share_gpus(
         elif left > 0:
             chosen_runner = floor(100 * left / num_env_runners) / 100
         else:
-            # A learner in the driver takes its GPU without asking Ray, which can hand that one out in parts.
+            # A learner in the driver takes its GPU without Ray, which can assign the same one to runners in parts.
             chosen_runner = floor(50 / num_env_runners) / 100 if num_learners == 0 else 0.0
     return GpuShares(chosen_learner, chosen_runner)
 
 
 def check_resources(
     shares: GpuShares,
-    there: Supply,
+    available: Supply,
     *,
     device: str,
     num_env_runners: int,
@@ -107,29 +110,29 @@ def check_resources(
     cpus_per_env_runner: float,
     cpus_per_learner: float | str,
 ) -> None:
-    """Refuse a run that asks for more than there is.
+    """Checks that a run does not need more than is available.
 
     Raises:
-        ResourceError: With what is asked for, what there is, and the settings.
-        DeviceError: The driver's device is not there.
+        ResourceError: Names what is needed, what is available, and the settings to change.
+        DeviceError: The driver's device does not exist.
     """
     if device != "auto" and (num_env_runners == 0 or num_learners == 0):
         choose_device(device)
     if isinstance(cpus_per_learner, str):
-        # "auto": RLlib gives a remote learner a core of its own where it has no GPU.
+        # "auto": RLlib gives a remote learner without a GPU one core.
         cpus_per_learner = 0.0 if shares.learner > 0 else 1.0
     cpus = num_env_runners * cpus_per_env_runner + num_learners * cpus_per_learner
     gpus = num_env_runners * shares.env_runner + num_learners * shares.learner
     if num_learners == 0 and shares.learner > 0:
         gpus = max(gpus, shares.learner)
-    if cpus > there.cpus:
+    if cpus > available.cpus:
         raise ResourceError(
-            f"{num_env_runners} env runner(s) and {num_learners} learner(s) need {cpus:g} CPUs, {there.where} has "
-            f"{there.cpus:g}. Lower resources.num_env_runners or resources.num_learners; 0 works in the driver."
+            f"{num_env_runners} env runner(s) and {num_learners} learner(s) need {cpus:g} CPUs, {available.where} has "
+            f"{available.cpus:g}. Lower resources.num_env_runners or resources.num_learners; 0 works in the driver."
         )
-    if gpus > there.gpus:
+    if gpus > available.gpus:
         raise ResourceError(
             f"{num_env_runners} env runner(s) with {shares.env_runner:g} GPU(s) each and {num_learners or 1} "
-            f"learner(s) with {shares.learner:g} each need {gpus:g} GPUs, {there.where} has {there.gpus:g}. Lower "
-            "resources.num_gpus_per_env_runner and resources.num_gpus_per_learner, or leave both out."
+            f"learner(s) with {shares.learner:g} each need {gpus:g} GPUs, {available.where} has {available.gpus:g}. "
+            "Lower resources.num_gpus_per_env_runner and resources.num_gpus_per_learner, or leave both out."
         )

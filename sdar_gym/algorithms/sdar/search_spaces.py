@@ -1,7 +1,7 @@
 """Search spaces of Ray Tune in the sections of a configuration.
 
-Sections are data classes that check their values, and Tune looks for spaces in dictionaries only. So a section's spaces
-are kept beside it until Tune has chosen, and in `to_dict`, which is what Tune reads, a section is a dictionary.
+Sections are data classes that check their values, and Tune searches dictionaries only. So the spaces of a section are
+stored apart from it until Tune has chosen values, and `to_dict`, which Tune reads, returns a section as a dictionary.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ray.tune.search.sample import Domain
 
 
 def is_space(value: Any) -> bool:
-    """Whether something is left for Tune to choose in a value."""
+    """Whether a value is or contains a search space."""
     if isinstance(value, Domain):
         return True
     if isinstance(value, Mapping):
@@ -23,12 +23,12 @@ def is_space(value: Any) -> bool:
 
 
 def split(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Values, and what Tune is to choose."""
+    """Splits settings into plain values and search spaces."""
     spaces = {name: value for name, value in changes.items() if is_space(value)}
     return {name: value for name, value in changes.items() if name not in spaces}, spaces
 
 
 def as_dict(settings: Any, spaces: Mapping[str, Any]) -> dict[str, Any]:
-    """A section for Tune."""
+    """A section as a dictionary for Tune, search spaces included."""
     plain = asdict(settings)
     return {field.name: spaces.get(field.name, plain[field.name]) for field in fields(settings)}

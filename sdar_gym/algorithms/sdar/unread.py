@@ -1,7 +1,7 @@
-"""Refuses RLlib settings that this algorithm does not read: setting one would have no effect.
+"""Unread RLlib settings: those without effect on this algorithm are refused.
 
-`AlgorithmConfig` has some 250 settings for all algorithms. Listed here are those with an effect; any other one that is
-not at its default is refused, whichever method or dictionary it came through.
+`AlgorithmConfig` has some 250 settings for all algorithms. Those with an effect are listed here. Any other setting that
+is not at its default is an error, whichever method or dictionary set it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _PANEL = "the training runners play the fixed evaluation set; see .evaluation(..
 _SAMPLING = "responses are sampled; set .rollout(temperature=...) and .evaluation(temperature=...)"
 _CONVERSATION = "episodes are conversations kept as tokens, which no connector, filter or preprocessor of RLlib touches"
 _ONE_UPDATE = "an iteration is one update"
-# The first part of a name that fits says why.
+# Reasons by the beginning of a setting's name; the first match counts.
 _REASONS = (
     (("train_batch_size", "rollout_fragment_length", "batch_mode", "sample_timeout_s"), _EPISODES),
     (("minibatch_size",), "set num_minibatches, and micro_batch_tokens for the memory"),
@@ -98,7 +98,7 @@ _REASONS = (
     (("torch_compile",), "nothing is compiled"),
     (
         ("enable_", "add_default_connectors", "episodes_to_numpy", "merge_env", "broadcast_env"),
-        "this algorithm needs it so",
+        "this algorithm requires its default",
     ),
     (("num_gpus",), "set num_gpus_per_learner and num_gpus_per_env_runner"),
     (("on_", "callbacks_on_"), "this event never happens here"),
@@ -106,15 +106,15 @@ _REASONS = (
 
 
 def refuse_unread(config: AlgorithmConfig) -> None:
-    """Refuse settings of RLlib that are not at their default although nothing reads them.
+    """Refuses settings of RLlib that differ from their default although this algorithm does not read them.
 
     Args:
-        config: The configuration; the defaults of its class are the ones that count.
+        config: The configuration; compared with the defaults of its class.
 
     Raises:
-        ValueError: With the setting, why it has no effect, and what to set instead.
+        ValueError: Names the setting, why it has no effect, and what to set instead.
     """
-    if config.in_evaluation:  # RLlib's own copy for evaluation runners, with its own changes; there are none here.
+    if config.in_evaluation:  # RLlib's copy for evaluation runners, which do not exist here.
         return
     default = vars(type(config)())
     foreign = vars(AlgorithmConfig())

@@ -1,6 +1,6 @@
-"""What a careful reader would have noted of an ALFWorld episode: which places were seen, with what, and what was done.
+"""Notes on an ALFWorld episode: places seen, their contents, and past actions.
 
-Made from the texts alone, so it says nothing that the agent was not shown.
+They are made from the texts alone, so they hold only what the agent was shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sdar_gym.envs.prompting import EpisodeView
 _THING = re.compile(r"\ba ([a-z]+ \d+)")
 _TAKE = re.compile(r"take (\S+ \d+) from (\S+ \d+)")
 _MOVE = re.compile(r"move (\S+ \d+) to (\S+ \d+)")
-# Moving and looking around changes nothing that the other notes do not show, so it is noted only where it failed.
+# The effect of these actions is in the other notes, so they are noted only if they failed.
 _IDLE = ("go to ", "open ", "close ", "examine ", "look", "inventory", "help")
 
 
@@ -23,14 +23,14 @@ class Notes:
     """Notes on one episode so far.
 
     Attributes:
-        unseen: Places whose contents are unknown and that were not visited.
+        unseen: Places that were not visited and have unknown contents.
         closed: Places found closed.
         seen: Contents of the places looked into, by place.
-        at: The place it last dealt with; "" in the middle of the room.
-        holding: What it carries; "" if nothing.
-        brought: What it put somewhere and left there, and where.
-        failed_now: Whether the last action did nothing.
-        done: Deeds and failures, oldest first, and whether something happened.
+        at: Place of the agent's last action; "" in the middle of the room.
+        holding: The object that the agent carries; "" if none.
+        brought: Place of each object that the agent put down and did not take again.
+        failed_now: Whether the last action had no effect.
+        done: Past actions, oldest first, and whether each had an effect.
     """
 
     unseen: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Notes:
     done: list[tuple[str, bool]] = field(default_factory=list)
 
     def update(self, action: str, observation: str) -> None:
-        """Note one turn."""
+        """Adds one turn."""
         happened = observation != NOTHING_HAPPENS
         self.failed_now = not happened
         if not happened or not action.startswith(_IDLE):
@@ -54,7 +54,7 @@ class Notes:
         for verb in ("go to ", "open ", "close ", "examine "):
             if action.startswith(verb) and action.removeprefix(verb) != self.holding:
                 place = action.removeprefix(verb)
-        # What can be examined or opened without going is at the same place as the agent.
+        # An object that can be examined or opened without moving is at the agent's place.
         self.at = place or self.at
         if place in self.unseen:
             self.unseen.remove(place)
@@ -85,7 +85,7 @@ def notes_of(view: EpisodeView) -> Notes:
     if not view.history:
         return start_notes(view.observation)
     notes = start_notes(view.history[0].observation)
-    answers = [turn.observation for turn in view.history[1:]] + [view.observation]
-    for turn, answer in zip(view.history, answers, strict=True):
-        notes.update(turn.action, answer)
+    replies = [turn.observation for turn in view.history[1:]] + [view.observation]
+    for turn, reply in zip(view.history, replies, strict=True):
+        notes.update(turn.action, reply)
     return notes

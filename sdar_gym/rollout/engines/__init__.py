@@ -1,4 +1,4 @@
-"""Engines: what turns prompts into sampled tokens. Tokens in, tokens and log-probabilities out."""
+"""Inference engines: token ids of prompts in, sampled token ids and their log-probabilities out."""
 
 from sdar_gym.rollout.engines.base import Engine, GenerationRequest, GenerationResult, SamplingParams
 

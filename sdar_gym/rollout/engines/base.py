@@ -1,4 +1,4 @@
-"""The engine contract: what samples responses with the policy's current weights."""
+"""The engine protocol: sampling responses with the policy's current weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One prompt. `seed` alone decides the draws, whatever else is in the batch."""
+    """One prompt. Its draws depend on `seed` alone, not on the rest of the batch."""
 
     prompt_ids: Sequence[int]
     seed: int
@@ -42,7 +42,7 @@ class GenerationResult:
     """One response.
 
     Attributes:
-        token_ids: Sampled tokens, the end token included if it came.
+        token_ids: Sampled tokens, the end token included if it was reached.
         logprobs: Log-probability of each, under the distribution it was drawn from.
         finish_reason: `stop` (end token) or `length`.
         weight_version: Version of the weights that sampled it.

@@ -1,7 +1,7 @@
-"""The engine registry: `rollout.engine` names what samples responses.
+"""The engine registry: from `rollout.engine` to the engine that samples responses.
 
-An engine is registered under a name by `register_engine`, or named as `module:function` in the configuration, which
-every process of a run can find. The function takes an `EngineSpec` and returns an `Engine`; it loads its own weights.
+An engine is registered under a name by `register_engine`, or given as `module:function` in the configuration, which
+works in every process of a run. The function takes an `EngineSpec` and returns an `Engine`; it loads its own weights.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sdar_gym.settings import did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What an engine is built from.
+    """The inputs of an engine factory.
 
     Attributes:
         policy: Model, precision and adapters.
         rollout: Chat template and batch settings.
-        device: Where it computes.
+        device: Device of the engine.
         tokenizer: The policy's.
         processes: Processes with an engine on this machine, which share its cores.
     """
@@ -51,10 +51,10 @@ def register_engine(name: str, factory: str | EngineFactory) -> None:
         factory: Builds it from an `EngineSpec`, or `module:function` of such a function.
 
     Raises:
-        ValueError: There is another engine of that name.
+        ValueError: The name belongs to another engine.
     """
     if _FACTORIES.get(name, factory) != factory:
-        raise ValueError(f"There is an engine {name!r} already; choose another name.")
+        raise ValueError(f"Another engine {name!r} is registered already; choose another name.")
     _FACTORIES[name] = factory
 
 
@@ -65,7 +65,7 @@ def engine_factory(name: str) -> EngineFactory:
         name: A registered name, or `module:function`.
 
     Raises:
-        ValueError: There is no such engine.
+        ValueError: The engine is unknown.
     """
     factory = _FACTORIES.get(name, name if is_object_path(name) else None)
     if factory is None:
@@ -85,6 +85,6 @@ def build_engine(spec: EngineSpec) -> Engine:
     """Builds the engine that `rollout.engine` names.
 
     Raises:
-        ValueError: There is no such engine, or it cannot load the policy.
+        ValueError: The engine is unknown, or it cannot load the policy.
     """
     return engine_factory(spec.rollout.engine)(spec)

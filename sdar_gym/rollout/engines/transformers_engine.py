@@ -1,8 +1,8 @@
 """The default engine: any `transformers` causal language model, in this process.
 
 Prompts are right-padded (no left padding: token i has position i), a prompt that occurs several times is prefilled
-once, and a row that has ended leaves the batch. Every request has its own stream of random numbers, so its draws depend
-neither on the other rows nor on their order.
+once, and finished rows leave the batch. Every request has its own stream of random numbers, so its draws do not depend
+on the other rows or on their order.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def from_spec(spec: EngineSpec) -> TransformersEngine:
 
 
 def engine_of(model: PreTrainedModel, tokenizer: Any, rollout: RolloutSettings | None = None) -> TransformersEngine:
-    """The engine around a loaded model, on the model's device.
+    """Builds an engine around a loaded model, on the model's device.
 
     Args:
         model: The model.
@@ -62,7 +62,7 @@ def engine_of(model: PreTrainedModel, tokenizer: Any, rollout: RolloutSettings |
 
 
 class TransformersEngine:
-    """Samples with a model that it shares or owns.
+    """An engine around a `transformers` model in this process, which it may share with others.
 
     Args:
         model: The causal language model.
@@ -90,10 +90,10 @@ class TransformersEngine:
         self._version = 0
 
     def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
-        """Loads new weights in the model's precision; there is no cache that outlives a call of `generate`.
+        """Loads new weights in the model's precision; no cache outlives a call of `generate`.
 
         Args:
-            state_dict: All weights, or those of the adapters if the model has some.
+            state_dict: All weights, or those of the adapters if the model has adapters.
             version: Returned with every response from now on.
 
         Raises:
@@ -129,7 +129,7 @@ class TransformersEngine:
         """Nothing to free: the model belongs to this process."""
 
     def _batches(self, requests: Sequence[GenerationRequest]) -> Iterator[list[int]]:
-        """Rows of similar length together, so that there is little padding."""
+        """Batches of rows with similar lengths, to keep padding small."""
         lengths = [len(request.prompt_ids) for request in requests]
         for rows, _ in budget_batches(range(len(requests)), lengths, self._max_batch_tokens):
             yield rows.tolist()
@@ -153,7 +153,7 @@ class TransformersEngine:
         lengths = lengths[copies]
         seen = torch.arange(width, device=device)[None, :] < lengths[:, None]
 
-        # One uniform number a token, drawn up front from the request's own stream.
+        # One uniform number per token, drawn up front from the request's own stream.
         uniforms = np.stack([np.random.Generator(np.random.Philox(r.seed)).random(params.max_tokens) for r in requests])
         tokens: list[list[int]] = [[] for _ in requests]
         logprobs: list[list[float]] = [[] for _ in requests]
@@ -201,7 +201,7 @@ class TransformersEngine:
 def _sample(
     logits: torch.Tensor, temperature: float, uniform: torch.Tensor, forbidden: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw one token a row by inverting the cumulative distribution at `uniform`.
+    """Draws one token per row by inverting the cumulative distribution at `uniform`.
 
     Args:
         logits: [rows, vocabulary], float32.
@@ -214,7 +214,7 @@ def _sample(
         Tokens and their log-probabilities, both [rows].
 
     Raises:
-        NonFiniteWeightsError: A logit is no number: every comparison with it is false, so that anything would be drawn.
+        NonFiniteWeightsError: A logit is nan. Comparisons with nan are false, so an arbitrary token would be drawn.
     """
     if bool(torch.isnan(logits).any()):
         raise NonFiniteWeightsError(
@@ -226,7 +226,7 @@ def _sample(
         drawn = logp.index_fill(1, forbidden, -torch.inf).argmax(dim=-1)
     else:
         cumulative = logp.double().exp().index_fill(1, forbidden, 0.0).cumsum(dim=-1)
-        # Scaled by the total, since rounding may leave it a little off one.
+        # Scaled by the total, since rounding may leave it a little above or below 1.
         mark = uniform.to(logits.device)[:, None] * cumulative[:, -1:]
         drawn = torch.searchsorted(cumulative, mark, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
     return drawn, logp.gather(1, drawn[:, None]).squeeze(1)

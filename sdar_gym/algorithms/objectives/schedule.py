@@ -106,7 +106,7 @@ class Schedule:
         if isinstance(value, Schedule):
             return value
         if isinstance(value, Sequence) and not isinstance(value, str):
-            pairs = [tuple(point) if isinstance(point, Sequence) else (point,) for point in value]
+            pairs = [list(point) if isinstance(point, Sequence) else [point] for point in value]
             if not pairs or any(len(pair) != 2 for pair in pairs):
                 raise ValueError(
                     f"{name} must be a number or points such as [[0, 0.5], [100, 0]], got {shortened(value)}."

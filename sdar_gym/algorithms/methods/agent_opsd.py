@@ -89,7 +89,7 @@ METHODS = (
     Method(
         name="agent_opsd",
         objective=replace(RELEASED_BASE, clip_high=0.24, teacher=SKILLS_LIVE, shaping=BeliefShaper()),
-        summary="Turns weigh more where a belief, updated with the teacher's gap, moves with the outcome.",
+        summary="Turns get more weight where a belief, updated with the teacher's gap, moves with the outcome.",
         source="arXiv 2608.05987; github.com/ZethWang/AgentOPSD, opsd_utils.py",
         deviations=(
             "Decay 0.95 as the paper is said to have; the released scripts leave it at 1.",

@@ -26,7 +26,7 @@ METHODS = (
     Method(
         name="skill_grpo",
         objective=RELEASED_BASE,
-        summary="GRPO whose acting policy reads the skills itself during training.",
+        summary="GRPO with the skills in the prompt of the acting policy during training.",
         source=f"the baseline Skill-GRPO in {SDAR_SOURCE}",
         deviations=(
             *SHARED_DEVIATIONS[:-1],

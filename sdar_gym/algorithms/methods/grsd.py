@@ -51,7 +51,7 @@ METHODS = (
     Method(
         name="grsd",
         objective=replace(RELEASED_BASE, teacher=SKILLS_LIVE, shaping=GRSDShaper()),
-        summary="Turns weigh more where the teacher's mean gap agrees with the outcome, relative to their group.",
+        summary="Turns get more weight where the teacher's mean gap agrees with the outcome, relative to their group.",
         source="arXiv 2607.28076; github.com/BinbZheng1/GRSD, grsd_utils.py",
         deviations=(
             "The weighting only: its teacher reads advice that the policy writes from the group, here it reads skills; "

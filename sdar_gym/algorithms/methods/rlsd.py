@@ -47,7 +47,7 @@ METHODS = (
     Method(
         name="rlsd",
         objective=replace(RELEASED_BASE, teacher=SKILLS_LIVE, shaping=RLSDShaper()),
-        summary="GRPO whose advantage is a little larger where the teacher agrees with its sign, token by token.",
+        summary="GRPO with an advantage that is scaled up, token by token, where the teacher agrees with its sign.",
         source=f"arXiv 2604.03128, as implemented in {SDAR_SOURCE}",
         deviations=(
             *SHARED_DEVIATIONS,

@@ -65,7 +65,7 @@ def same_value_and_gradient(mine: Any, theirs: Any, x: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_generalised_jsd(alpha: float, trl):
+def test_generalized_jsd(alpha: float, trl):
     student, teacher = logits()
     same_value_and_gradient(
         lambda x: ours(Divergence.JSD, x, teacher, alpha=alpha),

@@ -1,4 +1,4 @@
-"""Gates against formulas written out token by token."""
+"""Gates: every gate against its formula written out token by token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every multiplier and bonus, whatever the gaps."""
+"""Invariants of every multiplier and bonus: sign, bound, turn budget, masked tokens, turns without a teacher, order."""
 
 from __future__ import annotations
 

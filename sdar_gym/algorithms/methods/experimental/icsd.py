@@ -63,7 +63,7 @@ METHODS = (
             teacher=SKILLS_LIVE,
             distill=Distillation(Schedule.constant(0.01), Divergence.LOG_RATIO, gate=InfluenceGate(5.0)),
         ),
-        summary="SDAR whose gate moves within each turn to tokens where following the teacher raises the reward.",
+        summary="SDAR with a gate moved within each turn to tokens where following the teacher raises the reward.",
         source="arXiv 2608.14945",
         deviations=(
             FROM_A_NOTE,

@@ -57,7 +57,7 @@ METHODS = (
             teacher=SKILLS_LIVE,
             distill=Distillation(Schedule.constant(0.01), Divergence.LOG_RATIO, gate=PersistentGate(5.0)),
         ),
-        summary="SDAR whose gate reads the gap smoothed over a window and fades while it falls.",
+        summary="SDAR with a gate on the smoothed gap that fades while the gap falls.",
         source="arXiv 2608.01837",
         deviations=(
             FROM_A_NOTE,

@@ -3,10 +3,10 @@
     python benchmarks/learner.py [--model small|qwen2.5-0.5b|qwen2.5-1.5b] [--device cpu|cuda] [--json OUT]
 
 The models have random weights; `small` has the architecture of Qwen2.5 at a size for a laptop. A batch is made of
-episodes as ALFWorld's are: a group's turns share their task and skills, every turn has an answer of its own. Prompts
-have 600 tokens, skills 500, answers 100 (the built-in library's advice for one task, at 4.4 characters a token). A step
-is all that the driver and the learner do with finished episodes: advantages, scores of teacher and reference, gradient
-steps. Methods take turns within one process each, every one a few times; ratios are of medians.
+episodes as ALFWorld's are: a group's turns share their task and skills, every turn has another response. Prompts have
+600 tokens, skills 500 (the built-in library's advice for one task, at 4.4 characters a token), responses 100. A step is
+all that the driver and the learner do with finished episodes: advantages, scores of teacher and reference, gradient
+steps. Each pair of methods alternates within one process, a few times; ratios are of medians.
 
 Memory is what a process's peak rises above where it stood before (on a GPU: the allocator's peak).
 """
@@ -33,7 +33,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "qwen2.5-0.5b": {"shape": (896, 4864, 24, 14, 2, 151_936, True), "groups": 4, "members": 8, "turns": 16},
     "qwen2.5-1.5b": {"shape": (1536, 8960, 28, 12, 2, 151_936, True), "groups": 4, "members": 8, "turns": 16},
 }
-PROMPT, SKILLS, ANSWER = 600, 500, 100
+PROMPT, SKILLS, RESPONSE = 600, 500, 100
+# In results: `answer` is the response, `dense` a divergence over the whole vocabulary.
 METHODS = ("sdar", "allfail_ce", "frozen_ce")
 # 152,000 tokens and the width of Qwen2.5-0.5B.
 VOCABULARY, WIDTH, TOKENS = 151_936, 896, 4096
@@ -62,7 +63,7 @@ def main() -> None:
         "model": options.model,
         "device": options.device,
         "dtype": options.dtype,
-        "batch": {"prompt": PROMPT, "skills": SKILLS, "answer": ANSWER, **_rows(options.model)},
+        "batch": {"prompt": PROMPT, "skills": SKILLS, "answer": RESPONSE, **_rows(options.model)},
         "steps": steps,
         "step_ratio_to_grpo": {name: steps[name]["ratio"] for name in METHODS},
         "memory_ratio_to_grpo": {name: steps[name]["memory_ratio"] for name in METHODS},
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 def _child(options: argparse.Namespace, part: str) -> dict[str, Any]:
-    """A part in a process of its own, so that one's memory is not the other's."""
+    """Runs a part in a separate process, so that memory is measured separately."""
     command = [sys.executable, __file__, "--part", part, "--model", options.model, "--device", options.device]
     command += ["--dtype", options.dtype, "--repeats", str(options.repeats)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
@@ -113,11 +114,11 @@ def _part(options: argparse.Namespace) -> dict[str, Any]:
 def _rows(model: str) -> dict[str, int]:
     size = SIZES[model]
     rows = size["groups"] * size["members"] * size["turns"]
-    return {"groups": size["groups"], "rows": rows, "student_tokens": rows * (PROMPT + ANSWER)}
+    return {"groups": size["groups"], "rows": rows, "student_tokens": rows * (PROMPT + RESPONSE)}
 
 
 def _pair(options: argparse.Namespace, method: str) -> dict[str, Any]:
-    """Times updates of GRPO and another method in turn, on the same episodes."""
+    """Times updates of GRPO and another method alternately, on the same episodes."""
     import ray
     import torch
 
@@ -132,13 +133,13 @@ def _pair(options: argparse.Namespace, method: str) -> dict[str, Any]:
         algorithms = {name: _algorithm(options, name, folder) for name in ("grpo", method)}
         seconds: dict[str, list[float]] = {name: [] for name in algorithms}
         peaks: dict[str, list[float]] = {name: [] for name in algorithms}
-        # Step 0 is looked at more closely and is a warm-up anyway.
+        # Step 0 is the warm-up.
         for step in range(options.repeats + 1):
             for name, algorithm in algorithms.items():
                 episodes = _episodes(size, step)
                 _reset_peak(options.device)
                 before, started = _memory_mb(options.device), _clock(options.device)
-                algorithm._update(episodes, step)
+                _update(algorithm, episodes, step)
                 _wait(options.device)
                 if step:
                     seconds[name].append(_clock(options.device) - started)
@@ -185,7 +186,7 @@ def _algorithm(options: argparse.Namespace, method: str, folder: str) -> Any:
         tasks_per_iteration=size["groups"],
         micro_batch_tokens=16_384 if options.device == "cuda" else 4096,
         lr=1e-6,
-        # The same regularisation for all: what is compared is the teacher.
+        # The same regularization for all: only the teacher differs.
         objective={"kl_coeff": 0.01, "entropy_coeff": 0.0},
     )
     config.policy(model=folder, dtype=options.dtype, gradient_checkpointing=options.device == "cuda")
@@ -193,6 +194,15 @@ def _algorithm(options: argparse.Namespace, method: str, folder: str) -> Any:
     if options.device == "cuda":
         config.learners(num_learners=0, num_gpus_per_learner=1)
     return config.build_algo()
+
+
+def _update(algorithm: Any, episodes: list[Any], step: int) -> None:
+    """Prepare, score, shape and collate, and the gradient steps: an update without rollout and diagnostics."""
+    pipeline, config = algorithm.pipeline, algorithm.config
+    shards = max(1, config.num_learners) * config.training_settings.num_minibatches
+    batch = pipeline.shape(pipeline.score(pipeline.prepare(episodes, step), step), step)
+    columns, _ = pipeline.collate(batch, step, row_multiple=shards, shuffle_seed=f"{step}")
+    algorithm._update_learners(columns, len(batch.turns), shards, step)
 
 
 def _save_model(shape: tuple[Any, ...], folder: str) -> int:
@@ -218,7 +228,7 @@ def _save_model(shape: tuple[Any, ...], folder: str) -> int:
 
 
 def _episodes(size: dict[str, Any], step: int) -> list[Any]:
-    """Finished episodes; half of the groups have successes, the others fail altogether."""
+    """Finished episodes; half of the groups have successes, in the others all fail."""
     import numpy as np
 
     from sdar_gym.rollout.trajectory import Episode, TurnRecord
@@ -235,10 +245,12 @@ def _episodes(size: dict[str, Any], step: int) -> list[Any]:
         goal, skills = tokens(30), tokens(SKILLS)
         for member in range(size["members"]):
             won = group % 2 == 0 and member % 2 == 0
-            turns = []
+            episode = Episode(
+                f"{group}/{member}", group, str(group), "kind", "train", "goal", won=won, score=float(won)
+            )
             for number in range(size["turns"]):
-                rest, answer = tokens(PROMPT - 60), tokens(ANSWER)
-                turns.append(
+                rest, response = tokens(PROMPT - 60), tokens(RESPONSE)
+                episode.add_turn(
                     TurnRecord(
                         observation=f"{group} {member} {number}",
                         response="",
@@ -246,16 +258,14 @@ def _episodes(size: dict[str, Any], step: int) -> list[Any]:
                         valid_form=True,
                         valid_action=True,
                         reward=float(won and number + 1 == size["turns"]),
-                        prompt_ids=[*role, *goal, *rest],
-                        response_ids=answer,
-                        logprobs=[-10.0] * ANSWER,
-                        teacher_prompt_ids=[*role, *goal, *skills, *rest],
+                        response_ids=response,
+                        old_logp=[-10.0] * RESPONSE,
                         weight_version=step,
-                    )
+                    ),
+                    [*role, *goal, *rest],
+                    [*role, *goal, *skills, *rest],
                 )
-            episodes.append(
-                Episode(f"{group}/{member}", group, str(group), "kind", "train", "goal", turns, won, float(won))
-            )
+            episodes.append(episode)
     return episodes
 
 
@@ -308,7 +318,7 @@ def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = No
             super().__init__()
             torch.manual_seed(0)
             rng = torch.Generator().manual_seed(1)
-            self.rows, self.answer = 4, tokens // 4
+            self.rows, self.length = 4, tokens // 4
             config = Qwen2Config(
                 vocab_size=vocabulary,
                 hidden_size=width,
@@ -320,8 +330,8 @@ def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = No
                 max_position_embeddings=tokens + 8,
             )
             self.model = Qwen2ForCausalLM(config).to(device=device, dtype=dtype or torch.float32)
-            self.ids = torch.randint(0, vocabulary, (self.rows, self.answer + 1), generator=rng).to(device)
-            self.hidden = torch.randn(self.rows, self.answer, width, generator=rng).to(device, dtype or torch.float32)
+            self.ids = torch.randint(0, vocabulary, (self.rows, self.length + 1), generator=rng).to(device)
+            self.hidden = torch.randn(self.rows, self.length, width, generator=rng).to(device, dtype or torch.float32)
             for parameter in self.model.parameters():
                 parameter.grad = torch.zeros_like(parameter)
 
@@ -335,9 +345,9 @@ def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = No
                         teacher = torch.log_softmax(head_logits(weight, None, self.hidden[rows, places]), dim=-1)
                     return {"divergence": forward_ce(torch.log_softmax(logits, dim=-1), teacher)}
 
-            mask = torch.ones(self.rows, self.answer, dtype=torch.bool, device=self.ids.device)
-            lengths = torch.ones(self.rows, dtype=torch.long, device=self.ids.device)
-            scores = score_responses(self.model, self.ids, lengths, mask, dense=term, logit_budget_bytes=budget)
+            mask = torch.ones(self.rows, self.length, dtype=torch.bool, device=self.ids.device)
+            positions = torch.arange(1, self.length + 1, device=self.ids.device).expand(self.rows, -1)
+            scores = score_responses(self.model, self.ids, positions, mask, term=term, logit_budget_bytes=budget)
             return scores.extra["divergence"].mean() if what == "dense" else -scores.logp_BT.mean()
 
     return Body()

@@ -209,7 +209,7 @@ def test_batches_hold_all_rows_with_responses_once_and_fit_into_the_budget() -> 
 
 @pytest.mark.parametrize("budget", [10_000, 30])
 def test_several_responses_of_a_sequence_are_scored_in_one_pass(budget: int, student: PreTrainedModel) -> None:
-    """Scores of each span are those of its prefix as a prompt of its own."""
+    """Scores of each span are those of its prefix as a separate prompt."""
     rng = np.random.default_rng(1)
     spans = [[(3, 6), (10, 12), (12, 16)], [(2, 4)], [(5, 6), (7, 10)]]
     columns = {

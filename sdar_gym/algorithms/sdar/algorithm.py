@@ -120,6 +120,12 @@ class SDARConfig(AlgorithmConfig):
     Local by default: no remote runners, no remote learners, one process.
     """
 
+    policy_settings: PolicySettings
+    skill_settings: SkillSettings
+    rollout_settings: RolloutSettings
+    training_settings: TrainingSettings
+    evaluation_settings: EvaluationSettings
+
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or SDAR)
         self.method = "sdar"

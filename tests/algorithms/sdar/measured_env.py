@@ -1,4 +1,4 @@
-"""An ALFWorld environment with figures of its own in `Turn.extra`."""
+"""An ALFWorld environment with additional figures in `Turn.extra`."""
 
 from __future__ import annotations
 

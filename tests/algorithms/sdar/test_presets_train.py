@@ -23,7 +23,7 @@ from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
 QUICK = ("sdar", "grpo", "rlsd", "skill_sd", "distil", "allfail_ce")
-# Its teacher would only be heard after twenty updates.
+# Its teacher acts only after twenty updates.
 AT_ONCE: dict[str, dict[str, Any]] = {"adrs": {"shaping": {"coeff": 1.0}}}
 
 
@@ -37,14 +37,14 @@ def trained(name: str, build: Build) -> Weights:
         learned = {
             key: float(value)
             for key, value in learner_metrics(result).items()
-            # RLlib's own counts are told once.
+            # RLlib reports its counts once.
             if isinstance(value, int | float) and not key.startswith("num_")
         }
         wrong = [key for key, value in learned.items() if not math.isfinite(value)]
-        # Reported only where a teacher is watched; of a metric that is missing RLlib says nan.
+        # Logged only where a teacher is scored; RLlib reports a missing metric as nan.
         assert set(wrong) <= {"gap_mean", "gate_active_fraction"}, wrong
         assert learned["weight"] == pytest.approx(1.0, abs=1e-5)
-        # Nothing, where a teacher needs a success to show and there is none.
+        # Zero where a teacher needs a success and there is none.
         distilled += abs(learned.get("distill_fraction", 0.0) * learned.get("distill_loss", 0.0))
     after = weights_of(algorithm)
     assert all(bool(tensor.isfinite().all()) for tensor in after.values())

@@ -56,7 +56,7 @@ def test_what_was_set_is_kept_and_the_cpu_needs_no_gpu() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shares", "runners", "learners", "told"),
+    ("shares", "runners", "learners", "message"),
     [
         (GpuShares(0, 0), 3, 0, r"3 env runner\(s\) and 0 learner\(s\) need 3 CPUs, this machine has 2"),
         (GpuShares(0, 0), 1, 2, r"need 3 CPUs"),
@@ -64,8 +64,8 @@ def test_what_was_set_is_kept_and_the_cpu_needs_no_gpu() -> None:
         (GpuShares(0, 0.5), 1, 0, r"1 env runner\(s\) with 0.5 GPU\(s\) each"),
     ],
 )
-def test_more_than_there_is_is_refused(shares: GpuShares, runners: int, learners: int, told: str) -> None:
-    with pytest.raises(ResourceError, match=told):
+def test_more_than_available_is_refused(shares: GpuShares, runners: int, learners: int, message: str) -> None:
+    with pytest.raises(ResourceError, match=message):
         check_resources(
             shares,
             Supply(2, 0, "this machine"),

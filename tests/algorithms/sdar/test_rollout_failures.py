@@ -44,13 +44,15 @@ def test_a_task_that_raises_costs_its_group_and_not_the_update(build: Build, fau
 
 def test_more_failed_tasks_than_allowed_end_the_run_with_the_reason(build: Build) -> None:
     algorithm = build(faulty(0, fault="step", every=2, max_failed_tasks=0))
-    told = r"task\(s\) failed; rollout.max_failed_tasks allows 0. Task 'small/train/\d+', turn 1, action '.*': Runtime"
-    with pytest.raises(RolloutError, match=told):
+    message = (
+        r"task\(s\) failed; rollout.max_failed_tasks allows 0. Task 'small/train/\d+', turn 1, action '.*': Runtime"
+    )
+    with pytest.raises(RolloutError, match=message):
         algorithm.train()
 
 
 @pytest.mark.parametrize("runners", PLACES)
-def test_a_panel_whose_task_raises_names_it_at_once(build: Build, runners: int) -> None:
+def test_an_evaluation_names_a_task_that_raises_at_once(build: Build, runners: int) -> None:
     algorithm = build(faulty(runners, fault="reset", splits_at_fault="valid_seen"))
     with pytest.raises(RolloutError, match=r"Panel '.*' cannot be played. Task 'small/valid_seen/\d+', reset: Runtime"):
         algorithm.evaluate()

@@ -1,4 +1,4 @@
-"""Builds environments, retrievers, prompts and collectors from settings, for training, evaluation and remote workers."""
+"""Builds retrievers, prompts and collectors from settings, for training, evaluation and remote workers."""
 
 from __future__ import annotations
 

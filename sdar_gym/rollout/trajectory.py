@@ -31,8 +31,8 @@ class ResponseSpan:
 class TokenSequence:
     """Token ids that a model reads in one forward pass, with the responses that were sampled in it.
 
-    Sampled ids are trained ids: text is never tokenized again. The teacher's sequence has the same tokens from the first
-    response on, behind another prompt, so a span lies `len(teacher_ids) - len(ids)` tokens later in it.
+    Sampled ids are trained ids: text is never tokenized again. The teacher's sequence has the same tokens from the
+    first response on, behind another prompt, so a span lies `len(teacher_ids) - len(ids)` tokens later in it.
 
     Attributes:
         ids: The student's tokens: prompts, chat template and responses.

@@ -70,7 +70,8 @@ def engine_factory(name: str) -> EngineFactory:
     factory = _FACTORIES.get(name, name if is_object_path(name) else None)
     if factory is None:
         raise ValueError(
-            f"rollout.engine: unknown engine {name!r}.{did_you_mean(name, _FACTORIES)} Name your own as module:function."
+            f"rollout.engine: unknown engine {name!r}.{did_you_mean(name, _FACTORIES)} Name your own as "
+            "module:function."
         )
     if not isinstance(factory, str):
         return factory

@@ -1,8 +1,8 @@
 """The default engine: any `transformers` causal language model, in this process.
 
-Prompts are right-padded (no left padding: token i has position i), a prompt that occurs several times is prefilled once,
-and a row that has ended leaves the batch. Every request has its own stream of random numbers, so its draws depend neither
-on the other rows nor on their order.
+Prompts are right-padded (no left padding: token i has position i), a prompt that occurs several times is prefilled
+once, and a row that has ended leaves the batch. Every request has its own stream of random numbers, so its draws depend
+neither on the other rows nor on their order.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class _Change:
         hint, where, place = RunConfig, "", content
         for key in self.path[:-1]:
             hint, where = child_hint(self._group(hint, where), key, where, special), dotted(where, key)
-            inner = place[key] if place.get(key) is not None else {}
+            inner: Any = place[key] if place.get(key) is not None else {}
             if isinstance(inner, str) and isinstance(hint, Free) and "name" in hint.known:
                 inner = {"name": inner}  # A gate or shaper that is named alone.
             if not isinstance(inner, dict):

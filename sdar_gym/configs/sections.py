@@ -338,11 +338,9 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     result = dict(first)
     for name, value in second.items():
         before = result.get(name)
-        if isinstance(before, str) and isinstance(value, dict):
-            before = {"name": before}
-        merges = isinstance(before, dict) and isinstance(value, dict)
-        if merges and value.get("name") in (None, before.get("name")):
-            value = _merged(before, value)
+        base = {"name": before} if isinstance(before, str) else before
+        if isinstance(base, dict) and isinstance(value, dict) and value.get("name") in (None, base.get("name")):
+            value = _merged(base, value)
         result[name] = value
     return result
 

@@ -90,17 +90,17 @@ class UpdatePipeline:
             diagnostics: Whether per-token diagnostics are collected.
         """
         objective = self._objective
-        if self._old_logp == "learner":
-            everything_B = torch.ones(len(batch.turns), dtype=torch.bool)
-            found = self._scores(batch, everything_B, ("student",))
-            logp_BT = found["student"]
-            batch = replace(batch, old_logp_BT=logp_BT, student_logp_BT=logp_BT, teacher_logp_BT=logp_BT)
         names = objective.required_scores(step, diagnostics=diagnostics)
+        student: dict[str, Tensor] = {}
+        if self._old_logp == "learner":
+            student = self._scores(batch, torch.ones(len(batch.turns), dtype=torch.bool), ("student",))
+            logp_BT = student["student"]
+            batch = replace(batch, old_logp_BT=logp_BT, student_logp_BT=logp_BT, teacher_logp_BT=logp_BT)
         if not names or objective.teacher is None:
             return batch
         everywhere = diagnostics or objective.shaping_coeff_at(step) != 0.0
         rows_B = batch.has_teacher_B(objective.teacher.view) if everywhere else batch.distilled_B(objective)
-        found = self._scores(batch, rows_B, names)
+        found = student | self._scores(batch, rows_B, [name for name in names if name not in student])
         student_BT = found.get("student", batch.old_logp_BT)
         return replace(
             batch,

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from sdar_gym.envs.prompting import EpisodeView, PastTurn, WindowTemplate
+from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext, WindowTemplate, skill_context
 from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
 
-GOAL, SKILL, NOW = "put a hot egg in fridge.", "Heat it in the microwave.", "You are at countertop 1."
+GOAL, NOW = "put a hot egg in fridge.", "You are at countertop 1."
+SKILL = skill_context("Heat it in the microwave.")
+assert SKILL is not None
 HISTORY = tuple(PastTurn(f"You see a drawer {n}.", f"open drawer {n}") for n in range(1, 6))
 VIEW = EpisodeView(GOAL, HISTORY, NOW, ("take egg 1 from countertop 1",))
 FIRST = EpisodeView(GOAL, (), NOW, ())
@@ -21,15 +23,15 @@ def builder(tokenizer: Any, *, window: int = 5, limit: int = 10_000, **settings:
 
 def test_the_ids_are_those_of_the_chat_template_up_to_the_answer(tokenizer: Any) -> None:
     ids = builder(tokenizer, window=2).prompt_ids(VIEW, SKILL)
-    messages = WindowTemplate("You are an agent.").messages(VIEW, window=2, skills=SKILL, think=False)
+    messages = WindowTemplate("You are an agent.").messages(VIEW, window=2, privileged=SKILL, think=False)
     assert ids == tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     text = tokenizer.decode(ids)
     assert text.startswith("<|im_start|>user\n")
     assert text.endswith("<|im_end|>\n<|im_start|>assistant\n")
 
 
-@pytest.mark.parametrize("skill", ["", SKILL], ids=["student", "teacher"])
-def test_whole_old_turns_go_first_and_nothing_else_does(tokenizer: Any, skill: str) -> None:
+@pytest.mark.parametrize("skill", [None, SKILL], ids=["student", "teacher"])
+def test_whole_old_turns_go_first_and_nothing_else_does(tokenizer: Any, skill: PrivilegedContext | None) -> None:
     lengths = [len(builder(tokenizer, window=window).prompt_ids(VIEW, skill)) for window in range(6)]
     assert lengths == sorted(set(lengths))
     for kept, length in enumerate(lengths):
@@ -37,7 +39,7 @@ def test_whole_old_turns_go_first_and_nothing_else_does(tokenizer: Any, skill: s
         assert ids == builder(tokenizer, window=kept).prompt_ids(VIEW, skill)
         text = tokenizer.decode(ids)
         assert [f"drawer {n}" in text for n in range(1, 6)] == [n > 5 - kept for n in range(1, 6)]
-        assert all(part in text for part in (GOAL, skill, NOW, "take egg 1", "<action>", "You are an agent."))
+        assert all(part in text for part in (GOAL, skill.text if skill else "", NOW, "take egg 1", "<action>", "You are an agent."))
         if kept:  # One token less, and one more turn has to go.
             shorter = builder(tokenizer, limit=length - 1).prompt_ids(VIEW, skill)
             assert len(shorter) == lengths[kept - 1]
@@ -52,7 +54,7 @@ def test_the_teacher_may_lose_turns_that_the_student_keeps(tokenizer: Any) -> No
     tight = builder(tokenizer, limit=limit)
     assert "drawer 1" in tokenizer.decode(tight.prompt_ids(VIEW))
     teacher = tokenizer.decode(tight.prompt_ids(VIEW, SKILL))
-    assert SKILL in teacher
+    assert SKILL.text in teacher
     assert "drawer 1" not in teacher
 
 

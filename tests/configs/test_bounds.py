@@ -173,7 +173,7 @@ def test_names_of_folders_are_taken(name: str) -> None:
         (lambda: TrainingSettings(objective_by_method={"sdar": 1}), r"objective_by_method\.sdar must be a group"),
         (lambda: PolicySettings(model=3), r"policy\.model must be a text, got 3"),
         (lambda: PolicySettings(gradient_checkpointing=1), r"policy\.gradient_checkpointing must be true or false"),
-        (lambda: PolicySettings(lora=5), r"policy\.lora must be a LoraSettings"),
+        (lambda: PolicySettings(lora=5), r"policy\.lora is a group of settings, got 5"),
         (lambda: LoraSettings(target_modules=[1]), r"policy\.lora\.target_modules must be a list of texts"),
         (lambda: SkillSettings(include_general="false"), r"skills\.include_general must be true or false"),
         (lambda: SkillSettings(field_weights={"title": "x"}), r"skills\.field_weights\.title must be a finite number"),

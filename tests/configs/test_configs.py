@@ -232,8 +232,8 @@ def test_a_missing_configuration_is_named_with_the_known_ones(tmp_path: Path) ->
         ("- 1\n- 2", "holds no settings"),
         ("", "holds no settings"),
         ("just text", "holds no settings"),
-        ("name: test", "env: Field required"),
-        ("env: sdar/ALFWorld-v0", "name: Field required"),
+        ("name: test", "env must be set"),
+        ("env: sdar/ALFWorld-v0", "name must be set"),
     ],
 )
 def test_what_is_no_configuration_is_refused(text: str, message: str, write: Any) -> None:

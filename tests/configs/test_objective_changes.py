@@ -103,7 +103,7 @@ def test_a_shaper_is_changed_in_the_same_way(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (f"{GATE}=sigmoyd", r"distill\.gate: unknown gate 'sigmoyd'\. Did you mean 'sigmoid'\? Known names: \['const"),
-        (f"{GATE}=[1]", r"distill\.gate must be the name of a gate or a group of its settings, got \[1\]"),
+        (f"{GATE}=[1]", r"distill\.gate must name one gate, alone or with its settings, got \[1\]"),
         (f"{GATE}.betta=2", r"distill\.gate has no setting 'betta'\. Did you mean 'beta'\?"),
         (f"{GATE}.beta=0", r"distill\.gate\.beta must be a finite number above 0, got 0 .*by the change"),
         (f"{GATE}={{name: constant, beta: 2}}", r"distill\.gate has no setting 'beta'\. Known names: \['value'\]"),

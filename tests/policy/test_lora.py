@@ -184,7 +184,8 @@ def test_senseless_settings_of_adapters_are_refused(lora: Any, message: str) -> 
 
 
 def test_settings_given_in_python_are_checked_too() -> None:
-    with pytest.raises(ValueError, match=r"must be a LoraSettings, such as LoraSettings\(\), not a dict"):
-        replace(PolicySettings(), lora={"r": 4})  # pyright: ignore[reportArgumentType]
+    assert replace(PolicySettings(), lora={"r": 4}).lora == LoraSettings(r=4)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"policy\.lora has no setting 'rank'"):
+        replace(PolicySettings(), lora={"rank": 4})  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"policy\.offload_teacher must be true or false, got 'gpu'"):
         PolicySettings(offload_teacher="gpu")  # pyright: ignore[reportArgumentType]

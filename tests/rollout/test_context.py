@@ -39,7 +39,10 @@ def test_whole_old_turns_go_first_and_nothing_else_does(tokenizer: Any, skill: P
         assert ids == builder(tokenizer, window=kept).prompt_ids(VIEW, skill)
         text = tokenizer.decode(ids)
         assert [f"drawer {n}" in text for n in range(1, 6)] == [n > 5 - kept for n in range(1, 6)]
-        assert all(part in text for part in (GOAL, skill.text if skill else "", NOW, "take egg 1", "<action>", "You are an agent."))
+        assert all(
+            part in text
+            for part in (GOAL, skill.text if skill else "", NOW, "take egg 1", "<action>", "You are an agent.")
+        )
         if kept:  # One token less, and one more turn has to go.
             shorter = builder(tokenizer, limit=length - 1).prompt_ids(VIEW, skill)
             assert len(shorter) == lengths[kept - 1]

@@ -245,7 +245,7 @@ def test_a_failed_episode_costs_its_group() -> None:
     assert batch.metrics["dropped_episodes"] == 0
     for episode in episodes:
         episode.error = "broken"
-    with pytest.raises(ValueError, match="None of 0 episodes has a group of at least two"):
+    with pytest.raises(ValueError, match="None of 0 episodes has another episode of its group"):
         pipeline_of().prepare(episodes, 0)
 
 

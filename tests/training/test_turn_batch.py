@@ -114,7 +114,7 @@ def test_an_episode_without_turns_is_no_member() -> None:
 
 @pytest.mark.parametrize("episodes", [[], [played()[0], played()[2]]])
 def test_nothing_to_compare_is_an_error(episodes: list[Episode]) -> None:
-    with pytest.raises(ValueError, match=f"None of {len(episodes)} episodes has a group of at least two"):
+    with pytest.raises(ValueError, match=f"None of {len(episodes)} episodes has another episode of its group"):
         batch_of(episodes)
 
 

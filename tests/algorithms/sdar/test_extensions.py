@@ -52,7 +52,7 @@ def test_an_engine_is_registered_under_a_name(build: Build, monkeypatch: pytest.
         small_config().rollout(engine="countng").check()
     registry.register_engine("counting", ENGINE)
     registry.register_engine("counting", ENGINE)
-    with pytest.raises(ValueError, match="There is an engine 'counting' already"):
+    with pytest.raises(ValueError, match="Another engine 'counting' is registered already"):
         registry.register_engine("counting", "other:engine")
     with pytest.raises(ValueError, match=r"unknown engine 'countng'\. Did you mean 'counting'\?"):
         small_config().rollout(engine="countng").check()
@@ -115,7 +115,7 @@ def test_a_metric_s_name_is_unique() -> None:
     try:
         metrics.register_metric("characters", _characters)
         metrics.register_metric("characters", _characters)
-        with pytest.raises(ValueError, match="There is a metric 'characters' already"):
+        with pytest.raises(ValueError, match="Another metric 'characters' is registered already"):
             metrics.register_metric("characters", lambda _: 0.0)
     finally:
         metrics._METRICS.clear()

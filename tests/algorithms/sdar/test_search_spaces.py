@@ -59,7 +59,7 @@ def test_a_configuration_with_spaces_is_for_tune_only() -> None:
 
 def test_a_chosen_value_that_makes_no_sense_is_refused() -> None:
     config = small_config().rollout(temperature=tune.choice([-1.0]))
-    with pytest.raises(ValueError, match=r"rollout\.temperature must be a finite number above 0, got -1"):
+    with pytest.raises(ValueError, match=r"rollout\.temperature must be a finite number of at least 0, got -1"):
         variants(config)
     with pytest.raises(ValueError, match=r"Unknown setting rollout\.temprature\. Did you mean rollout\.temperature\?"):
         small_config().rollout(temprature=tune.choice([1.0]))

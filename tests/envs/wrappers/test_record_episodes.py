@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ({"path": 5}, "path must be a path, got 5"),
         ({"path": ""}, "path must be a path of 1 to 4096 characters"),
-        ({"path": "a\x00b"}, "path must be a path of 1 to 4096 characters without zero bytes"),
+        ({"path": "a\x00b"}, "path must be a path of 1 to 4096 characters without NUL bytes"),
         ({"path": "s3://bucket/episodes"}, "path must be a local or mounted folder"),
         ({"path": b"bytes"}, "path must be a path as text"),
         ({"name": ""}, "name must be a text, got ''"),

@@ -6,6 +6,7 @@ Letters: B turns, T response tokens of a turn, N rows of sequences, L response t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from random import Random
 from typing import Any
 
@@ -31,46 +32,46 @@ Columns = dict[str, np.ndarray[Any, Any]]
 
 
 class SequenceRows:
-    """The correspondence between the turns of a batch and rows of token sequences.
+    """The token sequences of a batch as rows, and where the response tokens of its turns are in them.
 
     Args:
         batch: The turns.
-        sequences: Positions of the sequences that are rows.
+
+    Attributes:
+        sequences: The sequences, one a row.
+        mask: Bool, True on response tokens, [rows, L].
+        span: Number of the response span of each token, from 0, [rows, L].
+        position: Position of each response token in its sequence, [rows, L]; 1 where masked.
     """
 
-    def __init__(self, batch: TurnBatch, sequences: Sequence[int]):
-        row_of = {sequence: row for row, sequence in enumerate(sequences)}
-        self.sequences = [batch.sequences[number] for number in sequences]
-        lengths = batch.response_mask_BT.sum(dim=1).tolist()
-        turns: list[list[int]] = [[] for _ in sequences]
-        for turn, sequence in enumerate(batch.sequence_B.tolist()):
-            if sequence in row_of:
-                turns[row_of[sequence]].append(turn)
-        width = max((sum(lengths[turn] for turn in row) for row in turns), default=0)
-        shape = (len(turns), width)
-        self.mask = np.zeros(shape, dtype=bool)
-        self.span = np.zeros(shape, dtype=np.int64)
-        self._turn, self._place = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        for row, members in enumerate(turns):
-            start = 0
-            for number, turn in enumerate(members):
-                stop = start + lengths[turn]
-                self.mask[row, start:stop], self.span[row, start:stop] = True, number
-                self._turn[row, start:stop], self._place[row, start:stop] = turn, np.arange(lengths[turn])
-                start = stop
+    def __init__(self, batch: TurnBatch):
+        turn, place = batch.response_mask_BT.numpy().nonzero()
+        row, column = batch.sequence_B.numpy()[turn], batch.offset_B.numpy()[turn] + place
+        shape = (len(batch.sequences), int(column.max(initial=-1)) + 1)
+
+        def table(fill: Any, values: Any, dtype: Any = np.int64) -> np.ndarray[Any, Any]:
+            result = np.full(shape, fill, dtype=dtype)
+            result[row, column] = values
+            return result
+
+        self.sequences = list(batch.sequences)
+        self.mask = table(False, True, bool)
+        self.span = table(0, batch.span_B.numpy()[turn])
+        self.position = table(1, batch.start_B.numpy()[turn] + place)
+        self._turn, self._place = table(0, turn), table(0, place)
+
+    def take(self, rows: Sequence[int]) -> SequenceRows:
+        """Some of the rows, in this order."""
+        taken = copy(self)
+        taken.sequences = [self.sequences[row] for row in rows]
+        for name in ("mask", "span", "position", "_turn", "_place"):
+            setattr(taken, name, getattr(self, name)[list(rows)])
+        return taken
 
     def gather(self, value_BT: Tensor) -> Tensor:
         """Values of turns as rows of sequences, [rows, L], zero where masked."""
         rows = value_BT[torch.from_numpy(self._turn), torch.from_numpy(self._place)]
         return torch.where(torch.from_numpy(self.mask), rows, torch.zeros_like(rows))
-
-    def positions(self) -> np.ndarray[Any, Any]:
-        """Position of every response token in its sequence, [rows, L]; 1 where masked."""
-        result = np.ones(self.mask.shape, dtype=np.int64)
-        for row, sequence in enumerate(self.sequences):
-            places = [place for span in sequence.spans for place in range(span.start, span.stop)]
-            result[row, : len(places)] = places
-        return result
 
 
 def scoring_columns(
@@ -101,16 +102,12 @@ def scoring_columns(
                 chosen.append(number)
             row_of_sequence[number] = row_of[key]
         index[turn] = row_of_sequence[number]
-    rows = SequenceRows(batch, chosen)
-    # As wide as the longest response of the update, whichever turns are scored.
-    width = max(batch.response_mask_BT.shape[1], rows.mask.shape[1])
-    columns: Columns = {RESPONSE_MASK: _widened(rows.mask, width, False)}
-    position = _widened(rows.positions(), width, 1)
+    rows = SequenceRows(batch).take(chosen)
+    columns: Columns = {RESPONSE_MASK: rows.mask, RESPONSE_POSITION: rows.position}
     columns[INPUT_IDS] = right_padded([sequence.ids for sequence in rows.sequences], pad_id)
-    columns[RESPONSE_POSITION] = position
-    _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, position, rows.sequences, pad_id, _teacher(view))
+    _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows.sequences, pad_id, _teacher(view))
     if control:
-        _add_prompts(columns, CONTROL_INPUT_IDS, CONTROL_POSITION, position, rows.sequences, pad_id, _control)
+        _add_prompts(columns, CONTROL_INPUT_IDS, CONTROL_POSITION, rows.sequences, pad_id, _control)
     return columns, torch.tensor(index)
 
 
@@ -159,32 +156,32 @@ def training_columns(
     """
     if batch.advantage_BT is None:
         raise ValueError("The batch has no advantages: shape it before it is collated.")
-    everything = SequenceRows(batch, range(len(batch.sequences)))
+    everything = SequenceRows(batch)
     distill_BT = batch.distilled_B(objective)[:, None] & batch.response_mask_BT
     advantage_NL, distill_NL = everything.gather(batch.advantage_BT), everything.gather(distill_BT)
     merged = _merge(batch, everything, advantage_NL, distill_NL, objective)
     Random(shuffle_seed).shuffle(merged)
-    rows = SequenceRows(batch, [group[0] for group in merged])
+    rows = everything.take([group[0] for group in merged])
     count = -(-len(merged) // row_multiple) * row_multiple
     copies = torch.tensor([len(group) for group in merged])
     weight_NL = rows.gather(loss_weights(batch, objective))
     advantage = torch.stack([advantage_NL[group].double().mean(dim=0) for group in merged])
     columns: Columns = {
         RESPONSE_MASK: _filled(rows.mask, count),
+        RESPONSE_POSITION: _filled(rows.position, count, 1),
         SPAN: _filled(rows.span, count),
         OLD_LOGP: _filled(rows.gather(batch.old_logp_BT).numpy(), count),
         ADVANTAGE: _filled(advantage.to(batch.advantage_BT.dtype).numpy(), count),
         WEIGHT: _filled((weight_NL * copies.to(weight_NL.dtype)[:, None]).numpy(), count),
         INPUT_IDS: right_padded([sequence.ids for sequence in rows.sequences], pad_id, count),
     }
-    columns[RESPONSE_POSITION] = position = _filled(rows.positions(), count, 1)
     if objective.teacher is not None:
         columns[DISTILL] = _filled(rows.gather(distill_BT).numpy(), count)
         if batch.has_teacher_scores:
             columns[TEACHER_LOGP] = _filled(rows.gather(batch.teacher_logp_BT).numpy(), count)
         if objective.needs_distributions_at(step):
             view = _teacher(objective.teacher.view)
-            _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, position, rows.sequences, pad_id, view)
+            _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows.sequences, pad_id, view)
     return columns, len(merged)
 
 
@@ -240,23 +237,17 @@ def _add_prompts(
     columns: Columns,
     ids_name: str,
     position_name: str,
-    position: np.ndarray[Any, Any],
     sequences: Sequence[TokenSequence],
     pad_id: int,
     tokens_of: Any,
 ) -> None:
     """Adds the columns of another prompt before the same responses."""
     shown = [tokens_of(sequence) for sequence in sequences]
+    position = columns[RESPONSE_POSITION]
     shift = np.zeros((len(position), 1), dtype=np.int64)
     shift[: len(shown), 0] = [len(ids) - len(one.ids) for ids, one in zip(shown, sequences, strict=True)]
     columns[ids_name] = right_padded(shown, pad_id, len(position))
     columns[position_name] = np.where(columns[RESPONSE_MASK], position + shift, 1)
-
-
-def _widened(value: np.ndarray[Any, Any], width: int, fill: Any) -> np.ndarray[Any, Any]:
-    result = np.full((len(value), width), fill, dtype=value.dtype)
-    result[:, : value.shape[1]] = value
-    return result
 
 
 def _filled(value: np.ndarray[Any, Any], count: int, fill: Any = 0) -> np.ndarray[Any, Any]:

@@ -27,7 +27,9 @@ class TurnBatch:
         turns: The turns.
         sequences: The token sequences that hold the responses.
         sequence_B: Position of each turn's sequence in `sequences`.
-        offset_B: Position of the turn's first response token among the response tokens of its sequence.
+        span_B: Number of the turn's response span in its sequence, from 0.
+        start_B: Position of the turn's first response token in its sequence.
+        offset_B: The same, counted in response tokens only.
         episode_B: Position of each turn's episode in `episodes`.
         turn_B: Number of the turn within its episode, from 0.
         group_B: Group of each turn.
@@ -52,6 +54,8 @@ class TurnBatch:
     turns: tuple[TurnRecord, ...]
     sequences: tuple[TokenSequence, ...]
     sequence_B: Tensor
+    span_B: Tensor
+    start_B: Tensor
     offset_B: Tensor
     episode_B: Tensor
     turn_B: Tensor
@@ -142,12 +146,14 @@ def turn_batch(
         anchor_B=torch.tensor([states[turn.observation] for turn in turns]),
     )
     mask_BT, old_logp_BT = _padded(turns, dtype)
-    sequence_B, offset_B = _places(kept)
+    sequence_B, span_B, start_B, offset_B = _places(kept).unbind(dim=1)
     return TurnBatch(
         episodes=kept,
         turns=tuple(turns),
         sequences=tuple(sequence for episode in kept for sequence in episode.sequences),
         sequence_B=sequence_B,
+        span_B=span_B,
+        start_B=start_B,
         offset_B=offset_B,
         episode_B=episode_B,
         turn_B=turn_B,
@@ -177,25 +183,23 @@ def _group_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
     }
 
 
-def _places(episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
-    """Of each turn: the position of its sequence, and its offset among that sequence's response tokens."""
-    sequence_of: list[int] = []
-    offset_of: list[int] = []
+def _places(episodes: Sequence[Episode]) -> Tensor:
+    """Sequence, number of the span, its start and its offset in response tokens of each turn, [turns, 4]."""
+    places: list[tuple[int, int, int, int]] = []
     first = 0
     for episode in episodes:
-        place: dict[int, tuple[int, int]] = {}
-        for number, sequence in enumerate(episode.sequences):
+        place: dict[int, tuple[int, int, int, int]] = {}
+        for number, sequence in enumerate(episode.sequences, start=first):
             offset = 0
-            for span in sequence.spans:
-                place[span.turn] = (first + number, offset)
+            for at, span in enumerate(sequence.spans):
+                place[span.turn] = (number, at, span.start, offset)
                 offset += span.stop - span.start
         missing = [turn for turn in range(len(episode.turns)) if turn not in place]
         if missing:
             raise ValueError(f"Episode {episode.episode_id} has no tokens of turn {missing[0]}.")
-        sequence_of += [place[turn][0] for turn in range(len(episode.turns))]
-        offset_of += [place[turn][1] for turn in range(len(episode.turns))]
+        places += [place[turn] for turn in range(len(episode.turns))]
         first += len(episode.sequences)
-    return torch.tensor(sequence_of), torch.tensor(offset_of)
+    return torch.tensor(places)
 
 
 def _padded(turns: Sequence[TurnRecord], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

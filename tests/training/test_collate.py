@@ -280,7 +280,7 @@ def test_values_of_turns_go_to_rows_of_sequences_and_back() -> None:
     value_BT = torch.rand(batch.response_mask_BT.shape, generator=rng, dtype=torch.float64)
     value_BT = torch.where(batch.response_mask_BT, value_BT, 0.0)
     order = [2, 0, 3, 1]
-    rows = SequenceRows(batch, order)
+    rows = SequenceRows(batch).take(order)
     value_SL = rows.gather(value_BT)
     assert value_SL.shape == (4, 9)
     assert not value_SL[torch.from_numpy(~rows.mask)].any()

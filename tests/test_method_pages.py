@@ -96,7 +96,7 @@ def test_methods_that_differ_look_different_in_the_table() -> None:
 def test_every_setting_is_explained_with_its_default() -> None:
     text = method_pages.settings()
     assert "- `distill.gate` (default `null`): " in text and "- `distill.coeff` (required): " in text
-    assert "- `advantage.statistics` (default `row`): `trajectory`, `row`. " in text
+    assert "- `advantage.statistics` (default `turn`): `trajectory`, `turn`. " in text
     assert "`sibling`: a successful episode" in text and "`SIBLING`" not in text
     lines = text.splitlines()
     assert len(lines) > 30 and all(

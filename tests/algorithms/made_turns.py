@@ -26,6 +26,8 @@ def turns_of(**tensors: Tensor) -> TurnBatch:
     return TurnBatch(
         **nothing,
         sequence_B=places_B,
+        span_B=torch.zeros_like(places_B),
+        start_B=torch.zeros_like(places_B),
         offset_B=torch.zeros_like(places_B),
         old_logp_BT=tensors["student_logp_BT"],
         scored_B=torch.ones(rows, dtype=torch.bool),

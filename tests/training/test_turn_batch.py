@@ -23,7 +23,7 @@ from sdar_gym.algorithms.objectives.teacher import View
 from sdar_gym.rollout.trajectory import Episode
 
 
-@pytest.mark.parametrize("statistics", ["row", "trajectory"])
+@pytest.mark.parametrize("statistics", ["turn", "trajectory"])
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("penalty", [0.0, 0.1])
 def test_advantages_are_those_of_the_loss_functions(statistics: str, normalize: bool, penalty: float) -> None:

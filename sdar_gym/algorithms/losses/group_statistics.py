@@ -108,7 +108,7 @@ def turn_advantages(
         group_B: Integer id of each row's group.
         episode_B: Integer id of each row's episode, unique over all groups.
         normalize_by_std: Divide by the group's standard deviation; False only subtracts the mean.
-        statistics: `trajectory` takes mean and deviation over the episodes' mean rewards; `row` over all rows.
+        statistics: `trajectory` takes mean and deviation over the episodes' mean rewards; `turn` over all rows.
 
     Returns:
         Advantages, shape (B,), zero in every group without spread.
@@ -118,7 +118,7 @@ def turn_advantages(
             episode is in two groups.
 
     Source:
-        `row`: the released SDAR code, including penalties per turn. `trajectory`: the paper, which does not say where
+        `turn`: the released SDAR code, including penalties per turn. `trajectory`: the paper, which does not say where
         the penalty goes; that code's own trajectory option takes the first row of each episode, here it is their mean.
     """
     mean_E, group_E, episode_index_B = _episode_means(reward_B, group_B, episode_B)

@@ -40,7 +40,7 @@ METHODS = (
         objective=replace(
             RELEASED_BASE,
             advantage=AdvantageEstimator(
-                Estimator.GIGPO, Statistics.ROW, normalize_by_std=False, step_weight=1.0, gamma=0.95
+                Estimator.GIGPO, Statistics.TURN, normalize_by_std=False, step_weight=1.0, gamma=0.95
             ),
         ),
         summary="GRPO plus a step advantage: turns of one group in the same state are compared with each other.",

@@ -12,7 +12,7 @@ RELEASED_BASE = Objective(
     clip_low=0.2,
     clip_high=0.2,
     dual_clip=3.0,
-    advantage=AdvantageEstimator(statistics=Statistics.ROW, normalize_by_std=True),
+    advantage=AdvantageEstimator(statistics=Statistics.TURN, normalize_by_std=True),
 )
 
 SKILLS_LIVE = Teacher(view=View.SKILLS, weights=Weights.LIVE)

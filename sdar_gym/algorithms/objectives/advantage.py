@@ -13,7 +13,7 @@ class Statistics(StrEnum):
     """What a group's mean and standard deviation run over: once per trajectory, or once per turn."""
 
     TRAJECTORY = "trajectory"
-    ROW = "row"
+    TURN = "turn"
 
 
 class Estimator(StrEnum):
@@ -36,8 +36,8 @@ class AdvantageEstimator(Settings):
 
     estimator: Estimator = setting(Estimator.GRPO, "What a return is compared with: `grpo`, `rloo` or `gigpo`.")
     statistics: Statistics = setting(
-        Statistics.ROW,
-        "Whether a group's mean and standard deviation run over trajectories or over turns (`row`, as in the released "
+        Statistics.TURN,
+        "Whether a group's mean and standard deviation run over trajectories or over turns (`turn`, as in the released "
         "SDAR code; the paper writes them over trajectories).",
     )
     normalize_by_std: bool = setting(True, "Whether advantages are divided by the group's standard deviation.")
@@ -54,7 +54,7 @@ class AdvantageEstimator(Settings):
         else:
             without_effect("advantage.step_weight", self.step_weight, "only estimator='gigpo' has step advantages")
             without_effect("advantage.gamma", self.gamma, "only estimator='gigpo' discounts step returns")
-        if self.estimator is Estimator.RLOO and (self.normalize_by_std or self.statistics is Statistics.ROW):
+        if self.estimator is Estimator.RLOO and (self.normalize_by_std or self.statistics is Statistics.TURN):
             raise ValueError(
                 "advantage.estimator='rloo' compares trajectories and does not divide by the deviation: set "
                 "advantage.statistics='trajectory' and advantage.normalize_by_std=false."

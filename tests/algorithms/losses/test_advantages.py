@@ -85,7 +85,7 @@ def test_gigpo_hand_computed():
 
 def test_gigpos_episode_part_follows_the_statistics():
     shorter = {name: tensor[:5] for name, tensor in STEPS.items()}
-    found = base_advantages(gigpo(statistics=Statistics.ROW), **shorter)
+    found = base_advantages(gigpo(statistics=Statistics.TURN), **shorter)
     mean = (3 * 6 + 2 * 9) / 5
     to_go = f64(2, 4, 4, 1, 0)  # the second episode earns 1 and 0 now; state a holds 2, 1, 0
     state = f64(to_go[0] - 1, 0, 0, to_go[3] - 1, to_go[4] - 1)
@@ -93,7 +93,7 @@ def test_gigpos_episode_part_follows_the_statistics():
 
 
 def test_grpo_reads_neither_steps_nor_states():
-    for estimator in (AdvantageEstimator(), AdvantageEstimator(statistics=Statistics.ROW, normalize_by_std=False)):
+    for estimator in (AdvantageEstimator(), AdvantageEstimator(statistics=Statistics.TURN, normalize_by_std=False)):
         expected = turn_advantages(
             STEPS["reward_B"],
             STEPS["group_B"],
@@ -107,10 +107,10 @@ def test_grpo_reads_neither_steps_nor_states():
 
 ALL = [
     AdvantageEstimator(),
-    AdvantageEstimator(statistics=Statistics.ROW),
+    AdvantageEstimator(statistics=Statistics.TURN),
     RLOO,
     gigpo(),
-    gigpo(std=True, statistics=Statistics.ROW),
+    gigpo(std=True, statistics=Statistics.TURN),
 ]
 
 

@@ -85,14 +85,14 @@ def test_success_is_undefined_without_a_threshold():
 def test_row_statistics_hand_computed():
     # Rows 1, 0, 0, 0: mean 1/4, unbiased variance (9/16 + 3/16)/3 = 1/4.
     group, episode = torch.zeros(4, dtype=torch.int64), torch.tensor([0, 1, 1, 1])
-    adv = turn_advantages(f64(1, 0, 0, 0), group, episode, statistics=Statistics.ROW)
+    adv = turn_advantages(f64(1, 0, 0, 0), group, episode, statistics=Statistics.TURN)
     torch.testing.assert_close(adv, f64(0.75, -0.25, -0.25, -0.25) / (0.5 + 1e-6))
 
 
 def test_row_statistics_of_several_groups_run_over_their_own_rows():
     reward, group, turns = f64(3, 1, 2, 0, 5), torch.tensor([0, 1, 0, 1, 0]), torch.tensor([2, 7, 1, 3, 4])
     episode = torch.arange(5).repeat_interleave(turns)
-    by_rows = turn_advantages(reward[episode], group[episode], episode, statistics=Statistics.ROW)
+    by_rows = turn_advantages(reward[episode], group[episode], episode, statistics=Statistics.TURN)
     own = reward[episode][group[episode] == 0]
     torch.testing.assert_close(by_rows[group[episode] == 0], (own - own.mean()) / (own.std() + 1e-6))
 
@@ -112,7 +112,7 @@ def test_fined_turns_hand_computed():
     # Trajectory: episode means 0.95 and 0, so mean 0.475 and deviation 0.95/√2. Row: over 1, 0.9, 0.
     by_trajectory = turn_advantages(reward, group, episode)
     torch.testing.assert_close(by_trajectory, (reward - 0.475) / (0.95 / 2**0.5 + 1e-6))
-    by_row = turn_advantages(reward, group, episode, statistics=Statistics.ROW)
+    by_row = turn_advantages(reward, group, episode, statistics=Statistics.TURN)
     torch.testing.assert_close(by_row, (reward - 1.9 / 3) / (reward.std() + 1e-6))
     assert by_row[1] < by_row[0]
 

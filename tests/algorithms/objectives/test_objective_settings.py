@@ -88,7 +88,7 @@ ADVANTAGES = [
     ({"step_weight": 1.0}, r"advantage\.step_weight=1\.0 has no effect"),
     ({"gamma": 0.9}, r"advantage\.gamma=0\.9 has no effect"),
     ({"estimator": "rloo"}, "does not divide by the deviation"),
-    ({"estimator": "rloo", "normalize_by_std": False, "statistics": "row"}, "compares trajectories"),
+    ({"estimator": "rloo", "normalize_by_std": False, "statistics": "turn"}, "compares trajectories"),
 ]
 
 TEACHERS = [

@@ -56,7 +56,7 @@ class FutureCredit(AdvantageShaper):
     needs: ClassVar[tuple[str, ...]] = ("cost",)
     shapes_unscored: ClassVar[bool] = True
 
-    coeff: Schedule | None = setting(None, "Always null: λ is `distill.coeff`.")  # pyright: ignore
+    coeff: ClassVar[None] = None  # λ is the distillation's.  # pyright: ignore
     gamma: float = setting(1.0, "γ, discount per token.", above=0.0, high=1.0)
     baseline: CostBaseline = setting(CostBaseline.NONE, "Baseline of the costs: `none` or `group`.")
     cost: Cost = setting(Cost.CE, "Cost of a token: `ce` or `kl`.")
@@ -67,8 +67,6 @@ class FutureCredit(AdvantageShaper):
 
     def check_with(self, policy_coeff: Schedule, teacher: Teacher | None, distill: Distillation | None) -> None:
         """Refuses a distillation without distributions, or one that leaves tokens out."""
-        if self.coeff is not None:
-            raise ValueError("shaping.name='future_credit' has no coeff: its coefficient is distill.coeff.")
         if distill is None or not distill.divergence.full:
             raise ValueError(
                 "shaping.name='future_credit' sums the cost of distributions: it needs distill with a divergence over "

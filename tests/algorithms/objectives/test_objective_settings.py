@@ -70,7 +70,7 @@ OBJECTIVES = [
     (whole(shaping="future_credit"), "needs distill with a divergence over distributions"),
     (whole(distill=FULL | {"groups": "all_fail"}, shaping="future_credit"), "needs the cost of every token"),
     (whole(distill=FULL | {"positive_only": True}, shaping="future_credit"), "needs the cost of every token"),
-    (whole(distill=FULL, shaping={"name": "future_credit", "coeff": 0.1}), r"its coefficient is distill\.coeff"),
+    (whole(distill=FULL, shaping={"name": "future_credit", "coeff": 0.1}), r"shaping has no setting 'coeff'"),
     (whole(policy_coeff=0.0, shaping="rlsd"), "policy_coeff is 0: there is none. Use a bonus"),
     (whole(policy_coeff=0.0, distill=SAMPLED | {"positive_only": True}), "asks for the advantage's sign"),
     (whole(policy_coeff=0.0, distill=SAMPLED | {"gate": "influence"}), "asks for the advantage's sign"),
@@ -78,7 +78,7 @@ OBJECTIVES = [
 
 ADVANTAGES = [
     ({"estimator": "ppo"}, r"advantage\.estimator must be one of"),
-    ({"statistics": "turn"}, r"advantage\.statistics must be one of"),
+    ({"statistics": "row"}, r"advantage\.statistics must be one of"),
     ({"normalize_by_std": "false"}, r"advantage\.normalize_by_std must be true or false"),
     ({"estimator": "gigpo"}, r"needs advantage\.step_weight and advantage\.gamma"),
     ({"estimator": "gigpo", "step_weight": 1.0}, r"needs advantage\.step_weight and advantage\.gamma"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.algorithms.objectives.teacher import Weights
 from sdar_gym.cli.methods import setting_lines
-from sdar_gym.settings import group_type, hints_of, members, rule_of
+from sdar_gym.settings import enum_meaning, group_type, hints_of, members, rule_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
 MADE = "<!-- Made by scripts/method_pages.py from sdar_gym/algorithms; change the text there. -->"
@@ -50,16 +49,6 @@ Method(
     source="paper and code the settings were taken from",
     deviations=("Where it differs from them.",),
 )"""
-GATE_EXAMPLE = """\
-@register_gate("above")
-@dataclass(frozen=True, slots=True)
-class AboveGate(Gate):
-    \"\"\"One where the teacher's gap is above a threshold, else zero.\"\"\"
-
-    threshold: float = setting(0.0, "Gap in nats.")
-
-    def weights(self, inputs: GateInputs) -> Tensor:
-        return (inputs.gap_BT > self.threshold).to(inputs.gap_BT.dtype)"""
 CHANGE = """\
 method: sdar
 training:
@@ -213,9 +202,8 @@ def adding() -> str:
         "A method is one `Method` in `METHODS` of its file in `sdar_gym/algorithms/methods/`, listed in `CHAPTERS` of "
         "that package:\n\n"
         f"```python\n{EXAMPLE}\n```\n\n"
-        "A gate or a shaper is a frozen data class in the file of its method, or in a module of your own that is "
-        "imported before the method is changed:\n\n"
-        f"```python\n{GATE_EXAMPLE}\n```\n\n"
+        "A gate or a shaper is a frozen data class in the file of its method, or in a module of your own that the "
+        "setting `imports` names: [an example](../CONTRIBUTING.md#a-gate-or-an-advantage-shaper).\n\n"
         "Add its published numbers to `tests/algorithms/methods/test_presets.py` and a test of each formula against "
         "numbers worked out by hand, then run `python scripts/method_pages.py`."
     )
@@ -236,10 +224,7 @@ def _default(value: Any) -> str:
 
 def _explained(kind: type[StrEnum]) -> str:
     """The docstring of an enum with its members as configurations write them."""
-    text = " ".join((inspect.getdoc(kind) or "").split())
-    names = {member.name: str(member) for member in kind}
-    text = re.sub(r"`([A-Z0-9_]+)`", lambda found: f"`{names.get(found[1], found[1])}`", text)
-    return f"{', '.join(f'`{member}`' for member in kind)}. {text}"
+    return f"{', '.join(f'`{member}`' for member in kind)}. {enum_meaning(kind)}"
 
 
 def _advantage(objective: Objective) -> str:

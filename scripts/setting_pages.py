@@ -22,7 +22,7 @@ from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.configs.reading import RENAMED, dotted
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.settings import Settings, group_type, hints_of, members, rule_of
+from sdar_gym.settings import Settings, enum_meaning, group_type, hints_of, members, rule_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 OBJECTIVE = "training.objective"
@@ -75,7 +75,7 @@ def rows(kind: type[Settings], prefix: str) -> Iterator[tuple[str, str, str, str
             "one of" if rule_of(each).choices else type_of(hints[each.name]),
             default_of(each),
             range_of(each, hints[each.name]),
-            rule_of(each).doc,
+            rule_of(each).doc or enum_meaning(hints[each.name]),
         )
 
 

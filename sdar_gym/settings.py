@@ -7,6 +7,8 @@ The same declaration serves Python, YAML, the command line and the reference pag
 
 from __future__ import annotations
 
+import inspect
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -49,7 +51,7 @@ def setting(
 
     Args:
         default: Its default; without one (and without a factory) the setting is required.
-        doc: Its meaning.
+        doc: Its meaning. Of an enum it is the class's docstring, unless `doc` says more.
         factory: Makes the default, for dictionaries, lists and groups.
         choices: Allowed texts.
         **bounds: `low`, `high`, `above`, `below` of a number.
@@ -157,6 +159,12 @@ def did_you_mean(name: Any, known: Any) -> str:
 def rule_of(each: Field[Any]) -> Rule:
     """The rule of a field; an empty one where it was not made by `setting`."""
     return each.metadata.get("rule", Rule(""))
+
+
+def enum_meaning(kind: type[StrEnum]) -> str:
+    """The docstring of an enum with its members as configurations write them."""
+    text = " ".join((inspect.getdoc(kind) or "").split())
+    return re.sub(r"`([A-Z0-9_]+)`", lambda found: f"`{kind.__members__.get(found[1], found[1])}`", text)
 
 
 @cache

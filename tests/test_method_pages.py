@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 import sdar_gym
@@ -20,13 +19,12 @@ from sdar_gym.algorithms.methods.released_settings import RELEASED_BASE, SKILLS_
 from sdar_gym.algorithms.methods.sdar import SigmoidGate
 from sdar_gym.algorithms.objectives.advantage_shaping import AdvantageShaper
 from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, GroupFilter
-from sdar_gym.algorithms.objectives.gates import Gate, GateInputs, register_gate
+from sdar_gym.algorithms.objectives.gates import Gate
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.cli import main
 from sdar_gym.cli.methods import setting_lines
 from sdar_gym.configs.schema import parse_run_config
-from sdar_gym.settings import setting
 
 ROOT = Path(sdar_gym.__file__).parents[1]
 
@@ -117,17 +115,6 @@ def test_the_example_of_a_new_method_makes_one() -> None:
     known = {**kinds, "replace": replace, "RELEASED_BASE": RELEASED_BASE, "SKILLS_LIVE": SKILLS_LIVE}
     method = eval(method_pages.EXAMPLE, known)
     assert method.objective == METHODS["sdar"].with_overrides({"distill": {"groups": "all_fail"}}).objective
-
-
-def test_the_example_of_a_new_gate_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Gate, "registry", dict(Gate.registry))
-    known: dict[str, Any] = {"__name__": __name__, "dataclass": dataclass, "setting": setting, "Tensor": torch.Tensor}
-    known |= {"Gate": Gate, "GateInputs": GateInputs, "register_gate": register_gate}
-    exec(method_pages.GATE_EXAMPLE, known)
-    changed = METHODS["sdar"].with_overrides({"distill": {"gate": {"name": "above", "threshold": 0.5}}}).objective
-    assert changed.distill is not None and changed.distill.gate is not None
-    gap, mask = torch.tensor([[0.4, 0.6]]), torch.ones(1, 2, dtype=torch.bool)
-    assert changed.distill.gate.weights(GateInputs(gap, mask, gap, gap)).tolist() == [[0.0, 1.0]]
 
 
 def test_the_examples_of_changes_are_accepted() -> None:

@@ -3,7 +3,7 @@
 - `objectives/`: settings of a loss, plain data without torch.
 - `methods/`: one file per method or small family with its presets, gate or advantage shaper, sources and deviations.
 - `losses/`: pure functions of tensors.
-- `sdar/`: the RLlib side, `SDARConfig` and `SDAR`; the only package that imports Ray.
+- `sdar/`: the RLlib side, `SDARConfig` and `SDAR`; the only package that builds on RLlib.
 
 Tensor letters in names: B turns or rows of a batch, T response tokens of a turn, E episodes, G groups, N entries of any
 kind, S tokens of a sequence, L response tokens of a sequence, V vocabulary, H hidden size, K top-k tokens, R sequences

@@ -15,9 +15,11 @@ from sdar_gym.configs.reading import ConfigError, UnknownSettingError, child_hin
 from sdar_gym.configs.schema import RunConfig, parse_run_config, special_types
 from sdar_gym.configs.strict_yaml import MAX_CHARACTERS, MAX_DEPTH, Values, YamlError, compose
 from sdar_gym.configs.typed import Free, takes_list, wants_text
+from sdar_gym.envs.registry import load_modules
 from sdar_gym.paths import first_line, local_path
 from sdar_gym.settings import members
 from sdar_gym.text import shortened, terminal_safe
+from sdar_gym.validation import text_list
 
 # The configuration for language models, with published lengths and prompts.
 PUBLISHED = "published"
@@ -47,6 +49,7 @@ def load_config(name: str, changes: Sequence[str] = ()) -> RunConfig:
     parsed = [_Change.parse(change) for change in changes]
     before = next((str(value.value) for key, value in root.value if key.value == "env"), "")
     env = next((change.value for change in reversed(parsed) if change.path == ("env",)), before)
+    _with_origin(origin, lambda: _import(root, parsed))
     special = special_types(env)
     content = _with_origin(origin, lambda: read(root, RunConfig, "", Values(), special))
     if env != before:
@@ -54,6 +57,18 @@ def load_config(name: str, changes: Sequence[str] = ()) -> RunConfig:
     for change in parsed:
         _with_origin(origin, lambda change=change: change.apply(content, special))
     return parse_run_config(content, origin, changes)
+
+
+def _import(root: yaml.MappingNode, changes: Sequence[_Change]) -> None:
+    """Imports the modules of `imports` before the rest is read: they may register the environment and its settings."""
+    content: dict[str, Any] = {}
+    for key, value in root.value:
+        if key.value == "imports":
+            content["imports"] = read(value, list[str], "imports", Values(), {})
+    for change in changes:
+        if change.path == ("imports",):
+            change.apply(content, {})
+    load_modules(text_list("imports", content.get("imports", [])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +163,8 @@ def _with_origin(origin: str, function: Any) -> Any:
         raise ConfigError(error.in_file(origin)) from error
     except YamlError as error:
         raise ConfigError(f"{origin} is not valid YAML: {error}.") from error
-    except ConfigError as error:
-        raise ConfigError(f"{error} (in {origin}).") from error
+    except ValueError as error:
+        raise ConfigError(f"{str(error).removesuffix('.')} (in {origin}).") from error
 
 
 def _change_environment(

@@ -20,6 +20,8 @@ RENAMED = {
     "training.objective_by_algorithm": "objective_by_method",
     "policy.teacher_residence": "offload_teacher",
 }
+# Settings of the objective, which are often written one or two levels too high.
+_OF_THE_OBJECTIVE = ("teacher", "distill", "shaping", "advantage", "policy_coeff", "kl_coeff", "entropy_coeff")
 
 
 class ConfigError(ValueError):
@@ -87,8 +89,10 @@ def child_hint(group: Any, key: Any, where: str, special: Mapping[str, Any]) -> 
         return get_args(group)[1]
     hints = hints_of(group)  # pyright: ignore[reportArgumentType]
     if key not in hints:
-        close = RENAMED.get(name) or closest(key, hints)
         prefix = f"{where}." if where else ""
+        if where in ("", "training") and key in _OF_THE_OBJECTIVE:
+            raise UnknownSettingError(f"{prefix}{key}", f" Did you mean training.objective.{key}?")
+        close = RENAMED.get(name) or closest(key, hints)
         hint = f" Did you mean {prefix}{close}?" if close else f" Known here: {', '.join(hints)}."
         raise UnknownSettingError(f"{prefix}{_key_text(key)}", hint)
     return hints[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from sdar_gym.configs.sections import (
     TrainingSettings,
 )
 from sdar_gym.configs.typed import Free, free
+from sdar_gym.envs.registry import load_modules
 from sdar_gym.paths import local_path
 from sdar_gym.settings import Settings, setting
 from sdar_gym.text import shortened
@@ -35,6 +37,11 @@ class RunConfig(Settings):
     name: str = setting(doc="Name of the run's folder, with the method: letters, digits, dots, underscores, hyphens.")
     env: str = setting(doc="A registered environment.")
     method: str = setting("sdar", "Preset of the learner: `sdar`, `grpo`, …")
+    imports: list[str] = setting(
+        doc="Modules that register your own gates, shapers, metrics, engines or environments. Every process of the run "
+        "imports them.",
+        factory=list,
+    )
     env_config: dict[str, Any] = setting(doc="Arguments of the environment.", factory=dict)
     policy: PolicySettings = setting(doc="The language model.", factory=PolicySettings)
     skills: SkillSettings = setting(doc="The teacher's skills.", factory=SkillSettings)
@@ -48,6 +55,7 @@ class RunConfig(Settings):
 
     def _check(self) -> None:
         check_run_name(self.name)
+        load_modules(self.imports)
         self.store(
             runs_dir=str(local_path("runs_dir", self.runs_dir)),
             env_config=with_absolute_paths(self.env, self.env_config),
@@ -115,6 +123,11 @@ def _cause(message: str, changes: Sequence[str]) -> str:
     """The change that caused an error, as an addition to its message; empty if none did."""
     for change in reversed(changes):
         key = change.partition("=")[0].strip()
-        if key in message or key.removeprefix("training.objective.") in message:
+        short = key.removeprefix("training.objective.")
+        group, _, last = short.rpartition(".")
+        # The name of a setting at the top, such as `name`, is also an English word: it counts where a message begins.
+        begin = r"(?<![\w.])" if "." in key else "^"
+        unknown = f"(A run|The objective|{re.escape(group)}) has no setting {re.escape(repr(last))}"
+        if re.search(rf"{begin}({re.escape(key)}|{re.escape(short)})(?!\w)|{unknown}", message):
             return f", by the change {shortened(change)}"
     return ""

@@ -6,10 +6,12 @@ import re
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -117,6 +119,41 @@ def is_object_path(path: Any) -> bool:
     return isinstance(path, str) and _OBJECT_PATH.fullmatch(path) is not None
 
 
+def load_module(module: str, what: str) -> ModuleType:
+    """Import a module that a user named.
+
+    Args:
+        module: Its dotted name.
+        what: Where it was named, for messages.
+
+    Raises:
+        ValueError: There is no such module, or its import failed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        # The module itself or one of its parent packages is missing; otherwise an import inside it failed.
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(
+                f"{what}: there is no module {error.name!r}. Install it, or put the folder it is in on PYTHONPATH."
+            ) from error
+        raise ValueError(f"{what}: importing {module!r} failed: {shortened(error)}.") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{what}: importing {module!r} failed: {shortened(error)}.") from error
+
+
+def load_modules(modules: Sequence[str]) -> None:
+    """Import the modules of the setting `imports`, which register gates, shapers, metrics, engines or environments.
+
+    Raises:
+        ValueError: A name is no dotted name, there is no such module, or its import failed.
+    """
+    for module in modules:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise ValueError(f"imports: {shortened(module)} is no name of a module, such as my_package.gates.")
+        load_module(module, f"imports: {module}")
+
+
 def load_object(path: str, what: str) -> Any:
     """Import the object that `module:NAME` refers to.
 
@@ -131,17 +168,7 @@ def load_object(path: str, what: str) -> Any:
     if not is_object_path(path):
         raise ValueError(f"{what} must have the form 'module:NAME'.")
     module, _, name = path.partition(":")
-    try:
-        found = import_module(module)
-    except ModuleNotFoundError as error:
-        # The module itself or one of its parent packages is missing; otherwise an import inside it failed.
-        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
-            raise ValueError(
-                f"{what}: there is no module {error.name!r}. Install it, or put the folder it is in on PYTHONPATH."
-            ) from error
-        raise ValueError(f"{what}: importing {module!r} failed: {shortened(error)}.") from error
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{what}: importing {module!r} failed: {shortened(error)}.") from error
+    found = load_module(module, what)
     if not hasattr(found, name):
         close = closest(name, dir(found))
         hint = f" Did you mean {close!r}?" if close else ""

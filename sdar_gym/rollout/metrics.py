@@ -36,9 +36,15 @@ def register_metric(name: str, metric: Metric) -> None:
     Raises:
         ValueError: The name belongs to another metric.
     """
-    if name in _METRICS and _METRICS[name] is not metric:
+    taken = _METRICS.get(name)
+    # The same function again, from a module that was loaded a second time, is no other metric.
+    if taken is not None and _origin(taken) != _origin(metric):
         raise ValueError(f"Another metric {name!r} is registered already; choose another name.")
     _METRICS[name] = metric
+
+
+def _origin(metric: Metric) -> tuple[Any, Any]:
+    return getattr(metric, "__module__", None), getattr(metric, "__qualname__", metric)
 
 
 def environment_metrics(info: Mapping[str, Any]) -> dict[str, float]:

@@ -5,7 +5,7 @@
 | `weights.safetensors` | the trained weights: the model, or its adapters |
 | `optimizer.safetensors` | moments of AdamW |
 | `teacher.safetensors` | weights of an averaged or stale teacher, if there is one |
-| `state.json` | everything else: counters, metrics, trust, retrieval statistics, and references to the tensors |
+| `state.json` | everything else: counters, metrics, correlation of gap and advantage, retrieval statistics |
 | `manifest.json` | format, update, run id, settings, panel, and size and SHA-256 of every file |
 """
 

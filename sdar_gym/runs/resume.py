@@ -23,6 +23,7 @@ from sdar_gym.text import shortened
 
 # Settings that do not affect what is learned: duration, evaluation and checkpoint intervals, resources.
 MAY_CHANGE = (
+    "imports",
     "training.iterations",
     "evaluation.interval",
     "checkpoint_interval",

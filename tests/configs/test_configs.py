@@ -68,6 +68,9 @@ def test_what_is_left_out_has_its_default(write: Any) -> None:
             r"Unknown setting skills\.zzz .*Known here: strategy, library, k, include_general, backend",
         ),
         ("training: {1: 2}", r"Unknown setting training\.1 "),
+        # Settings of the objective in a place where they are not.
+        ("teacher: {view: skills}", r"Unknown setting teacher .*Did you mean training\.objective\.teacher\?"),
+        ("training: {kl_coeff: 0}", r"Unknown setting training\.kl_coeff .*mean training\.objective\.kl_coeff\?"),
         # Names of earlier versions.
         ("algorithm: grpo", r"Unknown setting algorithm .*Did you mean method\?"),
         (

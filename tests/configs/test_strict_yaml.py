@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +155,11 @@ def test_a_group_that_is_none_can_be_opened_by_a_change(write: Any) -> None:
 def test_a_mistake_of_a_change_is_said_to_be_one(write: Any) -> None:
     with pytest.raises(ConfigError, match=r"my\.yaml, by the change 'training\.lr=-1'\)\.$"):
         load_config(write(LEAST), ["seed=2", "training.lr=-1"])
-    with pytest.raises(ConfigError, match=r"by the change 'training\.objective\.distill\.coeff=-1'"):
-        load_config(write(LEAST), ["training.objective.distill.coeff=-1"])
+    objective = "training.objective"
+    for change in (f"{objective}.distill.coeff=-1", f"{objective}.foo=1", f"{objective}.distill.gate.foo=1", "seed=-1"):
+        # `name` is an English word too, which some of these messages contain.
+        with pytest.raises(ConfigError, match=rf"by the change '{re.escape(change)}'\)\.$"):
+            load_config(write(LEAST), [change, "name=other"])
 
 
 def test_settings_for_algorithms_are_checked_whether_they_run_or_not(write: Any) -> None:

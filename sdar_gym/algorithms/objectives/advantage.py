@@ -17,7 +17,10 @@ class Statistics(StrEnum):
 
 
 class Estimator(StrEnum):
-    """What a return is compared with: the group's mean, the mean of the others, or also the mean at the same state."""
+    """What a return is compared with.
+
+    `GRPO`: the group's mean. `RLOO`: the mean of the others. `GIGPO`: the group's mean, and the mean at the same state.
+    """
 
     GRPO = "grpo"
     RLOO = "rloo"
@@ -34,7 +37,7 @@ class AdvantageEstimator(Settings):
 
     PREFIX: ClassVar[str] = "advantage."
 
-    estimator: Estimator = setting(Estimator.GRPO, "What a return is compared with: `grpo`, `rloo` or `gigpo`.")
+    estimator: Estimator = setting(Estimator.GRPO)
     statistics: Statistics = setting(
         Statistics.TURN,
         "Whether a group's mean and standard deviation run over trajectories or over turns (`turn`, as in the released "

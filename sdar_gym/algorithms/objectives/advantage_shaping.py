@@ -97,7 +97,6 @@ class AdvantageShaper(Component):
     """
 
     __slots__ = ()
-    PREFIX: ClassVar[str] = "shaping."
     KIND: ClassVar[str] = "advantage shaper"
     PREFIX: ClassVar[str] = "shaping."
     registry: ClassVar[dict[str, type[Component]]] = {}

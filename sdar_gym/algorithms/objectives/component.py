@@ -60,7 +60,10 @@ class Component(Settings):
     @classmethod
     def _named(cls, name: str, chosen: Any) -> Any:
         if not isinstance(chosen, str) or chosen not in cls.registry:
-            raise ValueError(f"{name}: unknown {cls.KIND} {shortened(chosen)}.{did_you_mean(chosen, cls.registry)}")
+            raise ValueError(
+                f"{name}: unknown {cls.KIND} {shortened(chosen)}.{did_you_mean(chosen, cls.registry)} "
+                "The setting `imports` names the module that registers one of your own."
+            )
         return cls.registry[chosen]
 
     def plain(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sdar_gym.settings import Settings, setting, without_effect
 
 
 class Divergence(StrEnum):
-    """What the distillation loss measures.
+    """D, the divergence between teacher and student.
 
     From sampled tokens: `LOG_RATIO` (log p_teacher - log p_student, a weighted likelihood), `REVERSE_KL_PG` and
     `REVERSE_KL_K3` (two estimates of the reverse KL's gradient). From distributions, on the top k tokens or the whole
@@ -66,8 +66,8 @@ class Distillation(Settings):
     PREFIX: ClassVar[str] = "distill."
 
     coeff: Schedule = setting(doc="λ: a number or points `[[step, value], …]`.")
-    divergence: Divergence = setting(Divergence.LOG_RATIO, "D, the divergence.")
-    support: Support = setting(Support.SAMPLED, "What the divergence runs over: `sampled`, `topk` or `full`.")
+    divergence: Divergence = setting(Divergence.LOG_RATIO)
+    support: Support = setting(Support.SAMPLED)
     k: int | None = setting(None, "With `topk`: number of tokens.", low=2)
     topk_source: TopKSource | None = setting(None, "With `topk`: the model that selects the tokens.")
     tail_bucket: bool | None = setting(
@@ -80,7 +80,7 @@ class Distillation(Settings):
         None, "With `reverse_kl`: lowest teacher log-probability that is used.", below=0.0
     )
     gate: Gate | None = setting(None, "c: a gate by name, or with its settings; null for weight 1.")
-    groups: GroupFilter = setting(GroupFilter.ALL, "Which groups are distilled: `all` or `all_fail`.")
+    groups: GroupFilter = setting(GroupFilter.ALL)
     positive_only: bool = setting(False, "Whether only tokens with a positive advantage are distilled.")
     ratio_cap: float | None = setting(
         None, "Weights each token by min(ρ, cap), detached; null for no such weight.", low=1.0

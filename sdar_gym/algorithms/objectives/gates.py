@@ -50,7 +50,6 @@ class Gate(Component):
     """
 
     __slots__ = ()
-    PREFIX: ClassVar[str] = "distill.gate."
     KIND: ClassVar[str] = "gate"
     PREFIX: ClassVar[str] = "distill.gate."
     registry: ClassVar[dict[str, type[Component]]] = {}

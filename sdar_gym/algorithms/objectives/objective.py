@@ -50,9 +50,7 @@ class Objective(Settings):
     clip_low: float = setting(0.2, "The importance ratio is clipped at 1 - clip_low.", above=0.0, high=1.0)
     clip_high: float = setting(0.2, "The importance ratio is clipped at 1 + clip_high.", above=0.0)
     dual_clip: float | None = setting(3.0, "Bound on the ratio for negative advantages; null for none.", above=1.0)
-    aggregation: LossReduction = setting(
-        LossReduction.TOKEN_MEAN, "How tokens are averaged: `token_mean` or `sequence_mean` (within turns first)."
-    )
+    aggregation: LossReduction = setting(LossReduction.TOKEN_MEAN)
 
     def _check(self) -> None:
         if self.policy_coeff.minimum < 0.0:

@@ -49,11 +49,8 @@ class Teacher(Settings):
 
     PREFIX: ClassVar[str] = "teacher."
 
-    view: View = setting(
-        View.SKILLS,
-        "Privileged context: `skills`, `solution`, `sibling`, `feedback`, `hindsight` or `none`.",
-    )
-    weights: Weights = setting(Weights.LIVE, "Weights: `live`, `ema`, `stale`, `frozen` or `external`.")
+    view: View = setting(View.SKILLS)
+    weights: Weights = setting(Weights.LIVE)
     rate: float | None = setting(
         None, "With `ema`: share of the student's weights taken in after each update.", above=0.0
     )

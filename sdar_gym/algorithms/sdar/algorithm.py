@@ -65,7 +65,7 @@ from sdar_gym.configs.sections import (
     TrainingSettings,
 )
 from sdar_gym.envs.prompting import prompt_template
-from sdar_gym.envs.registry import EnvEntry, entry_of
+from sdar_gym.envs.registry import EnvEntry, entry_of, load_modules
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.policy.context_length import context_length
@@ -131,6 +131,7 @@ class SDARConfig(AlgorithmConfig):
         self.method = "sdar"
         for attribute, (_, kind) in _SECTIONS.items():
             setattr(self, attribute, kind())
+        self.imported_modules: tuple[str, ...] = ()
         self.env_entry: EnvEntry | None = None
         # Filled in by `check`: what was left to the machine.
         self.gpus_left_open = {"num_gpus_per_env_runner", "num_gpus_per_learner"}
@@ -208,6 +209,21 @@ class SDARConfig(AlgorithmConfig):
         """Sets how episodes are played; see `RolloutSettings`."""
         return self._set_section("rollout_settings", settings)
 
+    def imports(self, *modules: str) -> Self:
+        """Names the modules that register gates, shapers, metrics, engines or environments of your own.
+
+        They are imported in every process of a run: driver, runners and learners.
+
+        Args:
+            *modules: Dotted names, such as `my_package.gates`.
+
+        Raises:
+            ValueError: There is no such module, or its import failed.
+        """
+        load_modules(modules)
+        self.imported_modules = modules
+        return self
+
     @override(AlgorithmConfig)
     def to_dict(self) -> dict[str, Any]:
         """All settings as dictionaries within a dictionary, where Tune finds search spaces."""
@@ -265,7 +281,7 @@ class SDARConfig(AlgorithmConfig):
         """The configuration of a run that was read from YAML."""
         for name in run.training.objective_by_method:
             get_method(name)  # Refuses a name that no method has, which would change nothing.
-        config = cls().environment(run.env, env_config=dict(run.env_config))
+        config = cls().imports(*run.imports).environment(run.env, env_config=dict(run.env_config))
         config.method = run.method
         config.policy_settings, config.skill_settings, config.rollout_settings = run.policy, run.skills, run.rollout
         config.training_settings = replace(
@@ -282,6 +298,7 @@ class SDARConfig(AlgorithmConfig):
 
     def get_method(self) -> Method:
         """The preset with the changes of `training(objective=...)`."""
+        load_modules(self.imported_modules)
         return get_method(self.method).with_overrides(self.training_settings.objective)
 
     def get_retriever(self) -> Retriever:
@@ -337,6 +354,7 @@ class SDARConfig(AlgorithmConfig):
                 f"{', '.join(waiting)}: search spaces are for Tune to choose from. Give the configuration to "
                 "ray.tune.Tuner(..., param_space=config), or set values."
             )
+        load_modules(self.imported_modules)
         if self.env is None:
             raise ValueError("No environment: call .environment('sdar/ALFWorld-v0') or another registered id.")
         self.env_entry = self.env_entry or entry_of(str(self.env))

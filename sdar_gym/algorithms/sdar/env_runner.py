@@ -24,7 +24,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import sdar_gym  # noqa: F401  registers the environments in remote workers
 from sdar_gym.algorithms.objectives.teacher import View
-from sdar_gym.envs.registry import EnvEntry, entries, register
+from sdar_gym.envs.registry import EnvEntry, entries, load_modules, register
 from sdar_gym.envs.spaces import FreeText
 from sdar_gym.policy.device import choose_device
 from sdar_gym.policy.load import load_tokenizer
@@ -60,6 +60,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
 
     def __init__(self, *, config: Any, **kwargs: Any):
         super().__init__(config=config, **kwargs)
+        load_modules(self.config.imported_modules)
         _ensure_registered(self.config.env_entry)
         self._weights_seq_no = 0
         self._samples = 0

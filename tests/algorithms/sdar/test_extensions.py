@@ -1,4 +1,4 @@
-"""Engines, environment figures and metrics of users in training and evaluation."""
+"""Engines, environment figures, gates and metrics of users in training and evaluation."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
     weights_of,
 )
 
+from sdar_gym.algorithms.objectives.gates import Gate
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.rollout import metrics
 from sdar_gym.rollout.engines import registry
@@ -23,6 +24,7 @@ from sdar_gym.rollout.engines import registry
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance", "clean_registry")]
 Build = Callable[[SDARConfig], SDAR]
 ENGINE = "counting_engine:counting_engine"
+OWN = "own_extensions"
 
 
 def test_an_engine_named_by_module_and_function_plays_the_episodes(build: Build) -> None:
@@ -120,3 +122,22 @@ def test_a_metric_s_name_is_unique() -> None:
     finally:
         metrics._METRICS.clear()
         metrics._METRICS.update(known)
+
+
+@pytest.mark.parametrize("runners", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_process_of_a_run_imports_the_named_modules(
+    runners: int, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gate, "registry", dict(Gate.registry))
+    monkeypatch.setattr(metrics, "_METRICS", dict(metrics._METRICS))
+    config = small_config(max_steps=2).imports(OWN).training(objective={"distill": {"gate": "half"}})
+    algorithm = build(remote(config, runners=runners))
+    result = algorithm.train()
+    assert result["env_runners"]["custom/turns"] == result["env_runners"]["episode_turns"]
+    assert result["learners"]["default_policy"]["gate_mean"] == pytest.approx(0.5)
+    runners_with_it = algorithm.env_runner_group.foreach_env_runner(_has_own_gate)
+    assert runners_with_it == [True] * max(1, runners)
+
+
+def _has_own_gate(_: Any) -> bool:
+    return "half" in Gate.registry

@@ -19,7 +19,7 @@ from sdar_gym.configs.bounds import (
 )
 from sdar_gym.configs.path_settings import absolute_path_setting
 from sdar_gym.paths import local_path
-from sdar_gym.settings import Settings, setting
+from sdar_gym.settings import Settings, setting, without_effect
 from sdar_gym.skills import builtin_libraries
 from sdar_gym.text import shortened
 
@@ -129,10 +129,41 @@ class RolloutSettings(Settings):
         "transformers",
         "What samples responses: `transformers`, another registered engine, or `module:function` of one.",
     )
+    context: str = setting(
+        "window",
+        "What the model reads at each turn: `window`, a fresh prompt with the last turns (published), or "
+        "`conversation`, one growing chat in which every token is read once.",
+        choices=("window", "conversation"),
+    )
     prompt: str = setting("window", "Prompt template: one of the environment's by name, or `module:NAME`.")
     window: int = setting(2, "Number of past turns included verbatim.", low=0)
     think: bool = setting(True, "Whether responses reason in `<think>` tags first.")
-    max_prompt_tokens: int = setting(2048, "Longest prompt of the student.", low=1, high=MOST_TOKENS)
+    show_actions: str = setting(
+        "each",
+        "Where prompts list the admissible actions: at `each` turn, at the `first`, with their `changes` since the last "
+        "list (both with `conversation` only), or `never`.",
+        choices=("each", "first", "changes", "never"),
+    )
+    max_prompt_tokens: int = setting(
+        2048, "Longest prompt of the student; with `conversation` of its first turn.", low=1, high=MOST_TOKENS
+    )
+    max_context_tokens: int | None = setting(
+        None,
+        "With `conversation`: longest conversation, responses included; an episode ends where the next turn has no "
+        "room. null for the model's context length.",
+        low=1,
+        high=MOST_TOKENS,
+    )
+    max_observation_tokens: int | None = setting(
+        None, "Longest observation in a prompt; the rest is cut off before it is encoded. null for no limit.", low=1
+    )
+    rewritten_history: str = setting(
+        "fork",
+        "With `conversation`, where the chat template renders past responses otherwise than they were sampled (Qwen3 "
+        "drops their thinking): `fork` starts a new sequence with the template's rendering, `keep` keeps what was "
+        "sampled.",
+        choices=("fork", "keep"),
+    )
     max_response_tokens: int = setting(512, "Longest response.", low=1, high=MOST_TOKENS)
     temperature: float = setting(
         1.0,
@@ -177,6 +208,13 @@ class RolloutSettings(Settings):
                 raise ValueError(
                     f"rollout.date must be a day such as 2026-01-31, got {shortened(self.date)}."
                 ) from error
+        if self.context == "window":
+            if self.show_actions in ("first", "changes"):
+                raise ValueError(
+                    f"rollout.show_actions={self.show_actions} needs rollout.context=conversation: in a window every "
+                    "prompt stands alone. Use each or never."
+                )
+            without_effect("rollout.max_context_tokens", self.max_context_tokens, "rollout.context is window")
         if self.temperature == 0:
             raise ValueError("rollout.temperature must be above 0, got 0: groups of identical episodes teach nothing.")
         sampling_temperature("rollout.temperature", self.temperature)
@@ -233,6 +271,14 @@ class TrainingSettings(Settings):
         "gradient step.",
         choices=("sampler", "learner"),
     )
+    importance_correction: str = setting(
+        "token_truncate",
+        "With `old_logp=learner`: correction for a sampler whose numerics differ from the learner's, by the ratio of "
+        "their probabilities: `off`; `token_truncate` or `sequence_truncate`, a weight of at most the cap; `token_mask` "
+        "or `sequence_mask`, which leave out what is over it.",
+        choices=("off", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+    )
+    importance_cap: float = setting(2.0, "Largest ratio of learner to sampler in the correction.", low=1)
     grad_clip: float = setting(1.0, "Largest global norm of a gradient.", above=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", low=0, high=1_000)
     adam_betas: tuple[float, float] = setting((0.9, 0.999), "Betas of AdamW.", low=0, below=1)
@@ -307,6 +353,10 @@ class EvaluationSettings(Settings):
     )
     tasks: int = setting(128, "Tasks of a chosen set.", low=1, high=MOST_EPISODES)
     temperature: float = setting(0.4, "Temperature of the responses; 0 takes the most likely token.", low=0)
+    top_p: float = setting(
+        1.0, "Only the most likely tokens that together reach this probability are drawn.", above=0, high=1
+    )
+    top_k: int = setting(0, "Only the k most likely tokens are drawn; 0 for all.", low=0)
     seed: int = setting(0, "Seed of the draws.", low=0, high=LARGEST_SEED)
     interval: int = setting(5, "Updates between evaluations; 0 evaluates only before and after.", low=0)
     with_skills: bool = setting(False, "Whether the acting policy sees the skills (measures the teacher).")

@@ -81,7 +81,9 @@ def play_panel(
         teacher_prompts=False,
         skills_in_prompt=run.evaluation.with_skills,
     )
-    params = SamplingParams(run.rollout.max_response_tokens, run.evaluation.temperature)
+    params = SamplingParams(
+        run.rollout.max_response_tokens, run.evaluation.temperature, run.evaluation.top_p, run.evaluation.top_k
+    )
     requests = panel_requests(panel, run.evaluation.seed)
     episodes: list[Episode] = []
     batch = run.evaluation.batch_size or default_evaluation_batch(device)

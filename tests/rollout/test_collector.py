@@ -17,7 +17,7 @@ from sdar_gym.policy.load import load_model, pad_id
 from sdar_gym.rollout.build import build_collector, build_retriever
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
 from sdar_gym.rollout.context import ContextBuilder
-from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.engines import Engine, GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import engine_of
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.trajectory import Episode
@@ -32,7 +32,7 @@ GAMES = {task_id: generate_game(task_id) for task_id in TASKS}
 PARAMS = SamplingParams(24)
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Answers a prompt with what a function says to its text."""
 
     def __init__(self, tokenizer: Any, answer: Callable[[str], str], finish_reason: str = "stop"):

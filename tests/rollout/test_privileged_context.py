@@ -16,7 +16,7 @@ from sdar_gym.policy.load import load_model
 from sdar_gym.rollout.build import build_collector
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.context import ContextBuilder
-from sdar_gym.rollout.engines import GenerationResult, SamplingParams
+from sdar_gym.rollout.engines import Engine, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import engine_of
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.privileged_context import SolutionBook, ViewReport, attach_teacher_prompts, episode_view
@@ -36,7 +36,7 @@ HEADINGS = (
 )
 
 
-class PlannedEngine:
+class PlannedEngine(Engine):
     """Gives the answers of a list, one a turn."""
 
     def __init__(self, tokenizer: Any, answers: Sequence[str]):

@@ -73,7 +73,7 @@ class PanelEvaluator:
         """Plays all tasks of a panel; runners that come back get their weights from `sync`."""
         settings = self._settings
         requests = panel_requests(panel, settings.seed)
-        params = SamplingParams(self._rollout.max_response_tokens, settings.temperature)
+        params = SamplingParams(self._rollout.max_response_tokens, settings.temperature, settings.top_p, settings.top_k)
         played: dict[int, Episode] = {}
         for attempt in range(_ATTEMPTS):
             if attempt:

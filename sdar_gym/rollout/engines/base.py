@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -17,24 +18,43 @@ class SamplingParams:
     Attributes:
         max_tokens: Longest response.
         temperature: 0 takes the most likely token; log-probabilities are those at this temperature (at 1 if 0).
+        top_p: Only the most likely tokens that together reach this probability are drawn, at least one.
+        top_k: Only the k most likely tokens are drawn; 0 for all of them.
     """
 
     max_tokens: int
     temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}.")
         if self.temperature < 0:
             raise ValueError(f"temperature must not be negative, got {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}.")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be at least 0, got {self.top_k}.")
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One prompt. Its draws depend on `seed` alone, not on the rest of the batch."""
+    """One prompt.
+
+    Several samples of a prompt are several requests with it; an engine prefills equal prompts once.
+
+    Attributes:
+        prompt_ids: Token ids, chat template included.
+        seed: The draws depend on it alone, not on the rest of the batch.
+        session: Name of the conversation that the prompt continues, or None. A hint: an engine that keeps the keys and
+            values of a session reads only the tokens that are new, and all of them if the prompt does not begin with
+            the tokens it has.
+    """
 
     prompt_ids: Sequence[int]
     seed: int
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +63,90 @@ class GenerationResult:
 
     Attributes:
         token_ids: Sampled tokens, the end token included if it was reached.
-        logprobs: Log-probability of each, under the distribution it was drawn from.
+        logprobs: Log-probability of each, under the distribution it was drawn from: `temperature`, `top_k` and `top_p`
+            applied. At temperature 0 it is the model's own distribution, at 1.
         finish_reason: `stop` (end token) or `length`.
         weight_version: Version of the weights that sampled it.
+        cached_tokens: Prompt tokens that were not read again: their keys and values were there.
     """
 
     token_ids: list[int]
     logprobs: list[float]
     finish_reason: str
     weight_version: int
+    cached_tokens: int = 0
 
 
-class Engine(Protocol):
-    """Samples responses with the current weights."""
+# What follows a response: the next request of the same conversation, or None at its end.
+Continuation = Callable[[int, GenerationResult], GenerationRequest | None]
 
-    @property
-    def stop_ids(self) -> Sequence[int]:
-        """Tokens that end a response."""
-        ...
 
+class Engine(ABC):
+    """Samples responses with the current weights.
+
+    A subclass sets `stop_ids` and implements `generate`, `update_weights` and `info`; the rest has defaults that are
+    right for an engine without caches and without processes of its own.
+
+    Attributes:
+        stop_ids: Tokens that end a response.
+    """
+
+    stop_ids: Sequence[int]
+
+    @abstractmethod
     def generate(self, requests: Sequence[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
-        """One response per request, in order."""
-        ...
+        """One response per request, in order.
 
+        A response ends at a stop token, at `max_tokens`, or where the model's context length is reached.
+
+        Raises:
+            ValueError: A prompt leaves no room for a token within the model's context length.
+        """
+
+    def converse(self, requests: Sequence[GenerationRequest], params: SamplingParams, then: Continuation) -> None:
+        """Samples responses and continues conversations until all of them have ended.
+
+        An engine with continuous batching calls `then` as soon as a response is finished and starts the next request in
+        its place, so that no conversation waits for the slowest. This default works in rounds: one batch for all
+        conversations that go on. The order of the calls of `then` does not depend on time.
+
+        Args:
+            requests: The first request of each conversation.
+            params: Sampling parameters.
+            then: Takes the position of the conversation in `requests` and its response; returns the next request or
+                None. After None the engine frees the session.
+        """
+        waiting = dict(enumerate(requests))
+        while waiting:
+            results = self.generate(list(waiting.values()), params)
+            following: dict[int, GenerationRequest] = {}
+            for (number, request), result in zip(waiting.items(), results, strict=True):
+                after = then(number, result)
+                if after is not None:
+                    following[number] = after
+                elif request.session is not None:
+                    self.close_session(request.session)
+            waiting = following
+
+    @abstractmethod
     def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
         """Loads new weights (the full state dict, `lm_head` included) and clears every cache of the old ones."""
-        ...
 
+    @abstractmethod
     def info(self) -> dict[str, Any]:
         """`backend`, `version`, `dtype` and `max_len`, the longest sequence in tokens (None without limit)."""
-        ...
+
+    def close_session(self, session: str) -> None:
+        """Frees what is kept of a conversation; an unknown name is no error."""
+
+    def reset_cache(self) -> None:
+        """Frees all kept keys and values, sessions included."""
+
+    def sleep(self) -> None:
+        """Frees the device's memory while the learner works; `wake` undoes it."""
+
+    def wake(self) -> None:
+        """Makes the engine ready again after `sleep`."""
 
     def close(self) -> None:
         """Frees memory and processes; a second call does nothing."""
-        ...

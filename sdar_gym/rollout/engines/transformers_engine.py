@@ -24,7 +24,7 @@ from sdar_gym.policy.load import load_weights, pad_id, stop_token_ids
 from sdar_gym.policy.policy_model import load_policy_model
 from sdar_gym.policy.sizing import default_batch_tokens, set_threads
 from sdar_gym.policy.transformers_compat import cache_argument
-from sdar_gym.rollout.engines.base import GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.engines.base import Engine, GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.registry import EngineSpec
 
 
@@ -61,7 +61,7 @@ def engine_of(model: PreTrainedModel, tokenizer: Any, rollout: RolloutSettings |
     )
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """An engine around a `transformers` model in this process, which it may share with others.
 
     Args:

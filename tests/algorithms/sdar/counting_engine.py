@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sdar_gym.rollout.engines.base import Engine
 from sdar_gym.rollout.engines.registry import EngineSpec
 from sdar_gym.rollout.engines.transformers_engine import from_spec
 
 
-class CountingEngine:
+class CountingEngine(Engine):
     """Passes every call on to the transformers engine.
 
     Attributes:
@@ -18,14 +19,11 @@ class CountingEngine:
 
     def __init__(self, spec: EngineSpec):
         self._engine = from_spec(spec)
+        self.stop_ids = self._engine.stop_ids
         self.spec = spec
         self.generated = 0
         self.versions: list[int] = []
         self.closed = 0
-
-    @property
-    def stop_ids(self) -> Any:
-        return self._engine.stop_ids
 
     def generate(self, requests: Any, params: Any) -> Any:
         self.generated += len(requests)

@@ -140,8 +140,8 @@ class RolloutSettings(Settings):
     think: bool = setting(True, "Whether responses reason in `<think>` tags first.")
     show_actions: str = setting(
         "each",
-        "Where prompts list the admissible actions: at `each` turn, at the `first`, with their `changes` since the last "
-        "list (both with `conversation` only), or `never`.",
+        "Where prompts list the admissible actions: at `each` turn, at the `first`, their `changes` from turn to turn "
+        "(both with `conversation` only), or `never`.",
         choices=("each", "first", "changes", "never"),
     )
     max_prompt_tokens: int = setting(
@@ -274,8 +274,8 @@ class TrainingSettings(Settings):
     importance_correction: str = setting(
         "token_truncate",
         "With `old_logp=learner`: correction for a sampler whose numerics differ from the learner's, by the ratio of "
-        "their probabilities: `off`; `token_truncate` or `sequence_truncate`, a weight of at most the cap; `token_mask` "
-        "or `sequence_mask`, which leave out what is over it.",
+        "their probabilities: `off`; `token_truncate` or `sequence_truncate`, a weight of at most the cap; "
+        "`token_mask` or `sequence_mask`, which leave out what is over it.",
         choices=("off", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
     )
     importance_cap: float = setting(2.0, "Largest ratio of learner to sampler in the correction.", low=1)

@@ -232,15 +232,23 @@ class RolloutSettings(Settings):
         return self.max_teacher_prompt_tokens or 2 * self.max_prompt_tokens
 
     def within(self, context_length: int | None) -> RolloutSettings:
-        """The settings with the teacher's limit, if it is null, cut to the model's context length.
+        """The settings with limits that are null set by the model's context length.
+
+        A conversation leaves the room that the teacher's longer prompt needs, with or without a teacher, so that all
+        methods play the same episodes.
 
         Args:
             context_length: In tokens; None if the model has no limit.
         """
-        if context_length is None or self.max_teacher_prompt_tokens is not None:
+        if context_length is None:
             return self
         limit = max(1, context_length - self.max_response_tokens)
-        return replace(self, max_teacher_prompt_tokens=min(self.teacher_prompt_limit, limit))
+        teacher = self.max_teacher_prompt_tokens or min(self.teacher_prompt_limit, limit)
+        if self.context == "window":
+            return replace(self, max_teacher_prompt_tokens=teacher)
+        room = max(0, teacher - self.max_prompt_tokens)
+        longest = self.max_context_tokens or context_length - room
+        return replace(self, max_teacher_prompt_tokens=teacher, max_context_tokens=max(1, longest))
 
 
 @dataclass(frozen=True, slots=True)

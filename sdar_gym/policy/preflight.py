@@ -170,14 +170,18 @@ def _check_lengths(subject: str, config: PreTrainedConfig, rollout: RolloutSetti
     limit = context_length(config)
     if limit is None:
         return
-    for setting in ("max_prompt_tokens", "max_teacher_prompt_tokens"):
-        prompt = getattr(rollout, setting)
-        longest = (prompt or 0) + rollout.max_response_tokens
+    response, conversation = rollout.max_response_tokens, rollout.max_context_tokens or 0
+    room = max(0, (rollout.max_teacher_prompt_tokens or 0) - rollout.max_prompt_tokens) if conversation else 0
+    longest_of = {
+        "max_prompt_tokens + max_response_tokens": rollout.max_prompt_tokens + response,
+        "max_teacher_prompt_tokens + max_response_tokens": (rollout.max_teacher_prompt_tokens or 0) + response,
+        "max_context_tokens": conversation,
+        "max_context_tokens + max_teacher_prompt_tokens - max_prompt_tokens": conversation + room,
+    }
+    for settings, longest in longest_of.items():
         if longest <= limit:
             continue
-        sentence = (
-            f"rollout.{setting} + max_response_tokens = {longest:,} is more than the {limit:,} tokens that {subject}"
-        )
+        sentence = f"rollout.{settings} = {longest:,} is more than the {limit:,} tokens that {subject}"
         kind = scales_by_length(config)
         if kind is not None:
             raise ValueError(

@@ -10,14 +10,18 @@ from typing import Any
 from sdar_gym.algorithms.objectives.teacher import Teacher, View
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.policies import expert_of
-from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext
+from sdar_gym.envs.prompting import PrivilegedContext
 from sdar_gym.rollout.build import build_context
-from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
+from sdar_gym.rollout.context import PromptContext, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
-from sdar_gym.rollout.trajectory import Episode, TurnRecord
+from sdar_gym.rollout.trajectory import Episode, TokenSequence, TurnRecord
 from sdar_gym.skills.growth.abstraction import steps_of
 from sdar_gym.skills.lookup import skill_env_name
 
+NO_FEEDBACK = (
+    "teacher.view=feedback shows each turn its own reply, and in rollout.context=conversation all turns share the "
+    "teacher's prompt. Use rollout.context=window, or another view."
+)
 VIEWS = ("solution", "sibling", "feedback", "hindsight")
 CONTROLS = ("blank",)
 
@@ -43,6 +47,7 @@ _ENDS = {
     "lost": "it was over without success",
     "truncated": "the turns ran out before the task was solved",
     "prompt_too_long": "it was stopped, because its prompt had grown too long",
+    "context_full": "it was stopped, because the conversation had no room for another turn",
     "error": "it was stopped by an error of the environment",
 }
 # In characters. The reply to a step is shown at length, the results within a demonstration in brief.
@@ -154,7 +159,7 @@ class PrivilegedContextWriter:
         ValueError: The environment has no expert, which the view `solution` needs.
     """
 
-    def __init__(self, teacher: Teacher, context: ContextBuilder, env_id: str, env_config: Mapping[str, Any]):
+    def __init__(self, teacher: Teacher, context: PromptContext, env_id: str, env_config: Mapping[str, Any]):
         self._teacher = teacher
         self._context = context
         self._env_name = skill_env_name(env_id)
@@ -183,7 +188,7 @@ class PrivilegedContextWriter:
 def attach_teacher_prompts(
     episodes: Sequence[Episode],
     view: str,
-    context: ContextBuilder,
+    context: PromptContext,
     *,
     env_name: str,
     solutions: SolutionBook | None = None,
@@ -191,7 +196,9 @@ def attach_teacher_prompts(
 ) -> ViewReport:
     """Fills `teacher_ids`, and `control_ids` where requested, of the episodes' token sequences in place.
 
-    The teacher reads the turn's own prompt with a privileged context under its heading:
+    The teacher reads the turn's own prompt with a privileged context under its heading; in a conversation the first
+    user message has it, so that it is read once for all turns. Then `feedback`, which differs from turn to turn, is not
+    possible.
 
     - `solution`: the actions of the environment's expert in this task.
     - `sibling`: the shortest won episode of the group, without its refused steps. Never the episode's own.
@@ -211,8 +218,8 @@ def attach_teacher_prompts(
         Counts of turns with and without a teacher's prompt; without one, `teacher_ids` is None.
 
     Raises:
-        ValueError: Unknown view or control, no solutions where they are needed, or the context does not make the
-            episodes' prompts.
+        ValueError: Unknown view or control, no solutions where they are needed, `feedback` in a conversation, or the
+            context does not make the episodes' prompts.
 
     Source:
         `sibling`: SDPO (arXiv 2601.20802), where an episode is never its own demonstration. `feedback` and its
@@ -225,6 +232,8 @@ def attach_teacher_prompts(
         raise ValueError(f"Unknown control {control!r}; choose {', '.join(CONTROLS)} or None.")
     if view == "solution" and solutions is None:
         raise ValueError("The view 'solution' needs solutions: pass a SolutionBook of the environment.")
+    if view == "feedback" and context.grows:
+        raise ValueError(NO_FEEDBACK)
     _check_context(episodes, context, env_name)
     groups: defaultdict[int, list[Episode]] = defaultdict(list)
     for episode in episodes:
@@ -232,47 +241,47 @@ def attach_teacher_prompts(
     counts = {"with_context": 0, "without_context": 0, "too_long": 0}
     for episode in episodes:
         texts = _texts(view, episode, groups[episode.group_id], solutions)
-        for number, (turn, text) in enumerate(zip(episode.turns, texts, strict=True)):
-            sequence = episode.sequence_of(number)
+        for sequence in episode.sequences:
+            text, turns = texts[sequence.spans[0].turn], [episode.turns[span.turn] for span in sequence.spans]
             sequence.teacher_ids = sequence.control_ids = None
             if text is None:
-                counts["without_context"] += 1
+                counts["without_context"] += len(turns)
                 continue
-            seen = episode_view(episode, number)
             try:
-                teacher = sequence.behind(context.prompt_ids(seen, text.full))
-                blanked = sequence.behind(context.prompt_ids(seen, text.blank)) if control else None
+                sequence.teacher_ids = _behind(context, episode, sequence, text.full)
+                sequence.control_ids = _behind(context, episode, sequence, text.blank) if control else None
             except PromptTooLongError:
-                turn.teacher_too_long = True
-                counts["too_long"] += 1
+                sequence.teacher_ids = None
+                for turn in turns:
+                    turn.teacher_too_long = True
+                counts["too_long"] += len(turns)
                 continue
-            sequence.teacher_ids, sequence.control_ids = teacher, blanked
-            counts["with_context"] += 1
+            counts["with_context"] += len(turns)
     return ViewReport(**counts)
 
 
-def episode_view(episode: Episode, number: int) -> EpisodeView:
-    """The view that a turn's prompt was made from, rebuilt from the finished episode.
+def _behind(
+    context: PromptContext, episode: Episode, sequence: TokenSequence, privileged: PrivilegedContext
+) -> list[int]:
+    """A sequence's tokens behind its prompt with a privileged context."""
+    ids = sequence.behind(context.sequence_prompt(episode, sequence.spans[0].turn, privileged))
+    limit = context.limits.teacher_context
+    if limit is not None and len(ids) > limit:
+        raise PromptTooLongError(f"The conversation has {len(ids)} tokens, the limit is {limit}.", len(ids))
+    return ids
 
-    Args:
-        episode: The episode.
-        number: The turn, from 0.
-    """
-    turn = episode.turns[number]
-    history = tuple(PastTurn(past.observation, past.action, past.tagged) for past in episode.turns[:number])
-    return EpisodeView(episode.goal, history, turn.observation, turn.admissible_actions)
 
-
-def _check_context(episodes: Sequence[Episode], context: ContextBuilder, env_name: str) -> None:
-    """Rebuilds one prompt, of an episode's last turn, to detect settings other than the rollout's."""
+def _check_context(episodes: Sequence[Episode], context: PromptContext, env_name: str) -> None:
+    """Rebuilds one prompt, of an episode's last sequence, to detect settings other than the rollout's."""
     episode = next((episode for episode in episodes if episode.turns), None)
     if episode is None:
         return
+    sequence = episode.sequences[-1]
     try:
-        again = context.prompt_ids(episode_view(episode, len(episode.turns) - 1))
+        again = context.sequence_prompt(episode, sequence.spans[0].turn)
     except PromptTooLongError:
         again = []
-    if again != episode.sequence_of(len(episode.turns) - 1).prompt_ids:
+    if again != sequence.prompt_ids:
         raise ValueError(
             f"Episode {episode.episode_id} of {env_name} was played with another prompt than this context makes. Build "
             "the context with the rollouts' tokenizer, template, window and limit; the acting policy must not have "

@@ -361,7 +361,13 @@ class SDARConfig(AlgorithmConfig):
         self._copy_from_rllib()
         prompt_template(str(self.env), self.rollout_settings.prompt)
         engine_factory(self.rollout_settings.engine)
-        check_teacher(self.get_method(), self.get_retriever(), str(self.env), self.policy_settings.model)
+        check_teacher(
+            self.get_method(),
+            self.get_retriever(),
+            str(self.env),
+            self.policy_settings.model,
+            self.rollout_settings,
+        )
         if self.num_env_runners > 0:
             # A second full model on the driver would have no use.
             self.create_local_env_runner = False

@@ -19,7 +19,7 @@ from sdar_gym.envs.prompting import (
     PromptTemplate,
 )
 from sdar_gym.policy.chat import ChatFormat
-from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.rollout.trajectory import Episode, TokenSequence
 
 # Size of the prompt caches: the members of a group have the same prompts until they diverge.
 CACHED_PROMPTS = 1024
@@ -182,6 +182,25 @@ class PromptContext(ABC):
         Raises:
             PromptTooLongError: See `first_prompt`.
         """
+
+    def teacher_tokens(
+        self, episode: Episode, sequence: TokenSequence, texts: Sequence[PrivilegedContext]
+    ) -> tuple[list[int], list[int]]:
+        """A finished sequence as a teacher reads it: the same responses, with privileged contexts in the prompts.
+
+        Args:
+            episode: The episode.
+            sequence: One of its sequences.
+            texts: The privileged context of each span's turn. Equal ones are shown once, in the first prompt.
+
+        Returns:
+            Token ids, and the start of each span in them.
+
+        Raises:
+            PromptTooLongError: They are over the teacher's limit.
+        """
+        ids = sequence.behind(self.sequence_prompt(episode, sequence.spans[0].turn, texts[0]))
+        return ids, sequence.starts_in(ids)
 
     def parse(self, response: str) -> ParsedAction:
         """Parses the action in a response; its beginning may have been written by the chat template."""

@@ -25,7 +25,7 @@ from sdar_gym.rollout.context import (
     PromptTooLongError,
     episode_view,
 )
-from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.rollout.trajectory import Episode, TokenSequence
 
 
 class ConversationContext(PromptContext):
@@ -89,6 +89,28 @@ class ConversationContext(PromptContext):
         if not self._has_room(ids, privileged):
             raise PromptTooLongError(f"The conversation has {len(ids)} tokens and no room for a response.", len(ids))
         return ids
+
+    def teacher_tokens(
+        self, episode: Episode, sequence: TokenSequence, texts: Sequence[PrivilegedContext]
+    ) -> tuple[list[int], list[int]]:
+        """See `PromptContext`. Contexts that differ stand in the user message before their own response."""
+        if len(set(texts)) == 1:
+            ids, starts = super().teacher_tokens(episode, sequence, texts)
+        else:
+            ids = self.sequence_prompt(episode, sequence.spans[0].turn, texts[0])
+            starts = []
+            for number, span in enumerate(sequence.spans):
+                if number:
+                    view, before = episode_view(episode, span.turn), episode.turns[span.turn - 1]
+                    shown = f"{texts[number].heading}:\n{texts[number].text}"
+                    content = f"{self._content(view, before.admissible_actions)}\n\n{shown}"
+                    ids += self._delta(content, before.response_ids[-1:] == [self._chat.turn_end])
+                starts.append(len(ids))
+                ids += sequence.ids[span.start : span.stop]
+        limit = self.limits.teacher_context
+        if limit is not None and len(ids) > limit:
+            raise PromptTooLongError(f"The conversation has {len(ids)} tokens, the limit is {limit}.", len(ids))
+        return ids, starts
 
     def _has_room(self, ids: Sequence[int], privileged: PrivilegedContext | None) -> bool:
         limit = self.limits.context if privileged is None else self.limits.teacher_context

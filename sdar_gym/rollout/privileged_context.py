@@ -14,14 +14,10 @@ from sdar_gym.envs.prompting import PrivilegedContext
 from sdar_gym.rollout.build import build_context
 from sdar_gym.rollout.context import PromptContext, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
-from sdar_gym.rollout.trajectory import Episode, TokenSequence, TurnRecord
+from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills.growth.abstraction import steps_of
 from sdar_gym.skills.lookup import skill_env_name
 
-NO_FEEDBACK = (
-    "teacher.view=feedback shows each turn its own reply, and in rollout.context=conversation all turns share the "
-    "teacher's prompt. Use rollout.context=window, or another view."
-)
 VIEWS = ("solution", "sibling", "feedback", "hindsight")
 CONTROLS = ("blank",)
 
@@ -197,8 +193,8 @@ def attach_teacher_prompts(
     """Fills `teacher_ids`, and `control_ids` where requested, of the episodes' token sequences in place.
 
     The teacher reads the turn's own prompt with a privileged context under its heading; in a conversation the first
-    user message has it, so that it is read once for all turns. Then `feedback`, which differs from turn to turn, is not
-    possible.
+    user message has it, so that it is read once for all turns. There `feedback`, which differs from turn to turn,
+    stands in the user message before its response.
 
     - `solution`: the actions of the environment's expert in this task.
     - `sibling`: the shortest won episode of the group, without its refused steps. Never the episode's own.
@@ -218,8 +214,8 @@ def attach_teacher_prompts(
         Counts of turns with and without a teacher's prompt; without one, `teacher_ids` is None.
 
     Raises:
-        ValueError: Unknown view or control, no solutions where they are needed, `feedback` in a conversation, or the
-            context does not make the episodes' prompts.
+        ValueError: Unknown view or control, no solutions where they are needed, or the context does not make the
+            episodes' prompts.
 
     Source:
         `sibling`: SDPO (arXiv 2601.20802), where an episode is never its own demonstration. `feedback` and its
@@ -232,8 +228,6 @@ def attach_teacher_prompts(
         raise ValueError(f"Unknown control {control!r}; choose {', '.join(CONTROLS)} or None.")
     if view == "solution" and solutions is None:
         raise ValueError("The view 'solution' needs solutions: pass a SolutionBook of the environment.")
-    if view == "feedback" and context.grows:
-        raise ValueError(NO_FEEDBACK)
     _check_context(episodes, context, env_name)
     groups: defaultdict[int, list[Episode]] = defaultdict(list)
     for episode in episodes:
@@ -242,33 +236,25 @@ def attach_teacher_prompts(
     for episode in episodes:
         texts = _texts(view, episode, groups[episode.group_id], solutions)
         for sequence in episode.sequences:
-            text, turns = texts[sequence.spans[0].turn], [episode.turns[span.turn] for span in sequence.spans]
-            sequence.teacher_ids = sequence.control_ids = None
-            if text is None:
+            turns = [span.turn for span in sequence.spans]
+            sequence.teacher_ids = sequence.control_ids = sequence.teacher_starts = sequence.control_starts = None
+            shown = [text for turn in turns if (text := texts[turn]) is not None]
+            if len(shown) < len(turns):
                 counts["without_context"] += len(turns)
                 continue
             try:
-                sequence.teacher_ids = _behind(context, episode, sequence, text.full)
-                sequence.control_ids = _behind(context, episode, sequence, text.blank) if control else None
+                teacher = context.teacher_tokens(episode, sequence, [text.full for text in shown])
+                blank = context.teacher_tokens(episode, sequence, [text.blank for text in shown]) if control else None
             except PromptTooLongError:
-                sequence.teacher_ids = None
                 for turn in turns:
-                    turn.teacher_too_long = True
+                    episode.turns[turn].teacher_too_long = True
                 counts["too_long"] += len(turns)
                 continue
+            sequence.teacher_ids, sequence.teacher_starts = teacher
+            if blank is not None:
+                sequence.control_ids, sequence.control_starts = blank
             counts["with_context"] += len(turns)
     return ViewReport(**counts)
-
-
-def _behind(
-    context: PromptContext, episode: Episode, sequence: TokenSequence, privileged: PrivilegedContext
-) -> list[int]:
-    """A sequence's tokens behind its prompt with a privileged context."""
-    ids = sequence.behind(context.sequence_prompt(episode, sequence.spans[0].turn, privileged))
-    limit = context.limits.teacher_context
-    if limit is not None and len(ids) > limit:
-        raise PromptTooLongError(f"The conversation has {len(ids)} tokens, the limit is {limit}.", len(ids))
-    return ids
 
 
 def _check_context(episodes: Sequence[Episode], context: PromptContext, env_name: str) -> None:

@@ -31,20 +31,35 @@ class ResponseSpan:
 class TokenSequence:
     """Token ids that a model reads in one forward pass, with the responses that were sampled in it.
 
-    Sampled ids are trained ids: text is never tokenized again. The teacher's sequence has the same tokens from the
-    first response on, behind another prompt, so a span lies `len(teacher_ids) - len(ids)` tokens later in it.
+    Sampled ids are trained ids: text is never tokenized again. The teacher's sequence has the same responses. Mostly it
+    has the same tokens from the first response on, behind another prompt; then a span lies
+    `len(teacher_ids) - len(ids)` tokens later in it. Where each turn of a conversation has a privileged context of its
+    own, `teacher_starts` says where the spans are.
 
     Attributes:
         ids: The student's tokens: prompts, chat template and responses.
         spans: The responses, in order.
         teacher_ids: The teacher's tokens, with the privileged context in the prompt; None without a teacher.
         control_ids: The teacher's tokens with the privileged part blanked; None if the method does not score it.
+        teacher_starts: Start of each span in the teacher's tokens; None if all lie equally later.
+        control_starts: The same in the control's tokens.
     """
 
     ids: list[int]
     spans: list[ResponseSpan]
     teacher_ids: list[int] | None = None
     control_ids: list[int] | None = None
+    teacher_starts: list[int] | None = None
+    control_starts: list[int] | None = None
+
+    @property
+    def starts(self) -> list[int]:
+        """Start of each span."""
+        return [span.start for span in self.spans]
+
+    def starts_in(self, ids: list[int]) -> list[int]:
+        """Start of each span in longer tokens that differ before the first response only."""
+        return [span.start + len(ids) - len(self.ids) for span in self.spans]
 
     def behind(self, prompt_ids: list[int]) -> list[int]:
         """The tokens from the first response on, behind another prompt."""

@@ -5,7 +5,7 @@ Letters: B turns, T response tokens of a turn, N rows of sequences, L response t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from random import Random
 from typing import Any
@@ -29,6 +29,8 @@ OLD_LOGP, ADVANTAGE, WEIGHT = "old_logp", "advantage", "weight"
 DISTILL, TEACHER_LOGP = "distill", "teacher_logp"
 
 Columns = dict[str, np.ndarray[Any, Any]]
+# From a sequence to the tokens that somebody reads, and the start of each response span in them.
+_Reading = Callable[[TokenSequence], tuple[list[int], list[int]]]
 
 
 class SequenceRows:
@@ -105,9 +107,9 @@ def scoring_columns(
     rows = SequenceRows(batch).take(chosen)
     columns: Columns = {RESPONSE_MASK: rows.mask, RESPONSE_POSITION: rows.position}
     columns[INPUT_IDS] = right_padded([sequence.ids for sequence in rows.sequences], pad_id)
-    _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows.sequences, pad_id, _teacher(view))
+    _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows, pad_id, _teacher(view))
     if control:
-        _add_prompts(columns, CONTROL_INPUT_IDS, CONTROL_POSITION, rows.sequences, pad_id, _control)
+        _add_prompts(columns, CONTROL_INPUT_IDS, CONTROL_POSITION, rows, pad_id, _control)
     return columns, torch.tensor(index)
 
 
@@ -181,7 +183,7 @@ def training_columns(
             columns[TEACHER_LOGP] = _filled(rows.gather(batch.teacher_logp_BT).numpy(), count)
         if objective.needs_distributions_at(step):
             view = _teacher(objective.teacher.view)
-            _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows.sequences, pad_id, view)
+            _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows, pad_id, view)
     return columns, len(merged)
 
 
@@ -221,32 +223,44 @@ def _key(sequence: TokenSequence) -> tuple[Any, ...]:
         spans,
         tuple(sequence.teacher_ids or ()),
         tuple(sequence.control_ids or ()),
+        tuple(sequence.teacher_starts or ()),
     )
 
 
-def _teacher(view: View) -> Any:
-    """A function from a sequence to the teacher's tokens, or to the student's if it has none."""
-    return lambda sequence: sequence.ids if view is View.NONE else sequence.teacher_ids or sequence.ids
+def _teacher(view: View) -> _Reading:
+    """From a sequence to what the teacher reads: its own tokens, or the student's if it has none."""
+
+    def reading(sequence: TokenSequence) -> tuple[list[int], list[int]]:
+        if view is View.NONE or sequence.teacher_ids is None:
+            return sequence.ids, sequence.starts
+        return sequence.teacher_ids, sequence.teacher_starts or sequence.starts_in(sequence.teacher_ids)
+
+    return reading
 
 
-def _control(sequence: TokenSequence) -> list[int]:
-    return sequence.control_ids or sequence.ids
+def _control(sequence: TokenSequence) -> tuple[list[int], list[int]]:
+    ids = sequence.control_ids
+    if ids is None:
+        return sequence.ids, sequence.starts
+    return ids, sequence.control_starts or sequence.starts_in(ids)
 
 
 def _add_prompts(
     columns: Columns,
     ids_name: str,
     position_name: str,
-    sequences: Sequence[TokenSequence],
+    rows: SequenceRows,
     pad_id: int,
-    tokens_of: Any,
+    reading: _Reading,
 ) -> None:
-    """Adds the columns of another prompt before the same responses."""
-    shown = [tokens_of(sequence) for sequence in sequences]
+    """Adds the columns of other prompts with the same responses."""
+    shown = [reading(sequence) for sequence in rows.sequences]
     position = columns[RESPONSE_POSITION]
-    shift = np.zeros((len(position), 1), dtype=np.int64)
-    shift[: len(shown), 0] = [len(ids) - len(one.ids) for ids, one in zip(shown, sequences, strict=True)]
-    columns[ids_name] = right_padded(shown, pad_id, len(position))
+    shift = np.zeros_like(position)
+    for row, ((_, starts), sequence) in enumerate(zip(shown, rows.sequences, strict=True)):
+        later = np.array([start - own for start, own in zip(starts, sequence.starts, strict=True)])
+        shift[row] = later[rows.span[row]]
+    columns[ids_name] = right_padded([ids for ids, _ in shown], pad_id, len(position))
     columns[position_name] = np.where(columns[RESPONSE_MASK], position + shift, 1)
 
 

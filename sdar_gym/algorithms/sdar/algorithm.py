@@ -68,6 +68,7 @@ from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import EnvEntry, entry_of, load_modules
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel
+from sdar_gym.policy import trained_prompt
 from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
@@ -361,13 +362,7 @@ class SDARConfig(AlgorithmConfig):
         self._copy_from_rllib()
         prompt_template(str(self.env), self.rollout_settings.prompt)
         engine_factory(self.rollout_settings.engine)
-        check_teacher(
-            self.get_method(),
-            self.get_retriever(),
-            str(self.env),
-            self.policy_settings.model,
-            self.rollout_settings,
-        )
+        check_teacher(self.get_method(), self.get_retriever(), str(self.env), self.policy_settings.model)
         if self.num_env_runners > 0:
             # A second full model on the driver would have no use.
             self.create_local_env_runner = False
@@ -579,7 +574,8 @@ class SDAR(Algorithm):
         module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
         settings = self.config.policy_settings
         model = merged_policy(settings.model, settings.dtype, settings.lora, module[DEFAULT_MODULE_ID])
-        save_model(model, load_tokenizer(settings.model), Path(folder))
+        record = {trained_prompt.FILE: trained_prompt.prompt_record_text(self.config.rollout_settings)}
+        save_model(model, load_tokenizer(settings.model), Path(folder), record)
 
     def resumable_state(self) -> dict[str, Any]:
         """What `set_state` needs so that the next update is the same as without an interruption.

@@ -9,14 +9,12 @@ from transformers import AutoConfig
 from sdar_gym.algorithms.methods import Method
 from sdar_gym.algorithms.objectives.distillation import Distillation
 from sdar_gym.algorithms.objectives.teacher import View
-from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.policy.load import PolicyLoadError, load_tokenizer, policy_path
-from sdar_gym.rollout.privileged_context import NO_FEEDBACK
 from sdar_gym.skills import Retriever
 
 
-def check_teacher(method: Method, retriever: Retriever, env_id: str, model: str, rollout: RolloutSettings) -> None:
+def check_teacher(method: Method, retriever: Retriever, env_id: str, model: str) -> None:
     """Refuses a teacher that would equal the student, or that has nothing to read.
 
     Args:
@@ -24,7 +22,6 @@ def check_teacher(method: Method, retriever: Retriever, env_id: str, model: str,
         retriever: The retriever of the teacher's skills.
         env_id: The environment.
         model: The policy's model.
-        rollout: How episodes are played.
 
     Raises:
         ValueError: With the setting, its value and what to do.
@@ -45,8 +42,6 @@ def check_teacher(method: Method, retriever: Retriever, env_id: str, model: str,
         raise ValueError(
             f"teacher.view={str(teacher.view)!r} writes over the student's own prompt, which has skills in it here."
         )
-    if teacher.view is View.FEEDBACK and rollout.context == "conversation":
-        raise ValueError(NO_FEEDBACK)
     if teacher.view is View.SOLUTION and expert_of(env_id) is None:
         raise ValueError(
             f"method={method.name} shows its teacher a solution, but {env_id} registers no expert that could give one. "

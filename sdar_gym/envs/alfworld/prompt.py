@@ -37,8 +37,8 @@ class CompactTemplate(ActionTags):
         return [{"role": "user", "content": render_notes(view.goal, notes_of(view), privileged)}]
 
     def next_message(self, view: EpisodeView, actions: str) -> str:
-        """The notes again without the task; `actions` is not used."""
-        return render_notes(view.goal, notes_of(view), None).partition("\n")[2]
+        """The observation; the past is in the conversation, and this prompt lists no actions."""
+        return view.observation
 
 
 def render_notes(goal: str, notes: Notes, privileged: PrivilegedContext | None) -> str:

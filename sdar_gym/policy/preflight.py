@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedConfig
 from sdar_gym.configs.sections import PolicySettings, RolloutSettings
 from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
 from sdar_gym.paths import first_line
-from sdar_gym.policy.chat import ChatFormat, ChatTemplateError, unusable_ids
+from sdar_gym.policy.chat import QUESTION, ChatFormat, ChatTemplateError, unusable_ids
 from sdar_gym.policy.chat_template_checks import refuse_random, refuse_wrong_settings, template_variables
 from sdar_gym.policy.context_length import context_length, scales_by_length
 from sdar_gym.policy.errors import PolicyLoadError, failed
@@ -112,6 +112,7 @@ def check_policy(
             *_stop_notes(chat, tokenizer, generation, stop_ids),
             *check_response_formats(tokenizer, template, tags, stop_ids, rollout.think),
             *_thinking_notes(chat, rollout),
+            *_conversation_notes(chat, rollout),
         ]
     except PolicyLoadError as error:
         raise type(error)(f"policy.model={name!r}: {error}") from error
@@ -228,6 +229,26 @@ def _stop_notes(
         raise ChatTemplateError(
             f"The chat template writes {tokenizer.convert_ids_to_tokens(early[0])} inside a response, and it is a stop "
             "token: responses would end there. Remove it from eos_token_id in generation_config.json."
+        )
+
+
+def _conversation_notes(chat: ChatFormat, rollout: RolloutSettings) -> Iterator[str]:
+    if rollout.context != "conversation":
+        return
+    chat.continuation_ids(QUESTION, ended=True)  # Refuses a template without past responses.
+    thinking = rollout.think or bool(chat.response_start)
+    if not chat.rewrites_history(thinking=thinking):
+        return
+    if rollout.rewritten_history == "fork":
+        yield (
+            "The chat template renders past responses otherwise than they were sampled, so that every turn of a "
+            "conversation begins a new sequence and reads the past again; rollout.rewritten_history=keep keeps what "
+            "was sampled."
+        )
+    else:
+        yield (
+            "Past responses stay as they were sampled, which the chat template would rewrite: serve the policy in the "
+            "same way."
         )
 
 

@@ -52,11 +52,6 @@ def build_context(
         ValueError: The template is unknown, or the expert cannot provide worked turns.
     """
     template = prompt_template(env_id, rollout.prompt)
-    opening = [] if rollout.system is None else [{"role": "system", "content": rollout.system}]
-    if rollout.few_shot:
-        opening += worked_turns(
-            env_id, env_config, template, rollout.few_shot, window=rollout.window, think=rollout.think
-        )
     limits = PromptLimits(
         prompt=rollout.max_prompt_tokens,
         teacher_prompt=rollout.teacher_prompt_limit,
@@ -68,20 +63,28 @@ def build_context(
         "think": rollout.think,
         "lists_actions": rollout.show_actions,
         "chat_template_kwargs": rollout.chat_template_kwargs,
-        "opening": opening,
         "day": rollout.date,
     }
+    context: PromptContext
     if rollout.context == "conversation":
         keep = rollout.rewritten_history == "keep"
-        return ConversationContext(tokenizer, template, limits, keep_history=keep, **settings)
-    return WindowContext(
-        tokenizer,
-        template,
-        limits,
-        window=rollout.window,
-        untagged_characters=rollout.untagged_characters,
-        **settings,
-    )
+        context = ConversationContext(tokenizer, template, limits, keep_history=keep, **settings)
+    else:
+        context = WindowContext(
+            tokenizer,
+            template,
+            limits,
+            window=rollout.window,
+            untagged_characters=rollout.untagged_characters,
+            **settings,
+        )
+    if rollout.system is not None:
+        context.opening.append({"role": "system", "content": rollout.system})
+    if rollout.few_shot:
+        context.opening += worked_turns(
+            env_id, env_config, template, rollout.few_shot, context.turn_messages, think=rollout.think
+        )
+    return context
 
 
 def build_collector(

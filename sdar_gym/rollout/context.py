@@ -114,12 +114,12 @@ class PromptContext(ABC):
         think: Whether the response has to reason first.
         lists_actions: Where admissible actions are listed; see `rollout.show_actions`.
         chat_template_kwargs: Passed to the chat template (`enable_thinking` of Qwen3, say).
-        opening: Messages before those of the turn: a system message, worked examples.
         day: The day that the chat template sees, `YYYY-MM-DD`; None for today.
 
     Attributes:
         grows: Whether prompts continue the episode's token sequence.
         limits: The limits.
+        opening: Messages before those of the first turn: a system message, worked examples.
     """
 
     grows: ClassVar[bool] = False
@@ -133,7 +133,6 @@ class PromptContext(ABC):
         think: bool,
         lists_actions: str = "each",
         chat_template_kwargs: dict[str, Any] | None = None,
-        opening: Sequence[Message] = (),
         day: str | None = None,
     ):
         self.limits = limits
@@ -142,7 +141,16 @@ class PromptContext(ABC):
         self._template = template
         self._think = think
         self._lists_actions = lists_actions
-        self._opening = list(opening)
+        self.opening: list[Message] = []
+
+    @abstractmethod
+    def turn_messages(self, view: EpisodeView, actions_before: Sequence[str] = ()) -> list[Message]:
+        """The messages that a turn adds to a chat, for worked examples.
+
+        Args:
+            view: The episode so far.
+            actions_before: The admissible actions of the turn before.
+        """
 
     @abstractmethod
     def first_prompt(self, view: EpisodeView, privileged: PrivilegedContext | None = None) -> Prompt:

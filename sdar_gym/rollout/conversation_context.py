@@ -58,9 +58,15 @@ class ConversationContext(PromptContext):
         self._rewrites = {thinking: self._chat.rewrites_history(thinking=thinking) for thinking in (False, True)}
         self._added: OrderedDict[tuple[str, bool], list[int]] = OrderedDict()
 
+    def turn_messages(self, view: EpisodeView, actions_before: Sequence[str] = ()) -> list[Message]:
+        """See `PromptContext`."""
+        if not view.history:
+            return self._first_messages(view, None)
+        return [{"role": "user", "content": self._content(view, actions_before)}]
+
     def first_prompt(self, view: EpisodeView, privileged: PrivilegedContext | None = None) -> Prompt:
         """See `PromptContext`."""
-        ids = self._chat.prompt_ids([*self._opening, *self._first_messages(view, privileged)])
+        ids = self._chat.prompt_ids([*self.opening, *self._first_messages(view, privileged)])
         if len(ids) > (self.limits.prompt if privileged is None else self.limits.teacher_prompt):
             raise self.too_long(len(ids), privileged)
         return Prompt(ids)
@@ -140,7 +146,7 @@ class ConversationContext(PromptContext):
         self, episode: Episode, number: int, view: EpisodeView, privileged: PrivilegedContext | None
     ) -> list[int]:
         """The conversation up to a turn as the chat template renders it, responses encoded again."""
-        messages = [*self._opening, *self._first_messages(episode_view(episode, 0), privileged)]
+        messages = [*self.opening, *self._first_messages(episode_view(episode, 0), privileged)]
         for at, turn in enumerate(episode.turns[:number], start=1):
             messages.append({"role": "assistant", "content": self._chat.response_start + turn.response})
             seen = view if at == number else episode_view(episode, at)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sdar_gym.envs.prompting import EpisodeView, PrivilegedContext, PromptTemplate
+from sdar_gym.envs.prompting import EpisodeView, Message, PrivilegedContext, PromptTemplate
 from sdar_gym.rollout.context import (
     CACHED_PROMPTS,
     ChatTokenizer,
@@ -54,6 +55,10 @@ class WindowContext(PromptContext):
             OrderedDict()
         )
 
+    def turn_messages(self, view: EpisodeView, actions_before: Sequence[str] = ()) -> list[Message]:
+        """See `PromptContext`."""
+        return self._template.messages(self.shown(view), window=self._window, think=self._think)
+
     def first_prompt(self, view: EpisodeView, privileged: PrivilegedContext | None = None) -> Prompt:
         """See `PromptContext`."""
         key = (view, privileged)
@@ -87,7 +92,7 @@ class WindowContext(PromptContext):
         longest = window = min(self._window, len(view.history))
         while True:
             messages = self._template.messages(view, window=window, think=self._think, privileged=privileged)
-            ids = self._chat.prompt_ids([*self._opening, *messages])
+            ids = self._chat.prompt_ids([*self.opening, *messages])
             if len(ids) <= limit:
                 return Prompt(ids, longest - window)
             if window == 0:

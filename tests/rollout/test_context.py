@@ -92,7 +92,9 @@ def test_opening_messages_stand_before_every_turn(tokenizer: Any) -> None:
         {"role": "user", "content": "Example"},
         {"role": "assistant", "content": "<action>look</action>"},
     ]
-    text = tokenizer.decode(builder(tokenizer, opening=opening).first_prompt(VIEW).ids)
+    context = builder(tokenizer)
+    context.opening += opening
+    text = tokenizer.decode(context.first_prompt(VIEW).ids)
     plain = tokenizer.decode(builder(tokenizer).first_prompt(VIEW).ids)
     assert text == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nExample<|im_end|>\n"

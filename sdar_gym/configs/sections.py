@@ -275,8 +275,8 @@ class TrainingSettings(Settings):
         None,
         "With `old_logp=learner`: correction for a sampler whose numerics differ from the learner's, by the ratio ρ of "
         "the learner's probability to the sampler's, of a token or a response: `off`; `token_truncate` or "
-        "`sequence_truncate` weight with min(ρ, cap); `token_mask` or `sequence_mask` leave out ρ above the cap or below "
-        "1/cap, and weight the rest with ρ. null is `token_truncate` with `old_logp=learner`, else `off`.",
+        "`sequence_truncate` weight with min(ρ, cap); `token_mask` or `sequence_mask` leave out ρ above the cap or "
+        "below 1/cap, and weight the rest with ρ. null is `token_truncate` with `old_logp=learner`, else `off`.",
         choices=("off", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
     )
     importance_cap: float = setting(2.0, "Largest importance weight of the correction.", low=1)

@@ -205,8 +205,8 @@ def _merge(
     """Groups of equal sequences with advantages of the same signs; each becomes one row with their summed weight.
 
     Exact: the loss of a token is linear in the weight, and in the advantage as long as its sign does not change. If an
-    objective is not linear in the advantage, only equal advantages are merged. Importance weights must be equal. A small
-    policy repeats responses within a group; there merging saves about half of the learner's work.
+    objective is not linear in the advantage, only equal advantages are merged. Importance weights must be equal. A
+    small policy repeats responses within a group; there merging saves about half of the learner's work.
     """
     alike_NL = advantage_NL.sign() if objective.mergeable else advantage_NL
     importance_NL = torch.ones_like(advantage_NL) if batch.importance_BT is None else rows.gather(batch.importance_BT)

@@ -44,8 +44,8 @@ class UpdatePipeline:
         invalid_action_penalty: Penalty of a turn with an invalid action.
         old_logp: `sampler` keeps the sampler's log-probabilities in the importance ratio, `learner` recomputes them
             before the first gradient step.
-        importance_correction: With `learner`: correction for a sampler that differs from the learner, `off` or a mode of
-            `importance_weights`.
+        importance_correction: With `learner`: correction for a sampler that differs from the learner, `off` or a mode
+            of `importance_weights`.
         importance_cap: Largest importance weight.
         writer: Writes teacher prompts that need finished episodes; None where skills are in the prompts already.
         dtype: Precision of the numbers.
@@ -124,7 +124,7 @@ class UpdatePipeline:
         )
 
     def _corrected(self, batch: TurnBatch, logp_BT: Tensor) -> TurnBatch:
-        """Compares the sampler with the learner at the start of the update, and corrects for it if that is asked for."""
+        """Measures how far the sampler is from the learner at the start of the update, and corrects for it."""
         mask_BT, sampler_logp_BT = batch.response_mask_BT, batch.old_logp_BT
         weight_BT = loss_weights(batch, self._objective)
         mismatch, corrected = mismatch_metrics(logp_BT, sampler_logp_BT, mask_BT, weight_BT), 0.0

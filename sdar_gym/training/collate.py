@@ -26,7 +26,7 @@ INPUT_IDS, RESPONSE_POSITION, RESPONSE_MASK, SPAN = "input_ids", "response_posit
 TEACHER_INPUT_IDS, TEACHER_POSITION = "teacher_input_ids", "teacher_position"
 CONTROL_INPUT_IDS, CONTROL_POSITION = "control_input_ids", "control_position"
 OLD_LOGP, ADVANTAGE, WEIGHT = "old_logp", "advantage", "weight"
-DISTILL, TEACHER_LOGP = "distill", "teacher_logp"
+DISTILL, TEACHER_LOGP, IMPORTANCE = "distill", "teacher_logp", "importance"
 
 Columns = dict[str, np.ndarray[Any, Any]]
 # From a sequence to the tokens that somebody reads, and the start of each response span in them.
@@ -177,6 +177,8 @@ def training_columns(
         WEIGHT: _filled((weight_NL * copies.to(weight_NL.dtype)[:, None]).numpy(), count),
         INPUT_IDS: right_padded([sequence.ids for sequence in rows.sequences], pad_id, count),
     }
+    if batch.importance_BT is not None:
+        columns[IMPORTANCE] = _filled(rows.gather(batch.importance_BT).numpy(), count)
     if objective.teacher is not None:
         columns[DISTILL] = _filled(rows.gather(distill_BT).numpy(), count)
         if batch.has_teacher_scores:
@@ -188,11 +190,15 @@ def training_columns(
 
 
 def loss_weights(batch: TurnBatch, objective: Objective) -> Tensor:
-    """Weight of each token in the loss, from the counts of the whole update, [B, T]."""
-    dtype = batch.old_logp_BT.dtype
+    """Weight of each token in the loss, from the counts of the whole update, [B, T].
+
+    Tokens that the importance correction leaves out count in no mean; if it leaves out all, all weights are zero.
+    """
+    dtype, mask_BT = batch.old_logp_BT.dtype, batch.loss_mask_BT
     if objective.aggregation is LossReduction.TOKEN_MEAN:
-        return token_mean_weights(batch.response_mask_BT, batch.tokens, dtype=dtype)
-    return sequence_mean_weights(batch.response_mask_BT, len(batch.turns), dtype=dtype)
+        return token_mean_weights(mask_BT, max(1, int(mask_BT.sum())), dtype=dtype)
+    left_out = int((batch.response_mask_BT.any(dim=1) & ~mask_BT.any(dim=1)).sum())
+    return sequence_mean_weights(mask_BT, max(1, len(batch.turns) - left_out), dtype=dtype)
 
 
 def _merge(
@@ -201,16 +207,17 @@ def _merge(
     """Groups of equal sequences with advantages of the same signs; each becomes one row with their summed weight.
 
     Exact: the loss of a token is linear in the weight, and in the advantage as long as its sign does not change. If an
-    objective is not linear in the advantage, only equal advantages are merged. A small policy repeats responses
-    within a group; there merging saves about half of the learner's work.
+    objective is not linear in the advantage, only equal advantages are merged. Importance weights must be equal. A
+    small policy repeats responses within a group; there merging saves about half of the learner's work.
     """
     alike_NL = advantage_NL.sign() if objective.mergeable else advantage_NL
+    importance_NL = torch.ones_like(advantage_NL) if batch.importance_BT is None else rows.gather(batch.importance_BT)
     lengths = rows.mask.sum(axis=1).tolist()
     merged: dict[tuple[Any, ...], list[int]] = {}
-    for number, (alike, distilled, length) in enumerate(
-        zip(alike_NL.tolist(), distill_NL.tolist(), lengths, strict=True)
+    for number, (length, *values) in enumerate(
+        zip(lengths, alike_NL.tolist(), distill_NL.tolist(), importance_NL.tolist(), strict=True)
     ):
-        key = (_key(rows.sequences[number]), tuple(alike[:length]), tuple(distilled[:length]))
+        key = (_key(rows.sequences[number]), *(tuple(value[:length]) for value in values))
         merged.setdefault(key, []).append(number)
     return list(merged.values())
 

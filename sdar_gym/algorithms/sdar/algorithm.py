@@ -473,6 +473,8 @@ class SDAR(Algorithm):
             pad_id=pad_id(self._tokenizer),
             invalid_action_penalty=config.training_settings.invalid_action_penalty,
             old_logp=config.training_settings.old_logp,
+            importance_correction=config.training_settings.correction,
+            importance_cap=config.training_settings.importance_cap,
             writer=privileged_context_writer(objective.teacher, self._tokenizer, env_id, config.env_config, rollout),
             dtype=torch.float64 if policy.dtype == "float64" else torch.float32,
         )
@@ -534,6 +536,7 @@ class SDAR(Algorithm):
             )
             results = self._update_learners(columns, len(batch.turns), shards, step)
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
+            self._log((LEARNER_RESULTS, DEFAULT_MODULE_ID), batch.mismatch)
         counts = {"turns": len(batch.turns), "rows": rows, "response_tokens": batch.tokens}
         self._log(ENV_RUNNER_RESULTS, batch.metrics | counts)
 
@@ -693,9 +696,10 @@ class SDAR(Algorithm):
             kwargs={"algorithm": self, "metrics_logger": self.metrics, **arguments},
         )
 
-    def _log(self, key: str, values: Mapping[str, float]) -> None:
+    def _log(self, key: str | tuple[str, ...], values: Mapping[str, float]) -> None:
+        path = (key,) if isinstance(key, str) else key
         for name, value in values.items():
-            self.metrics.log_value((key, name), float(value), window=1)
+            self.metrics.log_value((*path, name), float(value), window=1)
 
 
 def _refuse_unknown(section: str, settings: Mapping[str, Any], own: set[str]) -> None:

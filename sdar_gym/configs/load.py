@@ -229,7 +229,7 @@ def _family(builtin: str) -> list[str]:
 
 
 # Settings, beside env_config, that are chosen for one environment. If the new environment has a configuration for the
-# tiny policy, its sections `rollout` and `skills` are taken whole, since lengths of prompts and responses depend on it too.
+# tiny policy, its sections `rollout` and `skills` are taken whole, since lengths of prompts and responses depend on it.
 _ENVIRONMENT_SETTINGS = {"rollout": ("prompt",), "skills": ("library",), "evaluation": ("split", "panel")}
 
 

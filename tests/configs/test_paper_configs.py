@@ -49,7 +49,12 @@ def test_the_numbers_are_those_of_the_launch_scripts(env: str, model: str) -> No
         evaluation.interval,
     )
     assert (training.group_size, training.iterations, training.lr, training.num_epochs) == (8, 150, 1e-6, 1)
-    assert (rollout.context, rollout.think, rollout.max_response_tokens, rollout.temperature) == ("window", True, 512, 1)
+    assert (rollout.context, rollout.think, rollout.max_response_tokens, rollout.temperature) == (
+        "window",
+        True,
+        512,
+        1,
+    )
     assert (training.old_logp, training.importance_correction) == ("learner", "off")
     assert run.env_config["success_reward"] == (1 if env == "searchqa" else 10)
     assert rollout.chat_template_kwargs == ({"enable_thinking": False} if model.startswith("qwen3") else {})

@@ -1,4 +1,4 @@
-"""Every configuration for a language model plays and updates once: its own architecture, scaled down, random weights."""
+"""Every configuration for a language model plays and updates once, with a small random model of its architecture."""
 
 from __future__ import annotations
 

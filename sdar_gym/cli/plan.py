@@ -83,12 +83,12 @@ def memory_table(plan: Plan) -> Table:
     shown.add_column("GB", justify="right")
     for name, value in plan.memory.gpu.items():
         shown.add_row(name, f"{value / _GB:.1f}")
-    fits = plan.memory.total <= plan.gpu.memory
+    fits = plan.memory.fits
     verdict = f"of {plan.gpu.memory / _GB:.0f}" + ("" if fits else ": does not fit")
-    shown.add_row(
-        "at the peak of an update", f"{plan.memory.total / _GB:.1f} {verdict}", style="bold" if fits else "red"
-    )
-    shown.add_row("left for keys and values while the learner waits", f"{plan.memory.kv_room / _GB:.1f}")
+    peak = f"{plan.memory.total / _GB:.1f} {verdict}"
+    shown.add_row("at the peak of an update", peak, style="bold" if fits else "red")
+    beside = "while the learner waits" if fits else "on a GPU with the engine alone, as planned above"
+    shown.add_row(f"left for keys and values {beside}", f"{plan.memory.kv_room / _GB:.1f}")
     for name, value in plan.memory.main.items():
         shown.add_row(f"{name}, in main memory", f"{value / _GB:.1f}")
     return shown

@@ -13,6 +13,7 @@ from sdar_gym.policy.chunked_head import LOGIT_BUDGET_BYTES
 from sdar_gym.policy.sizing import Machine, activation_bytes, choose_training_sizes
 
 SINGLE = 4
+ENGINE = "weights of the engine"
 # Logits of a chunk of tokens, their softmax and their gradient.
 _LOGIT_COPIES = 3
 # Share of a GPU's memory that can be filled; the rest is for the driver and fragmentation.
@@ -32,7 +33,9 @@ class Memory:
         gradient_checkpointing: Whether activations are recomputed.
         activations: Of micro-batches, as (tokens, kept, recomputed).
         kv_token: Keys and values of one token.
-        kv_room: What keys and values can take while the learner waits: the usable rest without activations.
+        kv_room: What keys and values can take while the learner waits: the usable rest without activations. If engine
+            and learner do not fit together, the rest beside the engine's weights alone.
+        available: Memory of the GPU.
     """
 
     gpu: Mapping[str, float]
@@ -42,6 +45,12 @@ class Memory:
     activations: tuple[tuple[int, float, float], ...]
     kv_token: float
     kv_room: float
+    available: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether one GPU can sample and learn."""
+        return self.total <= self.available
 
     @property
     def total(self) -> float:
@@ -87,7 +96,7 @@ def memory_of(
     learner["AdamW, two moments"] = 2 * SINGLE * trained
     if half and policy.lora is None:
         learner["copies in half precision for matrix products"] = width * shape.parameters
-    learner["weights of the engine"] = width * shape.parameters
+    learner[ENGINE] = width * shape.parameters
     sizes = choose_training_sizes(
         shape,
         Machine(memory=0, gpu_memory=int(gpu_memory)),
@@ -104,12 +113,15 @@ def memory_of(
         "logits of a chunk": float(_LOGIT_COPIES * LOGIT_BUDGET_BYTES),
     }
     held = learner | on_gpu
+    parts = held | at_peak
+    beside = sum(held.values()) if sum(parts.values()) <= gpu_memory else learner[ENGINE]
     return Memory(
-        gpu=held | at_peak,
+        gpu=parts,
         main={} if on_gpu else copies,
         micro_batch_tokens=sizes.micro_batch_tokens,
         gradient_checkpointing=sizes.gradient_checkpointing,
         activations=tuple((tokens, tokens * kept, tokens * recomputed) for tokens in listed),
         kv_token=float(width * shape.layers * shape.kv),
-        kv_room=max(0.0, USABLE * gpu_memory - sum(held.values())),
+        kv_room=max(0.0, USABLE * gpu_memory - beside),
+        available=gpu_memory,
     )

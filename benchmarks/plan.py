@@ -83,8 +83,9 @@ def main() -> None:
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("--games", default="generated")
     arguments = parser.parse_args()
+    games = "generated" if arguments.games == "generated" else "FOLDER"
     result: dict[str, Any] = {
-        "command": f"python benchmarks/plan.py TOKENIZER --games {'generated' if arguments.games == 'generated' else 'FOLDER'}",
+        "command": f"python benchmarks/plan.py TOKENIZER --games {games}",
         "machine": machine(),
         "plans": {},
         "reported": REPORTED,

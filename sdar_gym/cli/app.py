@@ -81,7 +81,7 @@ def plan(
     config: Annotated[str, typer.Argument(help="A built-in configuration (alfworld, …) or a YAML file.")],
     changes: Changes = None,
     gpu: Annotated[str, typer.Option(help="H100, H200, A100, L40S or RTX4090.")] = "H100",
-    tasks: Annotated[int, typer.Option(min=1, max=_MOST, help="Training tasks to play.")] = 16,
+    tasks: Annotated[int, typer.Option(min=1, max=_MOST, help="Training tasks to play, each as a group.")] = 8,
     response_tokens: Annotated[
         int, typer.Option(min=1, max=_MOST, help="Assumed length of a response that reasons first.")
     ] = 150,

@@ -30,8 +30,8 @@ def plan_command(
     run, chosen, efficiency = load_config(config, changes), gpu_of(gpu), Efficiency(mfu, bandwidth)
     quiet()
     console = Terminal()
-    with Terminal(stderr=True).status("playing the environment with scripted policies"):
-        plan = make_plan(run, chosen, efficiency, response_tokens=response_tokens, tasks=tasks)
+    with Terminal(stderr=True).status("reading the model's configuration") as status:
+        plan = make_plan(run, chosen, efficiency, response_tokens=response_tokens, tasks=tasks, progress=status.update)
     if as_json:
         console.tell(json.dumps(plan.to_json(), indent=1))
         return
@@ -60,6 +60,10 @@ def cost_table(plan: Plan) -> Table:
     row("tokens read a turn", lambda played, _: f"{played.prompt:.0f}")
     row("tokens sampled a turn", lambda played, _: f"{played.response:.0f}")
     row("longest sequence", lambda played, _: f"{played.longest_sequence:,}")
+    if any(played.context_full for played, _ in columns):
+        row("conversation full", lambda played, _: f"{played.context_full:.0%}", "yellow")
+    if any(played.forks for played, _ in columns):
+        row("new sequences by the template", lambda played, _: f"{played.forks:.1f}", "yellow")
     parts = [part for part in columns[0][1].tokens if any(cost.tokens[part] for _, cost in columns)]
     shown.add_row("tokens of an update", style="bold")
     for part in parts:

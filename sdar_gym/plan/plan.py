@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.plan.conversation_estimate import as_conversation
 from sdar_gym.plan.gpus import Efficiency, Gpu
 from sdar_gym.plan.memory import Memory, memory_of, width_of
 from sdar_gym.plan.model_size import ModelSize, model_size
 from sdar_gym.plan.scripted_play import POLICIES, planned_tasks, play_scripted, scripted_policy
 from sdar_gym.plan.timing import Decoding, compute_seconds, decoding, step_overhead
-from sdar_gym.plan.work import Passes, UpdateWork, passes_of, update_work
-from sdar_gym.policy.load import load_tokenizer
+from sdar_gym.plan.work import Passes, UpdateWork, passes_of, sampled_in, update_work
 from sdar_gym.rollout.trajectory import Episode
 
 CONTEXTS = ("window", "conversation")
 # Tokens of a response that reasons first: within what users report of ALFWorld runs, 100 to 200.
 RESPONSE_TOKENS = 150
+TASKS = 8
 # Fewer episodes at a time than this are not planned, whatever the memory.
 _LEAST_CONCURRENT = 4
 
@@ -35,6 +34,8 @@ class Played:
         prompt: Tokens that the engine reads a turn.
         response: Tokens sampled a turn.
         longest_sequence: Longest sequence of the learner.
+        context_full: Share that ended because their conversation had no room for another turn.
+        forks: Times an episode that a conversation began a new sequence, because the chat template rewrote its past.
     """
 
     episodes: int
@@ -43,6 +44,8 @@ class Played:
     prompt: float
     response: float
     longest_sequence: int
+    context_full: float
+    forks: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,8 @@ def make_plan(
     efficiency: Efficiency | None = None,
     *,
     response_tokens: int = RESPONSE_TOKENS,
-    tasks: int = 16,
+    tasks: int = TASKS,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Plans a run on one GPU.
 
@@ -159,7 +163,8 @@ def make_plan(
         gpu: The GPU.
         efficiency: Assumed shares of its peaks.
         response_tokens: Assumed length of responses that reason first.
-        tasks: Training tasks that are played, once by each policy.
+        tasks: Training tasks that are played, by each policy as one group.
+        progress: Is told what is being played.
 
     Raises:
         ValueError: The model's configuration or tokenizer cannot be loaded, or a task cannot be played.
@@ -190,10 +195,11 @@ def make_plan(
             policy = scripted_policy(run.env, name)
             if policy is None:
                 continue
-            episodes = play_scripted(variant, policy, chosen, response_tokens=response_tokens)
-            if context == "conversation":
-                tokenizer = load_tokenizer(run.policy.model)
-                episodes = [as_conversation(episode, tokenizer, variant.rollout) for episode in episodes]
+            progress(f"{context}, {name} play of {len(chosen)} tasks")
+            # An expert plays all members of a group alike.
+            members = 1 if name == "expert" else run.training.group_size
+            episodes = play_scripted(variant, policy, chosen, response_tokens=response_tokens, members=members)
+            episodes *= run.training.group_size // members
             played[name] = _played(episodes)
             cost[name] = cost_of(variant, episodes, size, memory, passes, gpu, efficiency, evaluations)
         contexts[context] = ContextPlan(variant.rollout.show_actions, played, cost)
@@ -241,7 +247,7 @@ def cost_of(
         efficiency: Shares of them.
         evaluations: Number of evaluations.
     """
-    mean = update_work(episodes) * (1 / len(episodes))
+    mean = update_work(episodes, memory.micro_batch_tokens) * (1 / len(episodes))
     work = mean * _episodes(run)
     tokens = tokens_of_update(work, passes)
     flops = {
@@ -250,7 +256,7 @@ def cost_of(
         "student scores": passes.student * work.student.flops(size),
         "reference scores": passes.reference * work.student.flops(size),
         "teacher scores": passes.teacher * work.teacher.flops(size),
-        "gradient": passes.gradient * passes.gradient_flops(work.student, size),
+        "gradient": passes.gradient * passes.gradient_flops(work.gradient, size),
     }
     longest = max(sum(len(turn.response_ids) for turn in episode.turns) for episode in episodes)
     held = sum(max(len(sequence.ids) for sequence in episode.sequences) for episode in episodes) / len(episodes)
@@ -289,11 +295,11 @@ def tokens_of_update(work: UpdateWork, passes: Passes) -> dict[str, float]:
     """Tokens by pass; those of a gradient once an epoch, although it costs several forward passes."""
     return {
         "prefill": work.prefill.tokens,
-        "decode": work.student.predicted,
+        "decode": work.gradient.predicted,
         "student scores": passes.student * work.student.tokens,
         "reference scores": passes.reference * work.student.tokens,
         "teacher scores": passes.teacher * work.teacher.tokens,
-        "gradient": passes.gradient * work.student.tokens,
+        "gradient": passes.gradient * work.gradient.tokens,
     }
 
 
@@ -302,13 +308,16 @@ def _episodes(run: RunConfig) -> int:
 
 
 def _played(episodes: Sequence[Episode]) -> Played:
-    turns = sum(len(episode.turns) for episode in episodes)
-    work = update_work(episodes)
+    turns = [turn for episode in episodes for turn in episode.turns]
+    sequences = [sequence for episode in episodes for sequence in episode.sequences]
+    response = sum(len(turn.response_ids) for turn in turns)
     return Played(
         episodes=len(episodes),
         success=sum(episode.won for episode in episodes) / len(episodes),
-        turns=turns / len(episodes),
-        prompt=work.prefill.tokens / max(1, turns),
-        response=work.student.predicted / max(1, turns),
-        longest_sequence=max(len(sequence.ids) for episode in episodes for sequence in episode.sequences),
+        turns=len(turns) / len(episodes),
+        prompt=sum(len(sequence.ids) - sampled_in(sequence) for sequence in sequences) / len(turns),
+        response=response / len(turns),
+        longest_sequence=max(len(sequence.ids) for sequence in sequences),
+        context_full=sum(episode.ended == "context_full" for episode in episodes) / len(episodes),
+        forks=sum(episode.context_forks for episode in episodes) / len(episodes),
     )

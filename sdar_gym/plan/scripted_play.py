@@ -7,6 +7,7 @@ action in the required form. Where responses reason first, a thought of an assum
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sdar_gym.algorithms.methods import get_method
@@ -24,6 +25,7 @@ from sdar_gym.rollout.privileged_context import privileged_context_writer
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills.lookup import skill_env_name
+from sdar_gym.text import shortened
 
 if TYPE_CHECKING:
     import torch
@@ -121,18 +123,19 @@ def planned_tasks(run: RunConfig, count: int) -> list[str]:
 
 
 def play_scripted(
-    run: RunConfig, policy: ScriptedPolicy, tasks: Sequence[str], *, response_tokens: int
+    run: RunConfig, policy: ScriptedPolicy, tasks: Sequence[str], *, response_tokens: int, members: int = 1
 ) -> list[Episode]:
     """Plays tasks with a scripted policy and returns the episodes with the tokens that a run would train on.
 
     Args:
         run: Environment, prompts, skills and method; of the model, tokenizer and configuration are loaded.
         policy: Chooses the actions.
-        tasks: One episode each.
+        tasks: One group each.
         response_tokens: Length of a response that reasons first.
+        members: Episodes of a group.
 
     Raises:
-        ValueError: The template cannot write responses, or a task raised an error.
+        ValueError: The template cannot write responses, a task raised an error, or its first prompt is too long.
     """
     tokenizer = load_tokenizer(run.policy.model)
     config = load_model_config(run.policy.model)
@@ -153,12 +156,19 @@ def play_scripted(
     )
     episodes: list[Episode] = []
     try:
-        for number, task_id in enumerate(tasks):
+        for number, member in product(range(len(tasks)), range(members)):
             # One at a time: the engine knows one environment.
-            request = EpisodeRequest(task_id, number, 0, run.seed)
+            task_id = tasks[number]
+            request = EpisodeRequest(task_id, number, member, run.seed)
             episodes += collector.collect([request], SamplingParams(rollout.max_response_tokens))
             if episodes[-1].error:
                 raise ValueError(f"{run.env} cannot be planned. {episodes[-1].error}")
+            if not episodes[-1].turns:
+                raise ValueError(
+                    f"{run.env} cannot be planned: the first prompt of task {shortened(task_id)} is longer than "
+                    f"rollout.max_prompt_tokens={rollout.max_prompt_tokens}. Raise it, or take a model with a longer "
+                    "context."
+                )
     finally:
         collector.close()
     writer = privileged_context_writer(objective.teacher, tokenizer, run.env, run.env_config, rollout)

@@ -1,17 +1,21 @@
 """Work of an update in tokens: what each pass over the episodes reads, predicts and attends to.
 
-Exact for the given episodes, with three simplifications: padding is left out, rows of equal tokens are not merged,
-and a prefix that teacher prompts share is found within an episode, not over a whole group.
+Exact for the given episodes of one learner, with two simplifications: padding is left out, and sequences of equal
+tokens, which the learner reads once, are counted each. Scores without gradient read a prefix that prompts share once,
+in the batches that the learner would make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
 
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.plan.model_size import ModelSize
-from sdar_gym.policy.prefix_caching import LEAST_SHARED
+from sdar_gym.policy.batching import right_padded
+from sdar_gym.policy.prefix_caching import LEAST_SHARED, prefix_batches
 from sdar_gym.rollout.trajectory import Episode, TokenSequence
 
 # A backward pass costs one forward pass for the gradients of the inputs, and one for those of trained weights.
@@ -56,25 +60,25 @@ class UpdateWork:
     Attributes:
         prefill: Prompts in the rollout; of a conversation only what a turn adds.
         decode: Sampled responses.
-        student: One pass over all sequences, as for log-probabilities before the update.
-        teacher: The same behind the teacher's prompts, a prefix that an episode's prompts share once.
+        gradient: One forward pass over all sequences, as with gradients.
+        student: One pass without gradients, as for log-probabilities before the update.
+        teacher: The same behind the teacher's prompts.
     """
 
     prefill: Work
     decode: Work
+    gradient: Work
     student: Work
     teacher: Work
 
-    def __add__(self, other: UpdateWork) -> UpdateWork:
-        return UpdateWork(
-            self.prefill + other.prefill,
-            self.decode + other.decode,
-            self.student + other.student,
-            self.teacher + other.teacher,
-        )
-
     def __mul__(self, factor: float) -> UpdateWork:
-        return UpdateWork(self.prefill * factor, self.decode * factor, self.student * factor, self.teacher * factor)
+        return UpdateWork(
+            self.prefill * factor,
+            self.decode * factor,
+            self.gradient * factor,
+            self.student * factor,
+            self.teacher * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,53 +123,70 @@ def passes_of(objective: Objective, *, old_logp: str, epochs: int, recomputed: b
     )
 
 
-def update_work(episodes: Iterable[Episode]) -> UpdateWork:
-    """The work of an update on these episodes."""
-    return sum((_of_episode(episode) for episode in episodes), UpdateWork(Work(), Work(), Work(), Work()))
+def update_work(episodes: Sequence[Episode], token_budget: int) -> UpdateWork:
+    """The work of an update on these episodes.
 
-
-def _of_episode(episode: Episode) -> UpdateWork:
-    total = UpdateWork(Work(), Work(), Work(), _teacher(episode.sequences))
-    for sequence in episode.sequences:
-        prefill, decode, read = Work(), Work(), 0
+    Args:
+        episodes: All members of some groups, so that shared prefixes are found.
+        token_budget: Tokens of a batch of scores.
+    """
+    sequences = [sequence for episode in episodes for sequence in episode.sequences]
+    prefill, decode, gradient = Work(), Work(), Work()
+    for sequence in sequences:
+        read = 0
         for span in sequence.spans:
             # The first response token is predicted at the end of the prompt. The last one sampled is read only if
             # something follows it.
             prefill += reading(read, span.start, 1)
             decode += reading(span.start, span.stop - 1, span.stop - 1 - span.start)
             read = span.stop - 1
-        sampled = sum(span.stop - span.start for span in sequence.spans)
-        student = reading(0, sequence.spans[-1].stop, sampled)
-        total += UpdateWork(prefill, decode, student, Work())
-    return total
-
-
-def _teacher(sequences: Sequence[TokenSequence]) -> Work:
-    """The teacher's pass over an episode; without gradients a common prefix is read once."""
+        gradient += reading(0, sequence.spans[-1].stop, sampled_in(sequence))
     taught = [sequence for sequence in sequences if sequence.teacher_ids is not None]
-    if not taught:
-        return Work()
-    prompts = [(sequence.teacher_ids or [])[: _teacher_start(sequence)] for sequence in taught]
-    shared = _common_prefix(prompts) if len(taught) > 1 else 0
-    if shared < LEAST_SHARED:
+    return UpdateWork(
+        prefill,
+        decode,
+        gradient,
+        _scores([_Row(one.ids, one.spans[0].start, sampled_in(one)) for one in sequences], token_budget),
+        _scores([_Row(one.teacher_ids or [], _teacher_start(one), sampled_in(one)) for one in taught], token_budget),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A sequence to score: its tokens up to the last response, those before the first, and those predicted."""
+
+    ids: Sequence[int]
+    prompt: int
+    sampled: int
+
+
+def _scores(rows: Sequence[_Row], token_budget: int) -> Work:
+    """A pass without gradients: rows of a batch read the beginning of their prompts once, if they have it in common."""
+    work = Work()
+    if not rows:
+        return work
+    ids = torch.from_numpy(right_padded([row.ids for row in rows], 0))
+    prompts, widths = torch.tensor([row.prompt for row in rows]), torch.tensor([len(row.ids) for row in rows])
+    for batch, _ in prefix_batches(ids, prompts, widths, token_budget):
         shared = 0
-    work = reading(0, shared, 0)
-    for sequence in taught:
-        shift = len(sequence.teacher_ids or []) - len(sequence.ids)
-        sampled = sum(span.stop - span.start for span in sequence.spans)
-        work += reading(shared, sequence.spans[-1].stop + shift, sampled)
+        if len(batch) > 1:
+            same = (ids[batch] == ids[batch[:1]]).all(dim=0).long().cumprod(dim=0).sum()
+            shared = min(int(same), int(prompts[batch].min()) - 1)
+        if shared < LEAST_SHARED:
+            shared = 0
+        work += reading(0, shared, 0)
+        for row in (rows[number] for number in batch.tolist()):
+            work += reading(shared, len(row.ids), row.sampled)
     return work
 
 
+def sampled_in(sequence: TokenSequence) -> int:
+    """Sampled tokens of a sequence."""
+    return sum(span.stop - span.start for span in sequence.spans)
+
+
 def _teacher_start(sequence: TokenSequence) -> int:
-    return sequence.spans[0].start + len(sequence.teacher_ids or []) - len(sequence.ids)
-
-
-def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """Tokens that all rows begin with, less one: the last token of a prompt is always computed."""
-    shortest = min(len(row) for row in rows)
-    first = rows[0]
-    for place in range(shortest):
-        if any(row[place] != first[place] for row in rows):
-            return place
-    return max(0, shortest - 1)
+    """Tokens before the first response in the teacher's sequence."""
+    assert sequence.teacher_ids is not None
+    starts = sequence.teacher_starts
+    return starts[0] if starts is not None else sequence.starts_in(sequence.teacher_ids)[0]

@@ -20,10 +20,10 @@ def turn(response: int) -> TurnRecord:
     return TurnRecord("", "", "", True, True, 0.0, [7] * response, [0.0] * response, 0)
 
 
-def window_episode(lengths: list[tuple[int, int]], teacher: int = 0, shared: int = 0) -> Episode:
+def window_episode(lengths: list[tuple[int, int]], teacher: int = 0, shared: int = 0, first: int = 0) -> Episode:
     """Turns with a prompt and a response of these lengths, and teacher prompts that are longer and begin alike."""
     episode = Episode("0/0", 0, "", "", "", "")
-    for number, (prompt, response) in enumerate(lengths):
+    for number, (prompt, response) in enumerate(lengths, start=first):
         taught = [1] * shared + [100 + number] * (prompt + teacher - shared) if teacher else None
         episode.add_turn(turn(response), [2] * prompt, taught)
     return episode
@@ -51,31 +51,42 @@ def test_a_token_attends_to_itself_and_all_before() -> None:
 
 def test_a_window_reads_every_prompt_anew() -> None:
     # Prompts of 10 and 12 tokens, responses of 3 and 2. The last sampled token is not read in the rollout.
-    work = update_work([window_episode([(10, 3), (12, 2)])])
+    work = update_work([window_episode([(10, 3), (12, 2)])], 1000)
     assert work.prefill == Work(22, 2, 55 + 78)
     assert work.decode == Work(2 + 1, 2 + 1, (11 + 12) + 13)
-    assert work.student == Work(13 + 14, 5, 91 + 105)
+    assert work.gradient == work.student == Work(13 + 14, 5, 91 + 105)
     assert work.teacher == Work()
 
 
 def test_a_conversation_reads_every_token_once() -> None:
-    work = update_work([conversation_episode([10, 4], [3, 2])])
+    work = update_work([conversation_episode([10, 4], [3, 2])], 1000)
     # The third sampled token is read with the second message: 10, then 1 + 4.
     assert (work.prefill.tokens, work.prefill.predicted) == (15, 2)
     assert work.decode.tokens == 2 + 1
-    assert work.student == Work(19, 5, 19 * 20 / 2)
+    assert work.gradient == work.student == Work(19, 5, 19 * 20 / 2)
     # Prefill and decoding together attend like one pass, without the very last token.
     assert work.prefill.pairs + work.decode.pairs == 18 * 19 / 2
 
 
-def test_teacher_prompts_of_an_episode_share_their_beginning() -> None:
-    # Teacher prompts of 110 and 112 tokens that begin with the same 60.
-    work = update_work([window_episode([(10, 3), (12, 2)], teacher=100, shared=60)])
-    assert work.teacher.tokens == 60 + (113 - 60) + (114 - 60)
-    assert work.teacher.predicted == 5
-    assert work.teacher.pairs == 60 * 61 / 2 + (113 * 114 - 60 * 61) / 2 + (114 * 115 - 60 * 61) / 2
+def test_scores_read_the_beginning_of_a_groups_prompts_once() -> None:
+    # Teacher prompts of 110 to 113 tokens that begin with the same 60, in two episodes.
+    def group(shared: int) -> list[Episode]:
+        return [
+            window_episode([(10, 3), (11, 3)], teacher=100, shared=shared),
+            window_episode([(12, 3), (13, 3)], teacher=100, shared=shared, first=2),
+        ]
+
+    work = update_work(group(60), 1000)
+    assert work.teacher.tokens == 60 + sum(length - 60 for length in (113, 114, 115, 116))
+    assert work.teacher.predicted == 4 * 3
+    own = sum(length * (length + 1) - 60 * 61 for length in (113, 114, 115, 116))
+    assert work.teacher.pairs == (60 * 61 + own) / 2
+    # With gradients every sequence is read whole.
+    assert work.gradient == Work(13 + 14 + 15 + 16, 12, 91 + 105 + 120 + 136)
+    # Each batch reads it for itself: two of 60 + 2 x (116 - 60) tokens at most.
+    assert update_work(group(60), 172).teacher.tokens == work.teacher.tokens + 60
     # Too short a beginning is not worth a pass of its own.
-    assert update_work([window_episode([(10, 3), (12, 2)], teacher=100, shared=20)]).teacher.tokens == 113 + 114
+    assert update_work(group(20), 1000).teacher.tokens == 113 + 114 + 115 + 116
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 NAMES = [name for name in builtin_configs() if "/" in name or name in ("alfworld", "webshop", "searchqa", "published")]
 # One of each environment and architecture; the others are with the slow tests.
 QUICK = ("alfworld", "webshop", "searchqa", "paper/alfworld-qwen3-1.7b", "paper/alfworld-qwen2.5-7b")
-# What a configuration says of its context, or `window` for all: the one place to switch.
-CONTEXT = ["rollout.context=window", "rollout.show_actions=each"]
 SMALL = [
     "rollout.engine=transformers",
     # The test's tokenizer has 400 tokens, so that its prompts are several times longer.
@@ -88,7 +86,7 @@ def test_a_configuration_plays_and_updates(
     name: str, model_folder: Callable[[str], Path], build: Callable[[SDARConfig], SDAR]
 ) -> None:
     hub_name = load_config(name).policy.model
-    run = load_config(name, [f"policy.model={model_folder(hub_name)}", *SMALL, *CONTEXT])
+    run = load_config(name, [f"policy.model={model_folder(hub_name)}", *SMALL])
     algorithm = build(SDARConfig.from_run(run).debugging(log_level="ERROR"))
     before = weights_of(algorithm)
     result = algorithm.train()

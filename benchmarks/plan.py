@@ -18,6 +18,7 @@ from typing import Any
 from machine import machine
 
 from sdar_gym.configs import load_config
+from sdar_gym.plan.contexts import play_contexts
 from sdar_gym.plan.gpus import Efficiency, gpu_of
 from sdar_gym.plan.plan import Plan, make_plan
 
@@ -28,7 +29,8 @@ SIZES: dict[str, tuple[int, int, int, int, int, int, bool]] = {
     "Qwen2.5-7B-Instruct": (3584, 28, 28, 4, 18_944, 152_064, False),
 }
 RESULTS = Path(__file__).parent / "results" / "plan.json"
-TASKS = 32
+# Those of one update.
+TASKS = 16
 # A user's first update of Qwen2.5-3B on ALFWorld with the released code, on four A100 of 80 GB, in seconds.
 # Source: github.com/ZJU-REAL/SDAR issue 51.
 REPORTED = {
@@ -70,11 +72,11 @@ def model_folder(name: str, tokenizer: Path, place: Path) -> Path:
 def implied_mfu(plan: Plan) -> dict[str, float]:
     """Shares of the peak that the reported passes reached, by the plan's operations for as many tokens."""
     cost = plan.contexts["window"].cost["random"]
-    scale = REPORTED["tokens"] / cost.tokens["gradient"]
-    return {
-        name: cost.flops[name] * scale / (REPORTED[name] * REPORTED["gpus"] * plan.gpu.flops)
-        for name in ("student scores", "reference scores", "gradient")
-    }
+    gradient = cost.flops["gradient"] * REPORTED["tokens"] / cost.tokens["gradient"]
+    # A gradient is two forward passes, one of them recomputed, and a backward pass of twice the work. The released code
+    # reads every prompt whole, so that a pass of scores is one of them.
+    passes = {"student scores": gradient / 4, "reference scores": gradient / 4, "gradient": gradient}
+    return {name: flops / (REPORTED[name] * REPORTED["gpus"] * plan.gpu.flops) for name, flops in passes.items()}
 
 
 def main() -> None:
@@ -91,24 +93,33 @@ def main() -> None:
         "reported": REPORTED,
     }
     with tempfile.TemporaryDirectory() as place:
+        played = None
         for name in SIZES:
             changes = [
                 f"policy.model={model_folder(name, arguments.tokenizer, Path(place))}",
                 f"env_config.games={arguments.games}",
             ]
+            if "7B" in name:
+                run = load_config("paper/alfworld-qwen2.5-3b", [*changes, "policy.lora={r: 64}"])
+                result["plans"][f"{name}, LoRA"] = make_plan(run, gpu_of("H100"), played=played).to_json()
+            if "1.5B" in name:
+                result["alfworld"] = make_plan(load_config("alfworld", changes), gpu_of("H100"), tasks=TASKS).to_json()
             # The published settings for all three; the conversation beside them lists what changed.
             run = load_config("paper/alfworld-qwen2.5-3b", changes)
-            result["plans"][name] = make_plan(run, gpu_of("H100"), tasks=TASKS).to_json()
+            # The models have one tokenizer.
+            played = played or play_contexts(run, tasks=TASKS)
+            result["plans"][name] = make_plan(run, gpu_of("H100"), played=played).to_json()
             if "3B" in name:
-                plan = make_plan(run, gpu_of("A100"), tasks=TASKS)
+                plan = make_plan(run, gpu_of("A100"), played=played)
                 shares = implied_mfu(plan)
-                slow = make_plan(run, gpu_of("A100"), Efficiency(mfu=shares["gradient"]), tasks=TASKS)
+                slow = make_plan(run, gpu_of("A100"), Efficiency(mfu=shares["gradient"]), played=played)
                 result["a100"] = {
                     "implied_mfu": shares,
                     "assumed": plan.to_json(),
                     "at_the_implied_mfu": slow.to_json(),
                 }
-    for each in [*result["plans"].values(), *(result["a100"][key] for key in ("assumed", "at_the_implied_mfu"))]:
+    a100 = (result["a100"][key] for key in ("assumed", "at_the_implied_mfu"))
+    for each in [*result["plans"].values(), result["alfworld"], *a100]:
         each["env_config"].pop("games", None)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name, each in result["plans"].items():

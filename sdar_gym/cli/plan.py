@@ -10,8 +10,9 @@ from rich.table import Table
 from sdar_gym.cli.terminal import Terminal
 from sdar_gym.cli.training import quiet
 from sdar_gym.configs import load_config
+from sdar_gym.plan.contexts import Played
 from sdar_gym.plan.gpus import Efficiency, gpu_of
-from sdar_gym.plan.plan import Cost, Plan, Played, make_plan
+from sdar_gym.plan.plan import Cost, Plan, make_plan
 
 _GB = 1e9
 
@@ -40,6 +41,8 @@ def plan_command(
     console.print()
     console.print(memory_table(plan))
     console.print(_activation_note(plan))
+    for note in _remarks(plan):
+        console.print(note, style="yellow")
 
 
 def cost_table(plan: Plan) -> Table:
@@ -128,12 +131,36 @@ def _print_heading(console: Terminal, plan: Plan) -> None:
         else f"responses of {plan.response_tokens} tokens assumed (--response-tokens)"
     )
     console.tell(
-        f"prompts measured by playing; {length}; a conversation lists actions: {shown}. Random play is what an "
-        "untrained policy costs at most, the expert's what a trained one costs at least."
+        f"prompts measured by playing; {length}; a conversation lists actions: {shown}. Random play is about what an "
+        "untrained policy costs at most, the expert's what a trained one costs at least. This configuration has "
+        f"rollout.context={run.rollout.context}."
     )
     if "expert" not in plan.contexts["window"].cost:
         console.tell(f"{run.env} has no expert.")
     console.print()
+
+
+def _remarks(plan: Plan) -> list[str]:
+    """What a reader should know before believing the numbers."""
+    remarks = []
+    if not plan.memory.fits:
+        remarks.append(
+            f"One {plan.gpu.name} is too small to sample and learn, and a learner holds the whole model. The times are "
+            "those of engine and learner on large enough GPUs of their own. policy.lora needs far less memory."
+        )
+    played = plan.contexts["conversation"].played.values()
+    if any(each.context_full for each in played):
+        remarks.append(
+            f"Up to {max(each.context_full for each in played):.0%} of the conversations ended early, because they had "
+            "no room for another turn, and cost less for it: see rollout.max_context_tokens, "
+            "rollout.max_response_tokens and rollout.show_actions."
+        )
+    if any(each.forks for each in played):
+        remarks.append(
+            "The chat template rewrites past responses, so that conversations begin new sequences and read the past "
+            "again; rollout.rewritten_history=keep avoids that."
+        )
+    return remarks
 
 
 def _activation_note(plan: Plan) -> str:

@@ -14,6 +14,8 @@ from sdar_gym.policy.sizing import Machine, activation_bytes, choose_training_si
 
 SINGLE = 4
 ENGINE = "weights of the engine"
+# Autocast makes them for a forward pass, so that they are gone while the engine samples.
+COPIES = "copies in half precision for matrix products"
 # Logits of a chunk of tokens, their softmax and their gradient.
 _LOGIT_COPIES = 3
 # Share of a GPU's memory that can be filled; the rest is for the driver and fragmentation.
@@ -33,8 +35,8 @@ class Memory:
         gradient_checkpointing: Whether activations are recomputed.
         activations: Of micro-batches, as (tokens, kept, recomputed).
         kv_token: Keys and values of one token.
-        kv_room: What keys and values can take while the learner waits: the usable rest without activations. If engine
-            and learner do not fit together, the rest beside the engine's weights alone.
+        kv_room: What keys and values can take while the learner waits: the usable rest beside its weights, gradients
+            and moments. If engine and learner do not fit together, the rest beside the engine's weights alone.
         available: Memory of the GPU.
     """
 
@@ -95,11 +97,14 @@ def memory_of(
     learner["gradients"] = SINGLE * trained
     learner["AdamW, two moments"] = 2 * SINGLE * trained
     if half and policy.lora is None:
-        learner["copies in half precision for matrix products"] = width * shape.parameters
+        learner[COPIES] = width * shape.parameters
     learner[ENGINE] = width * shape.parameters
+    held = learner | on_gpu
+    # Where nothing fits, the sizes are those of a GPU with room for activations.
+    room = gpu_memory if sum(held.values()) < gpu_memory else gpu_memory + sum(held.values())
     sizes = choose_training_sizes(
         shape,
-        Machine(memory=0, gpu_memory=int(gpu_memory)),
+        Machine(memory=0, gpu_memory=int(room)),
         half=half,
         lora=policy.lora is not None,
         models_beside=1 + len(on_gpu),
@@ -112,9 +117,8 @@ def memory_of(
         "activations": sizes.micro_batch_tokens * (recomputed if sizes.gradient_checkpointing else kept),
         "logits of a chunk": float(_LOGIT_COPIES * LOGIT_BUDGET_BYTES),
     }
-    held = learner | on_gpu
     parts = held | at_peak
-    beside = sum(held.values()) if sum(parts.values()) <= gpu_memory else learner[ENGINE]
+    beside = sum(held.values()) - held.get(COPIES, 0.0) if sum(parts.values()) <= gpu_memory else learner[ENGINE]
     return Memory(
         gpu=parts,
         main={} if on_gpu else copies,

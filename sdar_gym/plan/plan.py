@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sdar_gym.configs.schema import RunConfig
+from sdar_gym.plan.contexts import RESPONSE_TOKENS, TASKS, Played, PlayedEpisodes, in_context, lengths_of, play_contexts
 from sdar_gym.plan.gpus import Efficiency, Gpu
 from sdar_gym.plan.memory import Memory, memory_of, width_of
 from sdar_gym.plan.model_size import ModelSize, model_size
-from sdar_gym.plan.scripted_play import POLICIES, planned_tasks, play_scripted, scripted_policy
 from sdar_gym.plan.timing import Decoding, compute_seconds, decoding, step_overhead
-from sdar_gym.plan.work import Passes, UpdateWork, passes_of, sampled_in, update_work
+from sdar_gym.plan.work import Passes, UpdateWork, passes_of, update_work
 from sdar_gym.rollout.trajectory import Episode
 
-CONTEXTS = ("window", "conversation")
-# Tokens of a response that reasons first: within what users report of ALFWorld runs, 100 to 200.
-RESPONSE_TOKENS = 150
-TASKS = 8
 # Fewer episodes at a time than this are not planned, whatever the memory.
 _LEAST_CONCURRENT = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """Mean lengths of the measured episodes, in tokens.
-
-    Attributes:
-        episodes: Number of them.
-        success: Share that was won.
-        turns: Turns an episode.
-        prompt: Tokens that the engine reads a turn.
-        response: Tokens sampled a turn.
-        longest_sequence: Longest sequence of the learner.
-        context_full: Share that ended because their conversation had no room for another turn.
-        forks: Times an episode that a conversation began a new sequence, because the chat template rewrote its past.
-    """
-
-    episodes: int
-    success: float
-    turns: float
-    prompt: float
-    response: float
-    longest_sequence: int
-    context_full: float
-    forks: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +126,7 @@ def make_plan(
     response_tokens: int = RESPONSE_TOKENS,
     tasks: int = TASKS,
     progress: Callable[[str], None] = lambda _: None,
+    played: PlayedEpisodes | None = None,
 ) -> Plan:
     """Plans a run on one GPU.
 
@@ -165,19 +137,16 @@ def make_plan(
         response_tokens: Assumed length of responses that reason first.
         tasks: Training tasks that are played, by each policy as one group.
         progress: Is told what is being played.
+        played: The episodes of `play_contexts`, if they are there already: those of a model with the same tokenizer.
 
     Raises:
         ValueError: The model's configuration or tokenizer cannot be loaded, or a task cannot be played.
     """
-    if tasks < 1 or response_tokens < 1:
-        raise ValueError(f"tasks and response_tokens must be at least 1, got {tasks} and {response_tokens}.")
     efficiency = efficiency or Efficiency()
-    response_tokens = min(response_tokens, run.rollout.max_response_tokens)
     size = model_size(run.policy.model)
-    objective = run.objective
-    memory = memory_of(size, run.policy, run.training, objective, gpu.memory)
+    memory = memory_of(size, run.policy, run.training, run.objective, gpu.memory)
     passes = passes_of(
-        objective,
+        run.objective,
         old_logp=run.training.old_logp,
         epochs=run.training.num_epochs,
         recomputed=memory.gradient_checkpointing,
@@ -186,43 +155,19 @@ def make_plan(
     interval, updates = run.evaluation.interval, run.training.iterations
     # Before the first update, at each interval, and after the last one.
     evaluations = 2 + ((updates - 1) // interval if interval else 0)
-    chosen = planned_tasks(run, tasks)
+    if played is None:
+        played = play_contexts(run, response_tokens=response_tokens, tasks=tasks, progress=progress)
     contexts = {}
-    for context in CONTEXTS:
+    for context, by_policy in played.items():
         variant = in_context(run, context)
-        played, cost = {}, {}
-        for name in POLICIES:
-            policy = scripted_policy(run.env, name)
-            if policy is None:
-                continue
-            progress(f"{context}, {name} play of {len(chosen)} tasks")
-            # An expert plays all members of a group alike.
-            members = 1 if name == "expert" else run.training.group_size
-            episodes = play_scripted(variant, policy, chosen, response_tokens=response_tokens, members=members)
-            episodes *= run.training.group_size // members
-            played[name] = _played(episodes)
-            cost[name] = cost_of(variant, episodes, size, memory, passes, gpu, efficiency, evaluations)
-        contexts[context] = ContextPlan(variant.rollout.show_actions, played, cost)
-    thinks = response_tokens if run.rollout.think else None
+        cost = {
+            name: cost_of(variant, episodes, size, memory, passes, gpu, efficiency, evaluations)
+            for name, episodes in by_policy.items()
+        }
+        lengths = {name: lengths_of(episodes) for name, episodes in by_policy.items()}
+        contexts[context] = ContextPlan(variant.rollout.show_actions, lengths, cost)
+    thinks = min(response_tokens, run.rollout.max_response_tokens) if run.rollout.think else None
     return Plan(run, gpu, efficiency, thinks, size, memory, evaluations, contexts)
-
-
-def in_context(run: RunConfig, context: str) -> RunConfig:
-    """The run with another context: a window lists actions at each turn, a conversation what changed."""
-    rollout = run.rollout
-    if rollout.context == context:
-        return run
-    shown = rollout.show_actions
-    if context == "window":
-        changed = replace(
-            rollout,
-            context="window",
-            show_actions="each" if shown in ("first", "changes") else shown,
-            max_context_tokens=None,
-        )
-    else:
-        changed = replace(rollout, context="conversation", show_actions="changes" if shown == "each" else shown)
-    return replace(run, rollout=changed)
 
 
 def cost_of(
@@ -259,8 +204,9 @@ def cost_of(
         "gradient": passes.gradient * passes.gradient_flops(work.gradient, size),
     }
     longest = max(sum(len(turn.response_ids) for turn in episode.turns) for episode in episodes)
-    held = sum(max(len(sequence.ids) for sequence in episode.sequences) for episode in episodes) / len(episodes)
-    room = memory.kv_room / (memory.kv_token * held)
+    # On average: conversations that grow in turns share the memory.
+    held = mean.decode.pairs / max(1.0, mean.decode.tokens)
+    room = memory.kv_room / (memory.kv_token * max(1.0, held))
     overhead = step_overhead(run.rollout.engine, size, efficiency)
 
     def rollout(count: float) -> tuple[float, Decoding]:
@@ -305,19 +251,3 @@ def tokens_of_update(work: UpdateWork, passes: Passes) -> dict[str, float]:
 
 def _episodes(run: RunConfig) -> int:
     return run.training.group_size * run.training.tasks_per_iteration
-
-
-def _played(episodes: Sequence[Episode]) -> Played:
-    turns = [turn for episode in episodes for turn in episode.turns]
-    sequences = [sequence for episode in episodes for sequence in episode.sequences]
-    response = sum(len(turn.response_ids) for turn in turns)
-    return Played(
-        episodes=len(episodes),
-        success=sum(episode.won for episode in episodes) / len(episodes),
-        turns=len(turns) / len(episodes),
-        prompt=sum(len(sequence.ids) - sampled_in(sequence) for sequence in sequences) / len(turns),
-        response=response / len(turns),
-        longest_sequence=max(len(sequence.ids) for sequence in sequences),
-        context_full=sum(episode.ended == "context_full" for episode in episodes) / len(episodes),
-        forks=sum(episode.context_forks for episode in episodes) / len(episodes),
-    )

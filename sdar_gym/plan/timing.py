@@ -23,11 +23,13 @@ class Decoding:
         concurrent: Episodes that are decoded at the same time.
         steps: Decoding steps of all of them.
         step_seconds: Time of one step.
+        context: Tokens before a sampled one, on average.
     """
 
     concurrent: float
     steps: float
     step_seconds: float
+    context: float
 
     @property
     def seconds(self) -> float:
@@ -74,11 +76,11 @@ def decoding(
         overhead: Seconds of a step beside that.
     """
     if not work.tokens:
-        return Decoding(concurrent, 0.0, overhead)
+        return Decoding(concurrent, 0.0, overhead, 0.0)
     steps = max(work.tokens / concurrent, longest)
     at_once = work.tokens / steps
     context = work.pairs / work.tokens
     moved = width * (size.body + size.head + at_once * context * size.shape.layers * size.shape.kv)
     memory = moved / (gpu.bandwidth * efficiency.bandwidth)
     compute = compute_seconds(work.flops(size) / steps, gpu, efficiency)
-    return Decoding(concurrent, steps, max(memory, compute) + overhead)
+    return Decoding(concurrent, steps, max(memory, compute) + overhead, context)

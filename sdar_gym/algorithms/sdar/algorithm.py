@@ -69,13 +69,14 @@ from sdar_gym.envs.registry import EnvEntry, entry_of, load_modules
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.policy.context_length import context_length
+from sdar_gym.policy.device import choose_device
 from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
 from sdar_gym.policy.saving import save_model
 from sdar_gym.policy.sizing import TrainingSizes, choose_training_sizes, learner_machine, model_shape
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
-from sdar_gym.rollout.engines.registry import engine_factory
+from sdar_gym.rollout.engines.registry import check_engine, engine_factory
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.metrics import rollout_metrics, tokens_of
 from sdar_gym.rollout.privileged_context import privileged_context_writer
@@ -368,6 +369,11 @@ class SDARConfig(AlgorithmConfig):
         model = load_model_config(self.policy_settings.model)
         self.rollout_settings = self.rollout_settings.within(context_length(model))
         self._share_resources()
+        if self.num_env_runners > 0:
+            plays_on_gpu = self.num_gpus_per_env_runner > 0
+        else:
+            plays_on_gpu = choose_device(self.policy_settings.device).type == "cuda"
+        check_engine(self.policy_settings, self.rollout_settings, on_gpu=plays_on_gpu)
         self.sizes = None  # Chosen again: a setting or the machine may have changed.
         self.get_sizes()
 

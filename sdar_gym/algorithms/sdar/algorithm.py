@@ -53,7 +53,7 @@ from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
 from sdar_gym.algorithms.sdar.learner import SDARLearner
 from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
-from sdar_gym.algorithms.sdar.resources import check_resources, share_gpus, supply
+from sdar_gym.algorithms.sdar.resources import check_resources, gpus_of_engine, share_gpus, supply
 from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
 from sdar_gym.algorithms.sdar.unread import refuse_unread
 from sdar_gym.configs.reading import child_hint
@@ -387,13 +387,19 @@ class SDARConfig(AlgorithmConfig):
 
     def _share_resources(self) -> None:
         device, available = self.policy_settings.device, supply()
-        open_ = self.gpus_left_open
+        open_, vllm = self.gpus_left_open, self.rollout_settings.vllm
+        per_env_runner = gpus_of_engine(
+            None if "num_gpus_per_env_runner" in open_ else self.num_gpus_per_env_runner,
+            1 if vllm is None or device == "cpu" else vllm.tensor_parallel_size,
+            num_env_runners=self.num_env_runners,
+            available=available,
+        )
         shares = share_gpus(
             device,
             available.gpus,
             num_env_runners=self.num_env_runners,
             num_learners=self.num_learners,
-            per_env_runner=None if "num_gpus_per_env_runner" in open_ else self.num_gpus_per_env_runner,
+            per_env_runner=per_env_runner,
             per_learner=None if "num_gpus_per_learner" in open_ else self.num_gpus_per_learner,
         )
         check_resources(

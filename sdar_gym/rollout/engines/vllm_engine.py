@@ -24,6 +24,8 @@ from sdar_gym.rollout.engines.vllm_requests import Finished, Start, run_requests
 
 # Added to the logits of rows without a token: their probability is 0 in single precision.
 _NEVER = -1e4
+# vLLM keeps seeds as signed numbers of 64 bits.
+_SEEDS = 1 << 63
 
 
 class VllmEngine(Engine):
@@ -126,7 +128,7 @@ class VllmEngine(Engine):
         """Starts the next request of a conversation as soon as its response is finished; see `Engine.converse`."""
 
         def start(request: GenerationRequest) -> Start:
-            sampling = asdict(params) | {"seed": request.seed, "logit_bias": self._bias, "logprobs": 0}
+            sampling = asdict(params) | {"seed": request.seed % _SEEDS, "logit_bias": self._bias, "logprobs": 0}
             return Start(request.prompt_ids, sampling)
 
         def finished(number: int, output: Any) -> Start | None:
@@ -134,25 +136,6 @@ class VllmEngine(Engine):
             return None if request is None else start(request)
 
         self._run([start(request) for request in requests], finished)
-
-    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-probabilities of given tokens at temperature 1, to compare with the learner's.
-
-        Args:
-            sequences: Token ids, at least two and fewer than the longest sequence.
-
-        Returns:
-            For each sequence the log-probability of every token but the first, given those before it.
-        """
-        scores: dict[int, list[float]] = {}
-
-        def finished(number: int, output: Any) -> None:
-            steps = zip(sequences[number][1:], output.prompt_logprobs[1:], strict=True)
-            scores[number] = [step[token].logprob for token, step in steps]
-
-        sampling = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-        self._run([Start(ids, sampling) for ids in sequences], finished)
-        return [scores[number] for number in range(len(sequences))]
 
     def reset_cache(self) -> None:
         """Frees all kept keys and values."""

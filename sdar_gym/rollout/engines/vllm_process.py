@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import tempfile
@@ -27,6 +28,8 @@ def set_environment(on_cpu: bool) -> None:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # With an error it would print every running request; the error itself is raised.
+    logging.getLogger("vllm.logging_utils.dump_input").setLevel(logging.CRITICAL)
     if on_cpu:
         # Several engines on a machine would bind their threads to the same cores.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")

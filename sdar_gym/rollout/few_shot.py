@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdar_gym.envs.policies import expert_of
-from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
+from sdar_gym.envs.prompting import Message, PromptTemplate
 from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.expert_play import expert_turns
 
 # Tasks to try, since an expert may fail at some.
 _TRIES = 20
@@ -41,24 +42,12 @@ def worked_turns(
     try:
         ids = sorted(env.task_ids(), key=lambda task_id: hashlib.sha256(f"few-shot {task_id}".encode()).digest())
         for task_id in ids[:_TRIES]:
-            observation, info = env.reset(options={"task_id": task_id})
-            history: list[PastTurn] = []
-            messages: list[Message] = []
-            over = False
-            try:
-                expert.begin(env, observation, info)
-                while not over:
-                    view = EpisodeView(info["goal"], tuple(history), observation, tuple(info["admissible_actions"]))
-                    action = expert.act(observation, info)
-                    if len(history) < count:
-                        messages += template.messages(view, window=window, think=think)
-                        messages.append({"role": "assistant", "content": respond(action, think=think)})
-                    history.append(PastTurn(observation, action))
-                    observation, _, terminated, truncated, info = env.step(action)
-                    over = terminated or truncated
-            except ValueError:
-                continue  # Experts raise ValueError for a task that cannot be solved.
-            if info["won"]:
+            turns = expert_turns(env, expert, task_id)
+            if turns:
+                messages: list[Message] = []
+                for turn in turns[:count]:
+                    messages += template.messages(turn.view, window=window, think=think)
+                    messages.append({"role": "assistant", "content": respond(turn.action, think=think)})
                 return messages
     finally:
         env.close()

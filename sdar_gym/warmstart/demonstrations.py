@@ -20,6 +20,9 @@ from sdar_gym.rollout.expert_play import ExpertTurn, expert_turns
 from sdar_gym.rollout.trajectory import Episode, TokenSequence, TurnRecord
 from sdar_gym.text import shortened
 
+# Useless episodes after which there is no point in playing on.
+_PATIENCE = 20
+
 
 class DemonstrationError(ValueError):
     """Demonstrations that cannot be made, or that a rollout could not have."""
@@ -188,7 +191,7 @@ def demonstrate(
         report: Called with the numbers of finished and of all episodes.
 
     Raises:
-        DemonstrationError: There is nothing to train on, or an episode cannot be written.
+        DemonstrationError: There is nothing to train on, most prompts are too long, or a response cannot be written.
     """
     demonstrator = Demonstrator(tokenizer, run.env, run.env_config, run.rollout)
     settings = run.warmstart
@@ -205,20 +208,13 @@ def demonstrate(
                     break
                 if kept is result.train and env.task_group(task_id) in groups:
                     continue
-                if not _add(env, demonstrator, task_id, kept, result):
-                    continue
-                if kept is result.held_out:
+                if _add(env, demonstrator, task_id, kept, result) and kept is result.held_out:
                     groups.add(env.task_group(task_id))
+                _refuse_unusable(run, result, finished=False)
                 report(len(result.held_out) + len(result.train), total)
     finally:
         env.close()
-    if not result.train:
-        raise DemonstrationError(
-            f"There is no episode to train on: the expert of {run.env} left {result.unsolved} training task(s) "
-            f"unsolved, the first prompts of {result.cut} are longer than rollout.max_prompt_tokens="
-            f"{run.rollout.max_prompt_tokens}, and {len(result.held_out)} are held out. Lower warmstart.held_out, or "
-            "raise rollout.max_prompt_tokens."
-        )
+    _refuse_unusable(run, result, finished=True)
     return result
 
 
@@ -234,6 +230,22 @@ def _add(env: TextEnv, demonstrator: Demonstrator, task_id: str, kept: list[Epis
         return False
     kept.append(episode)
     return True
+
+
+def _refuse_unusable(run: RunConfig, result: Demonstrations, *, finished: bool) -> None:
+    kept = len(result.train) + len(result.held_out)
+    if result.cut > (kept / 2 if finished else kept + _PATIENCE):
+        raise DemonstrationError(
+            f"{result.cut} of {kept + result.unsolved + result.cut} episodes end early or are left out, since a prompt "
+            f"is longer than rollout.max_prompt_tokens={run.rollout.max_prompt_tokens}. Raise it, or use a shorter "
+            "rollout.prompt."
+        )
+    if result.unsolved > _PATIENCE * (kept + 1) or (finished and not result.train):
+        raise DemonstrationError(
+            f"There are too few episodes to train on: the expert of {run.env} left {result.unsolved} training task(s) "
+            f"unsolved, and {len(result.held_out)} are held out, with all tasks of their leakage groups. Correct the "
+            "expert, or lower warmstart.held_out."
+        )
 
 
 def _shuffled(task_ids: Iterable[str], seed: int) -> Iterator[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sdar_gym.envs.policies import expert_of
-from sdar_gym.envs.prompting import Message, PromptTemplate
+from sdar_gym.envs.prompting import EpisodeView, Message, PromptTemplate
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.expert_play import expert_turns
 
@@ -16,7 +16,13 @@ _TRIES = 20
 
 
 def worked_turns(
-    env_id: str, env_config: Mapping[str, Any], template: PromptTemplate, count: int, *, window: int, think: bool
+    env_id: str,
+    env_config: Mapping[str, Any],
+    template: PromptTemplate,
+    count: int,
+    messages_of: Callable[[EpisodeView, Sequence[str]], list[Message]],
+    *,
+    think: bool,
 ) -> list[Message]:
     """The first turns of an expert's episode, a user message and an assistant message each.
 
@@ -27,7 +33,7 @@ def worked_turns(
         env_config: Its arguments.
         template: The prompt of the turns; it must be able to write a response (`respond`).
         count: Turns.
-        window: Number of past turns included verbatim.
+        messages_of: Makes the messages of a turn from its view and the admissible actions of the turn before.
         think: Whether responses reason first.
 
     Raises:
@@ -45,9 +51,11 @@ def worked_turns(
             turns = expert_turns(env, expert, task_id)
             if turns:
                 messages: list[Message] = []
+                before: tuple[str, ...] = ()
                 for turn in turns[:count]:
-                    messages += template.messages(turn.view, window=window, think=think)
+                    messages += messages_of(turn.view, before)
                     messages.append({"role": "assistant", "content": respond(turn.action, think=think)})
+                    before = turn.view.admissible_actions
                 return messages
     finally:
         env.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sdar_gym.envs.policies import ScriptedPolicy
 from sdar_gym.envs.prompting import EpisodeView, PastTurn
@@ -17,30 +16,25 @@ class ExpertTurn:
     Attributes:
         view: The episode so far, as prompts are made from it.
         action: The expert's action.
-        reward: Its reward.
-        info: What the environment returned after it.
-        ended: Whether the episode ended with it.
     """
 
     view: EpisodeView
     action: str
-    reward: float
-    info: dict[str, Any]
-    ended: bool
 
 
-def expert_turns(env: TextEnv, expert: ScriptedPolicy, task_id: str) -> list[ExpertTurn]:
+def expert_turns(env: TextEnv, expert: ScriptedPolicy, task_id: str, *, seed: int | None = None) -> list[ExpertTurn]:
     """The expert's episode in a task.
 
     Args:
         env: The environment.
         expert: Its expert.
         task_id: The task.
+        seed: Seed of the reset.
 
     Returns:
         The turns; empty if the expert does not solve the task.
     """
-    observation, info = env.reset(options={"task_id": task_id})
+    observation, info = env.reset(seed=seed, options={"task_id": task_id})
     turns: list[ExpertTurn] = []
     history: list[PastTurn] = []
     ended = False
@@ -49,10 +43,10 @@ def expert_turns(env: TextEnv, expert: ScriptedPolicy, task_id: str) -> list[Exp
         while not ended:
             view = EpisodeView(info["goal"], tuple(history), observation, tuple(info["admissible_actions"]))
             action = expert.act(observation, info)
+            turns.append(ExpertTurn(view, action))
             history.append(PastTurn(observation, action))
-            observation, reward, terminated, truncated, info = env.step(action)
+            observation, _, terminated, truncated, info = env.step(action)
             ended = terminated or truncated
-            turns.append(ExpertTurn(view, action, float(reward), info, ended))
     except ValueError:
         return []  # Experts raise ValueError for a task that cannot be solved.
     return turns if info["won"] else []

@@ -30,7 +30,8 @@ from sdar_gym.runs.lock import locked
 from sdar_gym.runs.record import resolved, settings_of, versions
 from sdar_gym.runs.resume import plain_settings
 from sdar_gym.runs.stop import RunStopped, Stopper
-from sdar_gym.warmstart.demonstrations import Demonstrations, demonstrate, demonstrating_parts, sequences_of
+from sdar_gym.warmstart.demonstrations import Demonstrations, demonstrate, sequences_of
+from sdar_gym.warmstart.demonstrator import demonstrating_parts
 from sdar_gym.warmstart.supervised import SupervisedTrainer, response_tokens
 
 # The record of a warm start; a run folder with it is continued by `sdar-gym warmstart --resume`.
@@ -297,7 +298,11 @@ def _sizes(run: RunConfig) -> TrainingSizes:
 
 def _description(shown: Demonstrations) -> dict[str, Any]:
     """Tasks and sizes of the demonstrations."""
-    about: dict[str, Any] = {"sha256": shown.digest(), "unsolved_tasks": shown.unsolved, "cut_episodes": shown.cut}
+    about: dict[str, Any] = {
+        "sha256": shown.digest(),
+        "unsolved_tasks": shown.unsolved,
+        "cut_episodes": dict(shown.cut),
+    }
     for name in ("train", "held_out"):
         episodes = getattr(shown, name)
         sequences = sequences_of(episodes)

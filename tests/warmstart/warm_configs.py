@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from sdar_gym.configs import load_config
 from sdar_gym.configs.schema import RunConfig
 
@@ -13,6 +15,16 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "sdar/SearchQA-v0": (),
 }
 ALFWORLD = "sdar/ALFWorld-v0"
+# Settings of a conversation that fits the tests' policies.
+TALK = ("rollout.context=conversation", "rollout.show_actions=never")
+
+
+def smollm2() -> Path:
+    """The folder of a real small chat model; skips the test where there is none."""
+    folder = Path.home() / ".cache" / "sdar_gym" / "smollm2-135m-instruct"
+    if not folder.is_dir():
+        pytest.skip(f"no model in {folder}")
+    return folder
 
 
 def warm_config(policy: Path, env_id: str, *changes: str) -> RunConfig:

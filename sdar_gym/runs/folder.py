@@ -226,7 +226,11 @@ class RunFolder:
                         continue
             remove_unfinished(
                 self.path,
-                (newest.name, previous.name, "policy", "config.yaml", "versions.json", "metrics.jsonl", "summary.json"),
+                (
+                    newest.name,
+                    previous.name,
+                    *("policy", "config.yaml", "versions.json", "metrics.jsonl", "summary.json", "warmstart.json"),
+                ),
             )
 
     def way_back(self) -> str:

@@ -16,6 +16,7 @@ from sdar_gym.configs.schema import RunConfig
 from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.files import replace_text
 from sdar_gym.paths import DAMAGED, first_line, local_path
+from sdar_gym.policy import trained_prompt
 from sdar_gym.policy.device import choose_device
 from sdar_gym.policy.load import load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
@@ -190,7 +191,8 @@ class _WarmStart:
             raise
         with self.stopper.whole(), self.folder.writing():
             model = merged_policy(run.policy.model, run.policy.dtype, run.policy.lora, trainer.weights())
-            save_model(model, tokenizer, self.folder.policy)
+            texts = {trained_prompt.FILE: trained_prompt.prompt_record_text(run.rollout)}
+            save_model(model, tokenizer, self.folder.policy, texts)
             records = self.folder.records()
             losses = [record["held_out_loss"] for record in records if "held_out_loss" in record]
             self.record["result"] = {
@@ -206,7 +208,7 @@ class _WarmStart:
         return self.record
 
     def _train(self, trainer: SupervisedTrainer, held_out: list[Any], digest: str) -> None:
-        if trainer.done == 0:
+        if trainer.done == 0 and self.held_out is None:
             self._measure(trainer, held_out)
         self.report(Progress("steps", trainer.done, trainer.steps, held_out=self.held_out))
         while trainer.done < trainer.steps:

@@ -16,6 +16,12 @@ from sdar_gym.configs import load_config
 from sdar_gym.configs.load import PUBLISHED
 from sdar_gym.configs.schema import ConfigError
 
+# What cuts an expert's episode, by `Episode.ended`.
+_CUT = {
+    "prompt_too_long": "a prompt is longer than rollout.max_prompt_tokens",
+    "context_full": "the conversation's context is full: see rollout.max_context_tokens",
+}
+
 
 def model_command(
     output: Path | None, model: str | None, config: str | None, changes: Sequence[str], resume: Path | None
@@ -72,12 +78,10 @@ def model_command(
         f"{train['episodes']} episodes, {train['turns']} turns, {train['response_tokens']:,} of {train['tokens']:,} "
         f"tokens trained on; {result['steps']} steps in {result['seconds']:.0f} s"
     )
-    if shown["unsolved_tasks"] or shown["cut_episodes"]:
-        console.print(
-            f"{shown['unsolved_tasks']} task(s) that the expert did not solve were left out, and "
-            f"{shown['cut_episodes']} episode(s) end where a prompt is too long",
-            style="yellow",
-        )
+    if shown["unsolved_tasks"]:
+        console.print(f"{shown['unsolved_tasks']} task(s) that the expert did not solve were left out", style="yellow")
+    for ended, count in shown["cut_episodes"].items():
+        console.print(f"{count} episode(s) end early, or were left out, since {_CUT[ended]}", style="yellow")
     if result["held_out_before"] is not None:
         console.print(
             f"held-out loss {result['held_out_before']:.3f} before, {result['held_out_after']:.3f} after, in nats per "

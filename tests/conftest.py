@@ -28,8 +28,8 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A tokenizer trained on a few hundred demonstrations."""
-    from sdar_gym.policy.demonstrations import DemonstrationMix, demonstrations
     from sdar_gym.policy.tiny_tokenizer import train_tokenizer
+    from sdar_gym.warmstart.tiny_demonstrations import DemonstrationMix, demonstrations
 
     rows = islice(demonstrations(DemonstrationMix(small_rooms=1.0), seed=0), 300)
     return train_tokenizer((f"{row.prompt}\n{row.response}" for row in rows), vocab_size=400)
@@ -39,7 +39,7 @@ def tokenizer() -> Any:
 def policy_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved policy with random weights: two layers of width 32."""
     from sdar_gym.policy.tiny_model import TinyShape, build_tiny
-    from sdar_gym.policy.warmstart import save_policy
+    from sdar_gym.warmstart.tiny import save_policy
 
     shape = TinyShape(
         hidden_size=32,

@@ -428,6 +428,47 @@ class EvaluationSettings(Settings):
             self.store(panel=str(local_path("evaluation.panel", self.panel)))
 
 
+@dataclass(frozen=True, slots=True)
+class WarmStartSettings(Settings):
+    """Supervised fine-tuning on the expert's episodes, by `sdar-gym warmstart --model`."""
+
+    PREFIX: ClassVar[str] = "warmstart."
+
+    episodes: int = setting(
+        256, "Episodes of the environment's expert to train on, each of another training task.", low=1, high=MOST_GROUPS
+    )
+    epochs: int = setting(2, "Passes over the episodes.", low=1, high=1_000)
+    lr: float | None = setting(
+        None, "Peak learning rate of AdamW; null for 1e-5, with adapters for 1e-4.", above=0, high=1
+    )
+    lr_schedule: str = setting(
+        "cosine",
+        "Learning rate after the warm-up: `cosine`, down to a tenth, or `constant`.",
+        choices=("cosine", "constant"),
+    )
+    lr_warmup_share: float = setting(
+        0.05, "Share of the steps over which the learning rate rises linearly.", low=0, high=1
+    )
+    batch_tokens: int = setting(
+        16_384, "Tokens of one optimizer step, prompts included, on average.", low=1, high=1_000_000_000
+    )
+    held_out: int = setting(
+        16,
+        "Episodes for the held-out loss, of training tasks that are not trained on; 0 for none.",
+        low=0,
+        high=MOST_EPISODES,
+    )
+    held_out_interval: int = setting(20, "Steps between held-out losses; 0 computes them only before and after.", low=0)
+
+    def rate(self, lora: LoraSettings | None) -> float:
+        """The peak learning rate.
+
+        Args:
+            lora: The adapters' settings, or None if the weights are trained.
+        """
+        return self.lr if self.lr is not None else 1e-5 if lora is None else 1e-4
+
+
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Merges two groups of settings, nested ones included; the second takes precedence.
 

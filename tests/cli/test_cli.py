@@ -164,7 +164,7 @@ def test_arguments_that_are_texts_stay_texts(command: Command, tmp_path: Path, m
 def test_an_output_that_is_a_file_is_refused_before_the_work(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("sdar_gym.policy.warmstart.warm_start", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr("sdar_gym.warmstart.tiny.warm_start", lambda *_: pytest.fail("work began"))
     monkeypatch.setattr("sdar_gym.evaluation.panels.play_panel", lambda *_: pytest.fail("work began"))
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -63,13 +63,13 @@ def assert_scored_right(
 
 @contextmanager
 def forward_shapes(model: PreTrainedModel) -> Iterator[list[tuple[int, ...]]]:
-    """Shapes of the ids that the model's body is given, call by call."""
+    """Shapes of the ids that the model's embedding is given, pass by pass."""
     shapes: list[tuple[int, ...]] = []
 
-    def note(_module: Any, _args: Any, kwargs: dict[str, Any]) -> None:
-        shapes.append(tuple(kwargs["input_ids"].shape))
+    def note(_module: Any, args: tuple[torch.Tensor]) -> None:
+        shapes.append(tuple(args[0].shape))
 
-    handle = model.base_model.register_forward_pre_hook(note, with_kwargs=True)
+    handle = model.get_input_embeddings().register_forward_pre_hook(note)
     yield shapes
     handle.remove()
 

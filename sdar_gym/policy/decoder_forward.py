@@ -35,6 +35,8 @@ def cached_forward(model: PreTrainedModel) -> CachedForward:
 def _stock(model: PreTrainedModel) -> CachedForward:
     """The module's own forward pass."""
     body = model.base_model
+    # Eager attention adds the mask to the products.
+    added = model.config._attn_implementation == "eager"
 
     def forward(ids: torch.Tensor, rows: SlotPass, cache: SlotCache) -> torch.Tensor:
         cache.begin(rows)
@@ -43,6 +45,9 @@ def _stock(model: PreTrainedModel) -> CachedForward:
             mask = rows.mask_B1ST
             if mask is None:
                 mask = torch.ones(len(ids), 1, 1, rows.longest, dtype=torch.bool, device=ids.device)
+            if added:
+                least = torch.finfo(model.dtype).min
+                mask = torch.zeros_like(mask, dtype=model.dtype).masked_fill_(~mask, least)
             arguments = {"position_ids": rows.position_ids_BS, "attention_mask": mask}
         # No mask for fresh rows: with padding on the right, causal attention keeps every token from seeing any of it.
         return body(input_ids=ids, use_cache=True, **arguments, **cache_argument(body, cache)).last_hidden_state

@@ -11,9 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
+
+# Slots grow by whole blocks of tokens.
+_BLOCK = 64
+# Keys of a pass with a mask are counted in steps of this many: attention kernels want aligned masks.
+_ALIGNMENT = 8
 
 
 @dataclass(slots=True)
@@ -41,31 +47,31 @@ class SlotPass:
     mask_B1ST: torch.Tensor | None = field(init=False)
     rows: slice | torch.Tensor = field(init=False)
     _span: slice | None = field(init=False, default=None)
-    _from: tuple[torch.Tensor, torch.Tensor] | None = field(init=False, default=None)
-    _to: tuple[torch.Tensor, torch.Tensor] | None = field(init=False, default=None)
+    # Row and place of every new token among the given ones, and its slot and place in the cache, [4, N].
+    _places: torch.Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        width, device = max(self.counts), self.device
-        self.fresh = not any(self.starts)
-        self.longest = max(start + count for start, count in zip(self.starts, self.counts, strict=True))
-        first, size = self.slots[0], len(self.slots)
-        adjacent = list(self.slots) == list(range(first, first + size))
-        self.rows = slice(first, first + size) if adjacent else torch.tensor(self.slots, device=device)
-        starts_B1 = torch.tensor(self.starts, device=device)[:, None]
-        places_BS = starts_B1 + torch.arange(width, device=device)
-        self.position_ids_BS = places_BS
-        equal = len(set(self.starts)) == 1 and min(self.counts) == width
+        # Indices are computed here, not on the device: it would have to be waited for.
+        starts, counts, slots = np.asarray(self.starts), np.asarray(self.counts), np.asarray(self.slots)
+        width, device = int(counts.max()), self.device
+        self.fresh = not starts.any()
+        self.longest = int((starts + counts).max())
+        first, size = int(slots[0]), len(slots)
+        adjacent = bool((slots == np.arange(first, first + size)).all())
+        self.rows = slice(first, first + size) if adjacent else torch.from_numpy(slots).to(device)
+        places = starts[:, None] + np.arange(width)
+        equal = bool((starts == starts[0]).all() and (counts == width).all())
         if equal and adjacent:
-            self._span = slice(self.starts[0], self.starts[0] + width)
+            self._span = slice(int(starts[0]), int(starts[0]) + width)
         else:
-            counts_B1 = torch.tensor(self.counts, device=device)[:, None]
-            row_N, place_N = (torch.arange(width, device=device) < counts_B1).nonzero(as_tuple=True)
-            self._from = (row_N, place_N)
-            self._to = (torch.tensor(self.slots, device=device)[row_N], places_BS[row_N, place_N])
-            # A scale of the positions that follows the longest one must not see the padding.
-            self.position_ids_BS = torch.minimum(places_BS, starts_B1 + counts_B1 - 1)
+            row, place = np.nonzero(np.arange(width) < counts[:, None])
+            self._places = torch.from_numpy(np.stack([row, place, slots[row], places[row, place]])).to(device)
+        # A scale of the positions that follows the longest one must not see the padding.
+        places = np.minimum(places, (starts + counts - 1)[:, None])
+        self.position_ids_BS = torch.from_numpy(places).to(device)
         self.mask_B1ST = None
         if not self.fresh and not (equal and width == 1):
+            self.longest = _rounded_up(self.longest, _ALIGNMENT)
             keys_T = torch.arange(self.longest, device=device)
             self.mask_B1ST = (keys_T <= self.position_ids_BS[:, :, None])[:, None]
 
@@ -73,8 +79,10 @@ class SlotPass:
         """Writes the new tokens' keys or values, [rows, heads, new tokens, width of a head], into their slots."""
         if self._span is not None:
             store[self.rows, :, self._span] = new
-        elif self._from is not None and self._to is not None:
-            store[self._to[0], :, self._to[1]] = new.transpose(1, 2)[self._from]
+        elif self._places is not None:
+            row_N, place_N, slot_N, to_N = self._places
+            # One token a row is the usual case, where every row is taken.
+            store[slot_N, :, to_N] = new[:, :, 0] if new.shape[2] == 1 else new[row_N, :, place_N]
 
     def read(self, store: torch.Tensor) -> torch.Tensor:
         """Keys or values of the rows up to the longest one; a view if their slots are adjacent."""
@@ -102,20 +110,28 @@ class SlotCache(Cache):
         self._pass: SlotPass | None = None
 
     @torch.inference_mode()
-    def reserve(self, slots: int, tokens: int, most: int) -> None:
-        """Makes room, at least twice the former one if that was too small.
+    def reserve(self, slots: int, tokens: int, *, expected: int, limit: int, budget: int) -> None:
+        """Makes room, and more than is needed if the budget has it, so that little is copied when sequences grow.
 
         Args:
-            slots: Slots that are needed.
-            tokens: Tokens of the longest slot, as far as is known.
-            most: Tokens that it may come to have.
+            slots: Slots that are needed; what the others hold may be dropped.
+            tokens: Tokens that the longest slot is known to need.
+            expected: Tokens that it may come to have soon.
+            limit: Tokens that it can have at most.
+            budget: Tokens of all slots; more are taken only if they are needed now.
         """
         if slots <= self.slots and tokens <= self.capacity:
             return
-        if slots > self.slots:
-            self.slots = max(slots, 2 * self.slots if self.slots else 0)
-        if tokens > self.capacity:
-            self.capacity = max(tokens, min(2 * max(tokens, self.capacity), most))
+        count, capacity = max(slots, 2 * self.slots), self.capacity
+        if tokens > capacity:
+            wanted = max(min(expected, 2 * tokens), min(capacity * 3 // 2, limit))
+            # Slots that are not in use would grow too.
+            count, capacity = slots, _rounded_up(max(tokens, wanted), _BLOCK)
+        if count * capacity > budget:
+            count = slots
+        if count * capacity > budget:
+            capacity = _rounded_up(tokens, _ALIGNMENT)
+        self.slots, self.capacity = count, capacity
         # Layer by layer, so that no more than one layer exists twice.
         for index, stores in enumerate(self._stores):
             if stores is not None:
@@ -181,5 +197,10 @@ class SlotCache(Cache):
 
     def _grown(self, store: torch.Tensor) -> torch.Tensor:
         grown = self._new(store)
-        grown[: store.shape[0], :, : store.shape[2]] = store
+        slots, tokens = min(len(grown), len(store)), min(grown.shape[2], store.shape[2])
+        grown[:slots, :, :tokens] = store[:slots, :, :tokens]
         return grown
+
+
+def _rounded_up(number: int, step: int) -> int:
+    return -(-number // step) * step

@@ -1,4 +1,7 @@
-"""Prefill: reads the prompts of slots into the cache, each token once: equal prompts, beginnings and sessions are shared."""
+"""Prefill: reads the prompts of slots into the cache.
+
+Every token is read once: equal prompts, common beginnings and sessions are shared.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ class Prefill:
         """Reads the prompts of the slots' runs and notes what each slot holds and how much was not read.
 
         Args:
-            slots: Slots with a run whose prompt is to be read.
+            slots: Slots with a run whose prompt, and what is sampled of its response, is to be read.
 
         Returns:
             Hidden states of the last tokens, [slots, hidden size].
@@ -49,7 +52,7 @@ class Prefill:
         copies: list[tuple[Slot, Slot]] = []
         starts: dict[Slot, int] = {}
         for slot in slots:
-            prompt = _run(slot).request.prompt_ids
+            prompt = _run(slot).ids
             kept = _common(slot.ids, prompt)
             if kept:
                 starts[slot] = kept
@@ -62,17 +65,17 @@ class Prefill:
         # A later slot may hold what an earlier one begins with only once that is read, so beginnings come first.
         starts |= self._read_beginnings(fresh)
         for slot, start in starts.items():
-            _run(slot).cached = start
+            _note_cached(slot, start)
         for group in ([slot for slot in fresh if slot not in starts], list(starts)):
             for batch in self._batches(group, starts):
-                parts = [list(_run(slot).request.prompt_ids[starts.get(slot, 0) :]) for slot in batch]
+                parts = [_run(slot).ids[starts.get(slot, 0) :] for slot in batch]
                 states = self._pass(batch, [starts.get(slot, 0) for slot in batch], parts)
                 hidden |= dict(zip(batch, states, strict=True))
         for slot in (*fresh, *starts):
-            slot.ids[:] = _run(slot).request.prompt_ids
+            slot.ids[:] = _run(slot).ids
         for source, slot in copies:
             slot.ids[:] = source.ids
-            _run(slot).cached = len(source.ids)
+            _note_cached(slot, len(source.ids))
             hidden[slot] = hidden[source]
         for source in {source: None for source, _ in copies}:
             targets = [slot.index for other, slot in copies if other is source]
@@ -88,7 +91,7 @@ class Prefill:
         found: dict[Slot, int] = {}
         if len(slots) < 2:
             return found
-        prompts = [_run(slot).request.prompt_ids for slot in slots]
+        prompts = [_run(slot).ids for slot in slots]
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         if int(lengths.max()) <= LEAST_SHARED:
             return found
@@ -97,14 +100,14 @@ class Prefill:
             if len(group) < 2 or shared < _LEAST_SHARE * max(len(prompts[row]) for row in group):
                 continue
             source, *others = [slots[row] for row in group]
-            self._pass([source], [0], [list(prompts[group[0]][:shared])])
+            self._pass([source], [0], [prompts[group[0]][:shared]])
             self._cache.copy(source.index, [slot.index for slot in others], shared)
             found |= dict.fromkeys([source, *others], shared)
         return found
 
     def _batches(self, slots: Sequence[Slot], starts: dict[Slot, int]) -> list[list[Slot]]:
         """Slots whose new tokens are read in one pass, by index so that their places in the cache are adjacent."""
-        widths = [len(_run(slot).request.prompt_ids) - starts.get(slot, 0) for slot in slots]
+        widths = [_run(slot).length - starts.get(slot, 0) for slot in slots]
         batches = budget_batches(range(len(slots)), widths, self._token_budget)
         return [sorted((slots[row] for row in rows.tolist()), key=lambda slot: slot.index) for rows, _ in batches]
 
@@ -122,13 +125,19 @@ def _run(slot: Slot) -> Run:
     return slot.run
 
 
-def _common(cached: Sequence[int], prompt: Sequence[int]) -> int:
+def _note_cached(slot: Slot, count: int) -> None:
+    # A run that had to wait in the middle of its response is read again; its prompt was counted before.
+    if not _run(slot).tokens:
+        _run(slot).cached = count
+
+
+def _common(cached: list[int], prompt: list[int]) -> int:
     """Cached tokens that the prompt begins with, its last token aside: that one is always read.
 
     A short beginning of a prompt that then differs is not worth a pass with a mask.
     """
     most = min(len(cached), len(prompt) - 1)
-    if list(cached[:most]) == list(prompt[:most]):
+    if cached[:most] == prompt[:most]:
         return most
     same = next(place for place in range(most) if cached[place] != prompt[place])
     return same if same >= LEAST_SHARED and same >= _LEAST_SHARE * len(prompt) else 0

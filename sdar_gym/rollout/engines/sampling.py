@@ -5,6 +5,8 @@ A row's draw depends on its own number alone, so the make-up of a batch does not
 
 from __future__ import annotations
 
+from math import isnan
+
 import torch
 
 from sdar_gym.policy.errors import NonFiniteWeightsError
@@ -16,8 +18,8 @@ _BLOCK = 64
 
 def sample(
     logits_BV: torch.Tensor, params: SamplingParams, uniform_B: torch.Tensor, forbidden: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draws one token per row.
+) -> list[tuple[int, float]]:
+    """Draws one token per row, with one transfer from the device.
 
     Args:
         logits_BV: Logits, float32.
@@ -27,26 +29,29 @@ def sample(
             learner computes them.
 
     Returns:
-        Tokens and their log-probabilities, both [B].
+        Token and log-probability of each row.
 
     Raises:
         NonFiniteWeightsError: A logit is nan. Comparisons with nan are false, so an arbitrary token would be drawn.
     """
     temperature = params.temperature
     logp_BV = torch.log_softmax(logits_BV / temperature if temperature not in (0, 1) else logits_BV, dim=-1)
-    # A nan among the logits makes the whole row nan.
-    if bool(torch.isnan(logp_BV[:, 0]).any()):
-        raise NonFiniteWeightsError(
-            "The model's logits are not numbers (nan): its weights have diverged, or half precision overflowed. Go "
-            "back to the last good checkpoint with a lower training.lr, or use policy.dtype=bfloat16 or float32."
-        )
     if temperature == 0:
         drawn_B = logp_BV.index_fill(1, forbidden, -torch.inf).argmax(dim=-1)
     else:
         if params.top_k or params.top_p < 1:
             logp_BV = _restricted(logp_BV, params, forbidden)
         drawn_B = _inverted(logp_BV.exp().index_fill_(1, forbidden, 0.0), uniform_B.to(logits_BV.device))
-    return drawn_B, logp_BV.gather(1, drawn_B[:, None]).squeeze(1)
+    logp_B = logp_BV.gather(1, drawn_B[:, None]).squeeze(1)
+    # Token ids are exact in double precision.
+    tokens, logps = torch.stack([drawn_B.double(), logp_B.double()]).tolist()
+    # A nan among the logits makes the whole row nan.
+    if any(map(isnan, logps)):
+        raise NonFiniteWeightsError(
+            "The model's logits are not numbers (nan): its weights have diverged, or half precision overflowed. Go "
+            "back to the last good checkpoint with a lower training.lr, or use policy.dtype=bfloat16 or float32."
+        )
+    return [(int(token), logp) for token, logp in zip(tokens, logps, strict=True)]
 
 
 def _restricted(logp_BV: torch.Tensor, params: SamplingParams, forbidden: torch.Tensor) -> torch.Tensor:
@@ -75,4 +80,5 @@ def _inverted(weights_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor
     # Below the end of the block, whatever the two sums were rounded to: then the token has a weight above 0.
     rest_B1 = torch.minimum(mark_B1 - before_B1, inside[:, -1:] * (1 - 2**-50))
     token_B1 = torch.searchsorted(inside, rest_B1, right=True)
-    return (block_B1 * _BLOCK + token_B1).squeeze(1)
+    # Not needed but for rows that are nan, where no token is the right one.
+    return (block_B1 * _BLOCK + token_B1).squeeze(1).clamp_(max=vocabulary - 1)

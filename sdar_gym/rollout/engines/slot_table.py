@@ -38,6 +38,16 @@ class Run:
     logprobs: list[float] = field(default_factory=list)
     cached: int = 0
 
+    @property
+    def ids(self) -> list[int]:
+        """Prompt and sampled tokens."""
+        return [*self.request.prompt_ids, *self.tokens]
+
+    @property
+    def length(self) -> int:
+        """Number of `ids`."""
+        return len(self.request.prompt_ids) + len(self.tokens)
+
 
 @dataclass(slots=True, eq=False)
 class Slot:
@@ -107,6 +117,7 @@ class SlotTable:
         self._running -= 1
         self._swap(slot, self._slots[self._running])
         if keep and slot.session is not None:
+            self.close(slot.session)
             self._sessions[slot.session] = slot
         else:
             self._remove(slot)

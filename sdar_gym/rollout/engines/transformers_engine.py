@@ -24,7 +24,7 @@ from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.decoder_forward import cached_forward
 from sdar_gym.policy.load import load_weights, pad_id, stop_token_ids
 from sdar_gym.policy.policy_model import load_policy_model
-from sdar_gym.policy.sizing import default_batch_tokens, set_threads
+from sdar_gym.policy.sizing import default_batch_tokens, default_cache_tokens, set_threads
 from sdar_gym.policy.slot_cache import SlotCache, SlotPass
 from sdar_gym.rollout.engines.base import Continuation, Engine, GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.prefill import Prefill
@@ -32,8 +32,10 @@ from sdar_gym.rollout.engines.registry import EngineSpec
 from sdar_gym.rollout.engines.sampling import sample
 from sdar_gym.rollout.engines.slot_table import Run, Slot, SlotTable
 
-# Bound on the cached tokens of running and waiting conversations, as a multiple of the tokens read at once.
-_CACHE_FACTOR = 4
+# Conversations enter as long as this share of the cache holds them, so that they have room to grow.
+_ENTRY_SHARE = 0.5
+# No limit, for models that have none.
+_UNLIMITED = 1 << 40
 # A cache this small is kept for the next call in main memory, which is slow to give and take.
 _KEPT_BYTES = 256 << 20
 
@@ -62,12 +64,14 @@ def engine_of(model: PreTrainedModel, tokenizer: Any, rollout: RolloutSettings |
         rollout: Settings of the chat template and of the batch; None for the defaults.
     """
     rollout = rollout or RolloutSettings()
+    batch_tokens = rollout.max_batch_tokens or default_batch_tokens(model)
     return TransformersEngine(
         model,
         stop_ids=stop_token_ids(model, tokenizer, rollout.chat_template_kwargs),
         pad_id=pad_id(tokenizer),
         forbidden_ids=unusable_ids(tokenizer, model.config.get_text_config().vocab_size),
-        max_batch_tokens=rollout.max_batch_tokens or default_batch_tokens(model),
+        max_batch_tokens=batch_tokens,
+        max_cache_tokens=max(batch_tokens, default_cache_tokens(model)),
     )
 
 
@@ -81,8 +85,9 @@ class TransformersEngine(Engine):
         stop_ids: Tokens that end a response.
         forbidden_ids: Tokens that are never sampled: rows of the head that stand for no token.
         pad_id: Any token; it is never attended to.
-        max_batch_tokens: Prompt tokens read at once, and prompt tokens of the conversations that run at once; bounds
-            the memory.
+        max_batch_tokens: Prompt tokens read at once, padding included.
+        max_cache_tokens: Tokens of all slots of the cache, running conversations and waiting sessions together. One
+            conversation runs always; others wait until there is room for them.
     """
 
     def __init__(
@@ -93,12 +98,13 @@ class TransformersEngine(Engine):
         pad_id: int,
         forbidden_ids: Sequence[int] = (),
         max_batch_tokens: int = 32_768,
+        max_cache_tokens: int = 131_072,
     ):
         self._model = model
         self.stop_ids = tuple(sorted(set(stop_ids)))
         self._stops = frozenset(self.stop_ids)
         self._forbidden = torch.tensor(sorted(set(forbidden_ids)), dtype=torch.long, device=model.device)
-        self._max_batch_tokens = max_batch_tokens
+        self._max_cache_tokens = max_cache_tokens
         self._context_length = context_length(model.config)
         self._version = 0
         self._cache = SlotCache(model.config)
@@ -183,15 +189,16 @@ class TransformersEngine(Engine):
         # By length, so that rows that run together are of similar length and equal prompts enter together.
         queue = deque(sorted(waiting, key=lambda run: len(run.request.prompt_ids)))
         with self._playing():
+            following: list[Slot] = []
             while queue or self._table.running:
-                entering = self._admit(queue, params)
-                while entering:
-                    entering = self._finish(entering, self._read(entering), params, then, keep)
-                if self._table.running:
-                    running = list(self._table.running)
-                    entering = self._finish(running, self._decode(running), params, then, keep)
-                    while entering:
-                        entering = self._finish(entering, self._read(entering), params, then, keep)
+                self._postpone(queue)
+                reading = [slot for slot in following if slot.run is not None] + self._admit(queue, params)
+                if reading:
+                    logits = self._read(reading, params)
+                else:
+                    reading = list(self._table.running)
+                    logits = self._decode(reading, params)
+                following = self._finish(reading, logits, params, then, keep)
 
     @contextmanager
     def _playing(self) -> Iterator[None]:
@@ -226,15 +233,26 @@ class TransformersEngine(Engine):
         uniforms = np.random.Generator(np.random.Philox(request.seed)).random(limit)
         return Run(number, request, limit, uniforms)
 
+    def _postpone(self, queue: deque[Run]) -> None:
+        """Makes running conversations wait, the last ones first, until those that run fit the cache."""
+        while len(self._table.running) > 1:
+            running = self._table.running
+            if len(running) * (_longest(running) + 1) <= self._max_cache_tokens:
+                return
+            last = running[-1]
+            assert last.run is not None
+            queue.appendleft(last.run)
+            self._table.stop(last, keep=True)
+
     def _admit(self, queue: deque[Run], params: SamplingParams) -> list[Slot]:
-        """Starts waiting conversations while their prompts and those that run fit the budget, but at least one."""
+        """Starts waiting conversations while they and those that run fit a share of the cache, but at least one."""
         running = self._table.running
-        longest = max((len(slot.ids) for slot in running), default=0)
+        longest = _longest(running)
         entering: list[Run] = []
         while queue:
-            longest = max(longest, len(queue[0].request.prompt_ids))
+            longest = max(longest, queue[0].length)
             rows = len(running) + len(entering)
-            if rows and (rows + 1) * longest > self._max_batch_tokens:
+            if rows and (rows + 1) * (longest + 1) > _ENTRY_SHARE * self._max_cache_tokens:
                 break
             entering.append(queue.popleft())
         if not entering:
@@ -244,7 +262,7 @@ class TransformersEngine(Engine):
         kept = sorted((run for run in entering if places[run.number] is not None), key=lambda run: places[run.number])
         new = [run for run in entering if places[run.number] is None]
         slots = [self._start(run) for run in kept]
-        self._reserve(longest, longest + params.max_tokens, len(new))
+        self._reserve(longest, params, len(new))
         return slots + [self._start(run) for run in new]
 
     def _start(self, run: Run) -> Slot:
@@ -252,28 +270,29 @@ class TransformersEngine(Engine):
         slot.run = run
         return slot
 
-    def _reserve(self, tokens: int, most: int, entering: int = 0) -> None:
-        """Makes room in the cache, at the expense of the sessions that have waited longest."""
-        fitting = _CACHE_FACTOR * self._max_batch_tokens // max(tokens + 1, self._cache.capacity)
-        self._table.close_longest_unused(fitting - entering)
-        limit = self._context_length or most
-        self._cache.reserve(len(self._table) + entering, tokens + 1, max(tokens + 1, min(most, limit)))
+    def _reserve(self, longest: int, params: SamplingParams, entering: int = 0) -> None:
+        """Makes room for sequences of this length and the next token, at the expense of the longest unused sessions."""
+        budget, limit, needed = self._max_cache_tokens, self._context_length or _UNLIMITED, longest + 1
+        self._table.close_longest_unused(budget // max(needed, self._cache.capacity) - entering)
+        expected = min(needed + params.max_tokens, limit)
+        self._cache.reserve(len(self._table) + entering, needed, expected=expected, limit=limit, budget=budget)
 
     @torch.inference_mode()
-    def _read(self, slots: Sequence[Slot]) -> torch.Tensor:
+    def _read(self, slots: Sequence[Slot], params: SamplingParams) -> torch.Tensor:
         """Logits after the prompts of slots."""
+        self._reserve(_longest(slots), params)
         return self._head(self._prefill.read(slots))
 
     @torch.inference_mode()
-    def _decode(self, slots: Sequence[Slot]) -> torch.Tensor:
+    def _decode(self, slots: Sequence[Slot], params: SamplingParams) -> torch.Tensor:
         """Logits after the last sampled tokens of all running slots, which have the first places of the cache."""
+        self._reserve(_longest(slots), params)
         starts = [len(slot.ids) for slot in slots]
-        self._reserve(max(starts), max(starts) + max(slot.run.limit for slot in slots if slot.run is not None))
         for slot in slots:
             assert slot.run is not None
             slot.ids.append(slot.run.tokens[-1])
         rows = SlotPass(range(len(slots)), starts, [1] * len(slots), self._model.device)
-        ids = torch.tensor([slot.ids[-1:] for slot in slots], device=self._model.device)
+        ids = torch.tensor([slot.ids[-1:] for slot in slots]).to(self._model.device)
         return self._head(self._forward(ids, rows, self._cache)[:, -1])
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -284,9 +303,9 @@ class TransformersEngine(Engine):
         """Draws a token for every slot; returns the slots whose responses have ended, by position."""
         runs = [slot.run for slot in slots if slot.run is not None]
         uniforms = torch.tensor([run.uniforms[len(run.tokens)] for run in runs], dtype=torch.float64)
-        drawn, logprobs = sample(logits, params, uniforms, self._forbidden)
+        drawn = sample(logits, params, uniforms, self._forbidden)
         ended = []
-        for slot, run, token, logprob in zip(slots, runs, drawn.tolist(), logprobs.tolist(), strict=True):
+        for slot, run, (token, logprob) in zip(slots, runs, drawn, strict=True):
             run.tokens.append(token)
             run.logprobs.append(logprob)
             if token in self._stops or len(run.tokens) == run.limit:
@@ -296,21 +315,17 @@ class TransformersEngine(Engine):
     def _finish(
         self, slots: Sequence[Slot], logits: torch.Tensor, params: SamplingParams, then: Continuation, keep: bool
     ) -> list[Slot]:
-        """Draws tokens, hands over the responses that have ended, and returns the slots that go on with a new prompt."""
+        """Draws tokens, hands over finished responses, and returns the slots that go on with a new prompt."""
         following, ended = [], []
         for slot in self._draw(slots, logits, params):
             run = slot.run
             assert run is not None
             reason = "stop" if run.tokens[-1] in self._stops else "length"
-            request = then(
-                run.number, GenerationResult(run.tokens, run.logprobs, reason, self._version, run.cached)
-            )
+            request = then(run.number, GenerationResult(run.tokens, run.logprobs, reason, self._version, run.cached))
             if request is None:
                 ended.append(slot)
                 continue
             slot.run, slot.session = self._run_of(run.number, request, params), request.session
-            length = len(request.prompt_ids)
-            self._reserve(length, length + params.max_tokens)
             following.append(slot)
         # From the last place on, so that no slot moves into the place of one that ends too.
         for slot in sorted(ended, key=lambda slot: -slot.index):
@@ -325,3 +340,8 @@ class TransformersEngine(Engine):
     def _refuse_if_busy(self) -> None:
         if self._busy:
             raise RuntimeError("The engine is sampling; what `then` calls must not use it.")
+
+
+def _longest(slots: Sequence[Slot]) -> int:
+    """Tokens of the longest sequence that is running."""
+    return max((slot.run.length for slot in slots if slot.run is not None), default=0)

@@ -130,7 +130,7 @@ class SlotCache(Cache):
         if count * capacity > budget:
             count = slots
         if count * capacity > budget:
-            capacity = _rounded_up(tokens, _ALIGNMENT)
+            capacity = least_capacity(tokens)
         self.slots, self.capacity = count, capacity
         # Layer by layer, so that no more than one layer exists twice.
         for index, stores in enumerate(self._stores):
@@ -200,6 +200,11 @@ class SlotCache(Cache):
         slots, tokens = min(len(grown), len(store)), min(grown.shape[2], store.shape[2])
         grown[:slots, :, :tokens] = store[:slots, :, :tokens]
         return grown
+
+
+def least_capacity(tokens: int) -> int:
+    """Tokens of a slot that holds a sequence of this many."""
+    return _rounded_up(tokens, _ALIGNMENT)
 
 
 def _rounded_up(number: int, step: int) -> int:

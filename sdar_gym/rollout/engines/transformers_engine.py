@@ -25,7 +25,7 @@ from sdar_gym.policy.decoder_forward import cached_forward
 from sdar_gym.policy.load import load_weights, pad_id, stop_token_ids
 from sdar_gym.policy.policy_model import load_policy_model
 from sdar_gym.policy.sizing import default_batch_tokens, default_cache_tokens, set_threads
-from sdar_gym.policy.slot_cache import SlotCache, SlotPass
+from sdar_gym.policy.slot_cache import SlotCache, SlotPass, least_capacity
 from sdar_gym.rollout.engines.base import Continuation, Engine, GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.prefill import Prefill
 from sdar_gym.rollout.engines.registry import EngineSpec
@@ -237,7 +237,7 @@ class TransformersEngine(Engine):
         """Makes running conversations wait, the last ones first, until those that run fit the cache."""
         while len(self._table.running) > 1:
             running = self._table.running
-            if len(running) * (_longest(running) + 1) <= self._max_cache_tokens:
+            if len(running) * least_capacity(_longest(running) + 1) <= self._max_cache_tokens:
                 return
             last = running[-1]
             assert last.run is not None
@@ -252,7 +252,7 @@ class TransformersEngine(Engine):
         while queue:
             longest = max(longest, queue[0].length)
             rows = len(running) + len(entering)
-            if rows and (rows + 1) * (longest + 1) > _ENTRY_SHARE * self._max_cache_tokens:
+            if rows and (rows + 1) * least_capacity(longest + 1) > _ENTRY_SHARE * self._max_cache_tokens:
                 break
             entering.append(queue.popleft())
         if not entering:
@@ -272,7 +272,7 @@ class TransformersEngine(Engine):
 
     def _reserve(self, longest: int, params: SamplingParams, entering: int = 0) -> None:
         """Makes room for sequences of this length and the next token, at the expense of the longest unused sessions."""
-        budget, limit, needed = self._max_cache_tokens, self._context_length or _UNLIMITED, longest + 1
+        budget, limit, needed = self._max_cache_tokens, self._context_length or _UNLIMITED, least_capacity(longest + 1)
         self._table.close_longest_unused(budget // max(needed, self._cache.capacity) - entering)
         expected = min(needed + params.max_tokens, limit)
         self._cache.reserve(len(self._table) + entering, needed, expected=expected, limit=limit, budget=budget)

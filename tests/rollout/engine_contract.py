@@ -32,7 +32,7 @@ SIZES: dict[str, Any] = {
 }
 
 
-def with_random_weights(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+def with_random_weights(kind: Any, config: PreTrainedConfig, seed: int) -> Any:
     """A model whose distributions are far from uniform, as those of the usual small weights are not."""
     torch.manual_seed(seed)
     model = kind(config)
@@ -92,7 +92,7 @@ class EngineContract:
     tolerance = 1e-4
     exact = True
 
-    def model(self, *, tied: bool = True, seed: int = 0) -> PreTrainedModel:
+    def model(self, *, tied: bool = True, seed: int = 0) -> Any:
         """The model of the tests; the head's width is one that all engines accept."""
         return with_random_weights(Qwen2ForCausalLM, Qwen2Config(**SIZES, tie_word_embeddings=tied), seed)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 import torch
 from engine_contract import LONGEST, SIZES, VOCABULARY, EngineContract, with_random_weights
 from transformers import (
@@ -31,26 +33,26 @@ class TestQwen2(EngineContract):
 class TestQwen3(TestQwen2):
     """Norms of queries and keys, and a head width that is not the hidden size by the number of heads."""
 
-    def model(self, *, tied: bool = True, seed: int = 0) -> PreTrainedModel:
-        config = Qwen3Config(**SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2}, head_dim=16)
-        config.tie_word_embeddings = tied
+    def model(self, *, tied: bool = True, seed: int = 0) -> Any:
+        sizes: dict[str, Any] = {**SIZES, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+        config = Qwen3Config(**sizes, tie_word_embeddings=tied)
         return with_random_weights(Qwen3ForCausalLM, config, seed)
 
 
 class TestLlama(TestQwen2):
     """Scaled rotary positions, biases, and no groups of queries."""
 
-    def model(self, *, tied: bool = True, seed: int = 0) -> PreTrainedModel:
+    def model(self, *, tied: bool = True, seed: int = 0) -> Any:
         rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 2.0, "original_max_position_embeddings": 160}
-        sizes = SIZES | {"num_key_value_heads": 2}
-        config = LlamaConfig(**sizes, attention_bias=True, rope_parameters=rope, tie_word_embeddings=tied)
+        sizes: dict[str, Any] = {**SIZES, "num_key_value_heads": 2, "attention_bias": True, "rope_parameters": rope}
+        config = LlamaConfig(**sizes, tie_word_embeddings=tied)
         return with_random_weights(LlamaForCausalLM, config, seed)
 
 
 class TestGPT2(TestQwen2):
     """Learned positions: the module's own forward pass."""
 
-    def model(self, *, tied: bool = True, seed: int = 0) -> PreTrainedModel:
+    def model(self, *, tied: bool = True, seed: int = 0) -> Any:
         config = GPT2Config(
             vocab_size=VOCABULARY,
             n_positions=LONGEST,
@@ -67,8 +69,9 @@ class TestGPT2(TestQwen2):
 class TestEagerAttention(TestQwen2):
     """Attention that adds its mask, in the module's own forward pass."""
 
-    def model(self, *, tied: bool = True, seed: int = 0) -> PreTrainedModel:
-        config = GPTNeoXConfig(**SIZES, attn_implementation="eager", tie_word_embeddings=tied)
+    def model(self, *, tied: bool = True, seed: int = 0) -> Any:
+        sizes: dict[str, Any] = {**SIZES, "attn_implementation": "eager"}
+        config = GPTNeoXConfig(**sizes, tie_word_embeddings=tied)
         return with_random_weights(GPTNeoXForCausalLM, config, seed)
 
 
@@ -83,16 +86,17 @@ class TestBfloat16(TestQwen2):
     tolerance = 0.25
     exact = False
 
-    def model(self, *, tied: bool = True, seed: int = 0) -> PreTrainedModel:
+    def model(self, *, tied: bool = True, seed: int = 0) -> Any:
         return torch.nn.Module.to(super().model(tied=tied, seed=seed), dtype=torch.bfloat16)
 
 
 class TestAdapters(TestQwen2):
     """LoRA adapters, which replace the linear layers."""
 
-    test_weights_of_another_model_are_refused_and_nothing_changes = None  # tests/policy/test_lora.py
+    def test_weights_of_another_model_are_refused_and_nothing_changes(self, engine: Engine) -> None:
+        pytest.skip("tests/policy/test_lora.py has it: weights that are frozen may be missing.")
 
-    def model(self, *, tied: bool = True, seed: int = 0) -> PreTrainedModel:
+    def model(self, *, tied: bool = True, seed: int = 0) -> Any:
         model = super().model(tied=tied, seed=0)
         adapters = Adapters(model, r=4, alpha=8.0)
         torch.manual_seed(seed)

@@ -257,11 +257,11 @@ class TransformersEngine(Engine):
             entering.append(queue.popleft())
         if not entering:
             return []
-        places = {run.number: self._table.place_of(run.request.session) for run in entering}
+        placed = [(self._table.place_of(run.request.session), run) for run in entering]
+        kept = [(place, run) for place, run in placed if place is not None]
+        new = [run for place, run in placed if place is None]
         # In the order of their places, in which the fewest have to move.
-        kept = sorted((run for run in entering if places[run.number] is not None), key=lambda run: places[run.number])
-        new = [run for run in entering if places[run.number] is None]
-        slots = [self._start(run) for run in kept]
+        slots = [self._start(run) for _, run in sorted(kept, key=lambda pair: pair[0])]
         self._reserve(longest, params, len(new))
         return slots + [self._start(run) for run in new]
 

@@ -77,6 +77,7 @@ from sdar_gym.policy.saving import save_model
 from sdar_gym.policy.sizing import TrainingSizes, choose_training_sizes, learner_machine, model_shape
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
+from sdar_gym.rollout.engines.canary import CanarySample, canary_rows, refuse_mismatch
 from sdar_gym.rollout.engines.registry import check_engine, engine_factory
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.metrics import rollout_metrics, tokens_of
@@ -86,7 +87,7 @@ from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.settings import Settings
 from sdar_gym.skills import LearningRetriever, Retriever
 from sdar_gym.text import closest
-from sdar_gym.training.collate import Columns
+from sdar_gym.training.collate import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION, Columns
 from sdar_gym.training.diagnostics import TokenDump, collect_diagnostics
 from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
 from sdar_gym.training.pipeline import UpdatePipeline
@@ -474,7 +475,12 @@ class SDAR(Algorithm):
         self._correlation = GapAdvantageCorrelation()
         objective = self._method.objective
         self._dispatcher = RolloutDispatcher(
-            self.env_runner_group, self.learner_group, self._retriever, rollout, self.restore_env_runners
+            self.env_runner_group,
+            self.learner_group,
+            self._retriever,
+            rollout,
+            restore=self.restore_env_runners,
+            check=self._check_engine,
         )
         self._evaluator = PanelEvaluator(
             panel, self._dispatcher, config.evaluation_settings, rollout, objective.teacher
@@ -520,6 +526,7 @@ class SDAR(Algorithm):
         """One update: play episodes, prepare -> score -> shape -> collate, take gradient steps, send the weights."""
         config, step = self.config, self.training_iteration
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            self._dispatcher.check_engines()
             started = time.perf_counter()
             requests = self._requests(step)
             episodes = self._dispatcher.collect_training(
@@ -661,6 +668,19 @@ class SDAR(Algorithm):
                 whole = scores.setdefault(name, value.new_zeros((rows, value.shape[1])))
                 whole[rank :: len(group)] = value
         return scores
+
+    def _check_engine(self, version: int, samples: Sequence[CanarySample]) -> None:
+        """Scores an engine's samples with the learner.
+
+        Raises:
+            EngineMismatchError: The engine gives them other log-probabilities.
+        """
+        # No learner is without a row.
+        samples = [samples[row % len(samples)] for row in range(max(len(samples), self.config.num_learners))]
+        ids, positions, mask = canary_rows(samples, pad_id(self._tokenizer))
+        columns = {INPUT_IDS: ids, RESPONSE_POSITION: positions, RESPONSE_MASK: mask}
+        logp_BT = self._score(columns, ("student",))["student"]
+        refuse_mismatch(samples, logp_BT, self.config.rollout_settings.engine, version)
 
     def _update_learners(self, columns: Columns, turns: int, shards: int, step: int) -> Any:
         batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=turns)

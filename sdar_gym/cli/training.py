@@ -79,14 +79,18 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
         raise ConfigError(f"{folder} holds no exported policy: the run has not finished. Use --resume {folder}.")
     quiet()
     from sdar_gym.evaluation.panels import play_panel
+    from sdar_gym.policy.trained_prompt import prompt_differences
     from sdar_gym.rollout.notices import notices
 
     console = Terminal()
     console.tell(
-        f"{run.env}, configuration {chosen}: prompt {run.rollout.prompt}, {'with' if run.rollout.think else 'without'} "
-        f"reasoning, up to {run.rollout.max_prompt_tokens} + {run.rollout.max_response_tokens} tokens, "
+        f"{run.env}, configuration {chosen}: context {run.rollout.context}, prompt {run.rollout.prompt}, "
+        f"{'with' if run.rollout.think else 'without'} reasoning, up to {run.rollout.max_prompt_tokens} + "
+        f"{run.rollout.max_response_tokens} tokens, "
         f"T={run.evaluation.temperature:g}"
     )
+    for difference in prompt_differences(folder / "policy" if is_run else folder, run.rollout):
+        console.print(f"The policy was trained with other prompts. {difference}.", style="yellow")
     started = time.perf_counter()
     with _bar(console, "episodes") as bar:
         task = bar.add_task("evaluating", total=run.evaluation.tasks)
@@ -94,9 +98,9 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
     console.print(_result_table([(checkpoint, summary)]))
     seconds = time.perf_counter() - started
     turns = [turn for episode in episodes for turn in episode.turns]
-    read, sampled = sum(t.prompt_tokens for t in turns), sum(len(t.response_ids) for t in turns)
+    read, sampled = sum(t.prompt_tokens - t.cached_tokens for t in turns), sum(len(t.response_ids) for t in turns)
     console.print(
-        f"{len(episodes)} episodes in {seconds:.0f} s: {read} prompt and {sampled} response tokens, "
+        f"{len(episodes)} episodes in {seconds:.0f} s: {read} prompt tokens read and {sampled} response tokens, "
         f"{(read + sampled) / max(seconds, 1e-9):.0f} tokens/s"
     )
     for sentence in notices(summary).values():

@@ -232,15 +232,23 @@ class RolloutSettings(Settings):
         return self.max_teacher_prompt_tokens or 2 * self.max_prompt_tokens
 
     def within(self, context_length: int | None) -> RolloutSettings:
-        """The settings with the teacher's limit, if it is null, cut to the model's context length.
+        """The settings with limits that are null set by the model's context length.
+
+        A conversation leaves the room that the teacher's longer prompt needs, with or without a teacher, so that all
+        methods play the same episodes.
 
         Args:
             context_length: In tokens; None if the model has no limit.
         """
-        if context_length is None or self.max_teacher_prompt_tokens is not None:
+        if context_length is None:
             return self
         limit = max(1, context_length - self.max_response_tokens)
-        return replace(self, max_teacher_prompt_tokens=min(self.teacher_prompt_limit, limit))
+        teacher = self.max_teacher_prompt_tokens or min(self.teacher_prompt_limit, limit)
+        if self.context == "window":
+            return replace(self, max_teacher_prompt_tokens=teacher)
+        room = max(0, teacher - self.max_prompt_tokens)
+        longest = self.max_context_tokens or context_length - room
+        return replace(self, max_teacher_prompt_tokens=teacher, max_context_tokens=max(1, longest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,14 +279,15 @@ class TrainingSettings(Settings):
         "gradient step.",
         choices=("sampler", "learner"),
     )
-    importance_correction: str = setting(
-        "token_truncate",
-        "With `old_logp=learner`: correction for a sampler whose numerics differ from the learner's, by the ratio of "
-        "their probabilities: `off`; `token_truncate` or `sequence_truncate`, a weight of at most the cap; "
-        "`token_mask` or `sequence_mask`, which leave out what is over it.",
+    importance_correction: str | None = setting(
+        None,
+        "With `old_logp=learner`: correction for a sampler whose numerics differ from the learner's, by the ratio ρ of "
+        "the learner's probability to the sampler's, of a token or a response: `off`; `token_truncate` or "
+        "`sequence_truncate` weight with min(ρ, cap); `token_mask` or `sequence_mask` leave out ρ above the cap or "
+        "below 1/cap, and weight the rest with ρ. null is `token_truncate` with `old_logp=learner`, else `off`.",
         choices=("off", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
     )
-    importance_cap: float = setting(2.0, "Largest ratio of learner to sampler in the correction.", low=1)
+    importance_cap: float = setting(2.0, "Largest importance weight of the correction.", low=1)
     grad_clip: float = setting(1.0, "Largest global norm of a gradient.", above=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", low=0, high=1_000)
     adam_betas: tuple[float, float] = setting((0.9, 0.999), "Betas of AdamW.", low=0, below=1)
@@ -290,6 +299,11 @@ class TrainingSettings(Settings):
         factory=dict,
     )
 
+    @property
+    def correction(self) -> str:
+        """The importance correction, with null replaced by its meaning."""
+        return self.importance_correction or ("token_truncate" if self.old_logp == "learner" else "off")
+
     def objective_of(self, method: str) -> dict[str, Any]:
         """The settings to change for one method."""
         return _merged(self.objective_by_method.get(method, {}), self.objective)
@@ -300,6 +314,14 @@ class TrainingSettings(Settings):
                 f"training.group_size must be at least 2, got {self.group_size}: an advantage is relative to the "
                 "group's other episodes, and a group of one has none. The published runs use 8."
             )
+        if self.old_logp == "sampler":
+            without_effect(
+                "training.importance_correction",
+                self.importance_correction,
+                "with training.old_logp=sampler the importance ratio itself is to the sampler",
+            )
+        if self.correction == "off" and self.importance_cap != 2.0:
+            without_effect("training.importance_cap", self.importance_cap, "there is no importance correction")
         for name in ("objective", "objective_by_method"):
             self.store(**{name: _with_absolute_teacher(getattr(self, name), f"training.{name}")})
         episodes = self.group_size * self.tasks_per_iteration

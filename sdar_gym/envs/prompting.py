@@ -90,7 +90,11 @@ def skill_context(text: str) -> PrivilegedContext | None:
 
 
 class PromptTemplate(Protocol):
-    """The prompt of one environment, and the parser of the model's responses."""
+    """The prompt of one environment, and the parser of the model's responses.
+
+    A template may also have `next_message(view, actions)`, the user message of a later turn in a conversation, and
+    `respond(action, think=...)`, which writes worked examples.
+    """
 
     def messages(
         self, view: EpisodeView, *, window: int, think: bool, privileged: PrivilegedContext | None = None
@@ -147,6 +151,35 @@ def instruction(think: bool) -> str:
     return "Answer with exactly one action inside <action> </action> tags."
 
 
+def action_list(actions: Sequence[str]) -> str:
+    """The admissible actions, one a line; empty if there are none."""
+    listed = "\n".join(f"'{action}'" for action in actions if action != "help")
+    return f"Actions you can take now: [{listed}]" if actions else ""
+
+
+def action_changes(before: Sequence[str], now: Sequence[str]) -> str:
+    """How the admissible actions differ from those of the turn before; empty where they do not."""
+    known, current = set(before), set(now)
+    new = [f"'{action}'" for action in now if action not in known]
+    gone = [f"'{action}'" for action in before if action not in current]
+    lines = [f"New actions: [{', '.join(new)}]"] * bool(new) + [f"No longer possible: [{', '.join(gone)}]"] * bool(gone)
+    return "\n".join(lines)
+
+
+def next_message(template: PromptTemplate, view: EpisodeView, actions: str) -> str:
+    """The user message of a later turn in a conversation, by the template's `next_message` if it has one.
+
+    Args:
+        template: The environment's prompt.
+        view: The episode so far.
+        actions: The part on admissible actions; may be empty.
+    """
+    own = getattr(template, "next_message", None)
+    if own is not None:
+        return own(view, actions)
+    return "\n\n".join(part for part in (view.observation, actions) if part)
+
+
 def history_lines(history: Sequence[PastTurn], window: int) -> str:
     """The last `window` turns, numbered from the start of the episode."""
     first = max(0, len(history) - window)
@@ -199,8 +232,7 @@ class WindowTemplate(ActionTags):
             )
         parts.append(f"Step {len(view.history) + 1}. You see: {view.observation}")
         if view.admissible_actions:
-            listed = "\n".join(f"'{action}'" for action in view.admissible_actions if action != "help")
-            parts.append(f"Actions you can take now: [{listed}]")
+            parts.append(action_list(view.admissible_actions))
         parts.append(instruction(think))
         return [{"role": "user", "content": "\n\n".join(parts)}]
 

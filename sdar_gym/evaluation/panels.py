@@ -97,4 +97,4 @@ def play_panel(
     engine.close()
     settings = run.evaluation
     result = summarize(episodes, panel, settings.temperature, settings.seed, settings.with_skills)
-    return {**result, **context_of_result(run.rollout)}, episodes
+    return {**result, **context_of_result(run.rollout, settings)}, episodes

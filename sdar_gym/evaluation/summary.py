@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
-from sdar_gym.configs.sections import RolloutSettings
+from sdar_gym.configs.sections import EvaluationSettings, RolloutSettings
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.rollout.metrics import episode_metrics
 from sdar_gym.rollout.trajectory import Episode
@@ -38,15 +38,25 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, min(rate, center - half)), min(1.0, max(rate, center + half))
 
 
-def context_of_result(rollout: RolloutSettings) -> dict[str, Any]:
-    """The rollout settings that are reported with a result, since it depends on them."""
+def context_of_result(rollout: RolloutSettings, evaluation: EvaluationSettings) -> dict[str, Any]:
+    """The settings that are reported with a result, since it depends on them."""
+    by_context = (
+        {"rewritten_history": rollout.rewritten_history}
+        if rollout.context == "conversation"
+        else {"window": rollout.window}
+    )
     return {
+        "context": rollout.context,
+        **by_context,
+        "show_actions": rollout.show_actions,
+        "max_observation_tokens": rollout.max_observation_tokens,
         "prompt": rollout.prompt,
         "think": rollout.think,
-        "window": rollout.window,
         "few_shot": rollout.few_shot,
         "system": rollout.system,
         "date": rollout.date,
+        "top_p": evaluation.top_p,
+        "top_k": evaluation.top_k,
     }
 
 

@@ -83,15 +83,65 @@ class ChatFormat:
         Raises:
             ChatTemplateError: See `text`.
         """
+        return self._encode(self._pieces(messages))
+
+    def continuation_ids(self, content: str, *, ended: bool) -> list[int]:
+        """Token ids between two responses: end of the first, user message, start of the second.
+
+        They are appended to the sampled ids, which are never decoded and encoded again. The text is encoded as one
+        string, since the parts of it have other ids.
+
+        Args:
+            content: The next user message.
+            ended: Whether the response ended with the template's end token (`turn_end`); else it is added.
+
+        Raises:
+            ChatTemplateError: See `text`; or the template renders past responses in another place.
+        """
+        talk = [
+            {"role": "user", "content": QUESTION},
+            {"role": "assistant", "content": REPLY},
+            {"role": "user", "content": content},
+        ]
+        first, *rest = self._pieces(talk)
+        _, found, after = first.partition(REPLY)
+        if not found:
+            raise ChatTemplateError("The chat template does not render past responses, which a conversation needs.")
+        ids = self._encode([after, *rest])
+        if ended and self.turn_end in ids:
+            return ids[ids.index(self.turn_end) + 1 :]
+        return ids
+
+    def rewrites_history(self, *, thinking: bool) -> bool:
+        """Whether the template renders a past response otherwise than it was sampled.
+
+        Qwen3's template drops the thinking of past responses, and the empty thinking block that it writes itself.
+
+        Args:
+            thinking: Whether the response has a `<think>` block.
+        """
+        prompt = self._rendered_question
+        sampled = f"{'' if self.response_start else '<think>'}A thought.</think>{REPLY}" if thinking else REPLY
+        talk = [
+            {"role": "user", "content": QUESTION},
+            {"role": "assistant", "content": f"{self.response_start}{sampled}"},
+            {"role": "user", "content": QUESTION},
+        ]
+        return not self.text(talk).startswith(prompt + sampled)
+
+    def _pieces(self, messages: Sequence[Message]) -> list[str]:
+        """The rendered text, cut where a message spells a special token, so that the pieces are encoded apart."""
         spelled = self._special_tokens
         if spelled is None or not any(spelled.search(message["content"]) for message in messages):
-            return self._tokenizer.encode(self.text(messages), add_special_tokens=False)
+            return [self.text(messages)]
         cut = _unused_character(messages)
         marked = [
             {**message, "content": spelled.sub(lambda found: f"{found[0][0]}{cut}{found[0][1:]}", message["content"])}
             for message in messages
         ]
-        pieces = self.text(marked).split(cut)
+        return self.text(marked).split(cut)
+
+    def _encode(self, pieces: Sequence[str]) -> list[int]:
         return [token for piece in pieces for token in self._tokenizer.encode(piece, add_special_tokens=False)]
 
     @cached_property

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedConfig
 from sdar_gym.configs.sections import PolicySettings, RolloutSettings
 from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
 from sdar_gym.paths import first_line
-from sdar_gym.policy.chat import ChatFormat, ChatTemplateError, unusable_ids
+from sdar_gym.policy.chat import QUESTION, ChatFormat, ChatTemplateError, unusable_ids
 from sdar_gym.policy.chat_template_checks import refuse_random, refuse_wrong_settings, template_variables
 from sdar_gym.policy.context_length import context_length, scales_by_length
 from sdar_gym.policy.errors import PolicyLoadError, failed
@@ -112,6 +112,7 @@ def check_policy(
             *_stop_notes(chat, tokenizer, generation, stop_ids),
             *check_response_formats(tokenizer, template, tags, stop_ids, rollout.think),
             *_thinking_notes(chat, rollout),
+            *_conversation_notes(chat, rollout),
         ]
     except PolicyLoadError as error:
         raise type(error)(f"policy.model={name!r}: {error}") from error
@@ -170,14 +171,18 @@ def _check_lengths(subject: str, config: PreTrainedConfig, rollout: RolloutSetti
     limit = context_length(config)
     if limit is None:
         return
-    for setting in ("max_prompt_tokens", "max_teacher_prompt_tokens"):
-        prompt = getattr(rollout, setting)
-        longest = (prompt or 0) + rollout.max_response_tokens
+    response, conversation = rollout.max_response_tokens, rollout.max_context_tokens or 0
+    room = max(0, (rollout.max_teacher_prompt_tokens or 0) - rollout.max_prompt_tokens) if conversation else 0
+    longest_of = {
+        "max_prompt_tokens + max_response_tokens": rollout.max_prompt_tokens + response,
+        "max_teacher_prompt_tokens + max_response_tokens": (rollout.max_teacher_prompt_tokens or 0) + response,
+        "max_context_tokens": conversation,
+        "max_context_tokens + max_teacher_prompt_tokens - max_prompt_tokens": conversation + room,
+    }
+    for settings, longest in longest_of.items():
         if longest <= limit:
             continue
-        sentence = (
-            f"rollout.{setting} + max_response_tokens = {longest:,} is more than the {limit:,} tokens that {subject}"
-        )
+        sentence = f"rollout.{settings} = {longest:,} is more than the {limit:,} tokens that {subject}"
         kind = scales_by_length(config)
         if kind is not None:
             raise ValueError(
@@ -224,6 +229,26 @@ def _stop_notes(
         raise ChatTemplateError(
             f"The chat template writes {tokenizer.convert_ids_to_tokens(early[0])} inside a response, and it is a stop "
             "token: responses would end there. Remove it from eos_token_id in generation_config.json."
+        )
+
+
+def _conversation_notes(chat: ChatFormat, rollout: RolloutSettings) -> Iterator[str]:
+    if rollout.context != "conversation":
+        return
+    chat.continuation_ids(QUESTION, ended=True)  # Refuses a template without past responses.
+    thinking = rollout.think or bool(chat.response_start)
+    if not chat.rewrites_history(thinking=thinking):
+        return
+    if rollout.rewritten_history == "fork":
+        yield (
+            "The chat template renders past responses otherwise than they were sampled, so that every turn of a "
+            "conversation begins a new sequence and reads the past again; rollout.rewritten_history=keep keeps what "
+            "was sampled."
+        )
+    else:
+        yield (
+            "Past responses stay as they were sampled, which the chat template would rewrite: serve the policy in the "
+            "same way."
         )
 
 

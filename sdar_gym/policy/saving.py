@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from sdar_gym.policy.non_finite import refuse_not_finite
 _CONFIG = "config.json"
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_model(model: Any, tokenizer: Any, folder: Path, texts: Mapping[str, str] | None = None) -> None:
     """Save a model and its tokenizer.
 
     Files are written beside the folder and flushed first, so a killed process leaves the new policy, the previous one,
@@ -27,6 +28,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         model: A `transformers` model.
         tokenizer: Its tokenizer.
         folder: Target folder; created with its parents.
+        texts: Text files to write beside them, by name.
 
     Raises:
         NonFiniteError: Some weights are not finite; nothing was written.
@@ -41,6 +43,8 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
             # safetensors raises its own error for a full disk.
             raise OSError(f"the weights could not be written: {first_line(error)}") from error
         tokenizer.save_pretrained(fresh)
+        for name, text in (texts or {}).items():
+            (fresh / name).write_text(text, encoding="utf-8")
         flush_tree(fresh)
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             with suppress(FileNotFoundError):

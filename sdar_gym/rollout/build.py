@@ -9,10 +9,12 @@ from sdar_gym.configs.sections import RolloutSettings, SkillSettings
 from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import entry_of
 from sdar_gym.rollout.collector import Collector
-from sdar_gym.rollout.context import ContextBuilder
+from sdar_gym.rollout.context import PromptContext, PromptLimits
+from sdar_gym.rollout.conversation_context import ConversationContext
 from sdar_gym.rollout.engines.base import Engine
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.few_shot import worked_turns
+from sdar_gym.rollout.window_context import WindowContext
 from sdar_gym.skills import Retriever, load_library, make_retriever
 from sdar_gym.skills.lookup import skill_env_name
 from sdar_gym.skills.strategies.controls import NoRetriever
@@ -43,30 +45,46 @@ def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
 
 def build_context(
     tokenizer: Any, env_id: str, env_config: Mapping[str, Any], rollout: RolloutSettings
-) -> ContextBuilder:
+) -> PromptContext:
     """The builder of an environment's prompts.
 
     Raises:
         ValueError: The template is unknown, or the expert cannot provide worked turns.
     """
     template = prompt_template(env_id, rollout.prompt)
-    opening = [] if rollout.system is None else [{"role": "system", "content": rollout.system}]
-    if rollout.few_shot:
-        opening += worked_turns(
-            env_id, env_config, template, rollout.few_shot, window=rollout.window, think=rollout.think
-        )
-    return ContextBuilder(
-        tokenizer,
-        template,
-        window=rollout.window,
-        max_prompt_tokens=rollout.max_prompt_tokens,
-        max_teacher_prompt_tokens=rollout.teacher_prompt_limit,
-        think=rollout.think,
-        chat_template_kwargs=rollout.chat_template_kwargs,
-        opening=opening,
-        untagged_characters=rollout.untagged_characters,
-        day=rollout.date,
+    limits = PromptLimits(
+        prompt=rollout.max_prompt_tokens,
+        teacher_prompt=rollout.teacher_prompt_limit,
+        response=rollout.max_response_tokens,
+        context=rollout.max_context_tokens,
+        observation=rollout.max_observation_tokens,
     )
+    settings: dict[str, Any] = {
+        "think": rollout.think,
+        "lists_actions": rollout.show_actions,
+        "chat_template_kwargs": rollout.chat_template_kwargs,
+        "day": rollout.date,
+    }
+    context: PromptContext
+    if rollout.context == "conversation":
+        keep = rollout.rewritten_history == "keep"
+        context = ConversationContext(tokenizer, template, limits, keep_history=keep, **settings)
+    else:
+        context = WindowContext(
+            tokenizer,
+            template,
+            limits,
+            window=rollout.window,
+            untagged_characters=rollout.untagged_characters,
+            **settings,
+        )
+    if rollout.system is not None:
+        context.opening.append({"role": "system", "content": rollout.system})
+    if rollout.few_shot:
+        context.opening += worked_turns(
+            env_id, env_config, template, rollout.few_shot, context.turn_messages, think=rollout.think
+        )
+    return context
 
 
 def build_collector(

@@ -1,4 +1,4 @@
-"""The collector: plays a batch of episodes in lockstep, one batched generation per turn."""
+"""The collector: plays a batch of episodes, whose responses an engine samples together."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import gymnasium
 from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext, skill_context
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import decode_response
-from sdar_gym.rollout.context import ContextBuilder, Prompt, PromptTooLongError
-from sdar_gym.rollout.engines.base import Engine, GenerationRequest, SamplingParams
+from sdar_gym.rollout.context import ContextFullError, Prompt, PromptContext, PromptTooLongError
+from sdar_gym.rollout.engines.base import Engine, GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.metrics import environment_metrics
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills import LearningRetriever, Retriever
@@ -60,6 +60,14 @@ class _Running:
     info: dict[str, Any]
     skills: PrivilegedContext | None
     history: list[PastTurn] = field(default_factory=list)
+    prompt: Prompt | None = None
+    teacher_ids: list[int] | None = None
+
+    @property
+    def view(self) -> EpisodeView:
+        return EpisodeView(
+            self.info["goal"], tuple(self.history), self.observation, tuple(self.info["admissible_actions"])
+        )
 
 
 class Collector:
@@ -81,7 +89,7 @@ class Collector:
         engine: Engine,
         tokenizer: Decoder,
         make_env: Callable[[], gymnasium.Env[str, str]],
-        context: ContextBuilder,
+        context: PromptContext,
         retriever: Retriever,
         env_name: str,
         *,
@@ -110,9 +118,14 @@ class Collector:
             `error` is set if the environment raised one; other episodes are not affected.
         """
         started = [self._start(request) for request in requests]
-        active = [run for run in started if isinstance(run, _Running)]
-        while active:
-            active = self._turn(active, params)
+        first = [(run, self._next_request(run)) for run in started if isinstance(run, _Running)]
+        playing = [(run, request) for run, request in first if request is not None]
+
+        def then(number: int, result: GenerationResult) -> GenerationRequest | None:
+            run = playing[number][0]
+            return self._next_request(run) if self._step(run, result) else None
+
+        self._engine.converse([request for _, request in playing], params, then)
         return [run.episode if isinstance(run, _Running) else run for run in started]
 
     def set_retriever_state(self, state: Mapping[str, Any]) -> None:
@@ -164,78 +177,84 @@ class Collector:
         episode.skill_strategy, episode.skill_backend = retrieval.strategy, retrieval.backend
         return _Running(request, env, episode, observation, info, skill_context(retrieval.text))
 
-    def _turn(self, active: list[_Running], params: SamplingParams) -> list[_Running]:
-        prompts: list[tuple[_Running, Prompt, list[int] | None]] = []
-        for run in active:
-            view = EpisodeView(
-                run.info["goal"], tuple(run.history), run.observation, tuple(run.info["admissible_actions"])
-            )
-            try:
-                prompt = self._context.prompt(view, run.skills if self._skills_in_prompt else None)
-            except PromptTooLongError:
-                self._finish(run, "prompt_too_long")
-                continue
-            prompts.append((run, prompt, self._teacher_ids(view, run.skills)))
-        if not prompts:
-            return []
-        results = self._engine.generate(
-            [
-                GenerationRequest(
-                    prompt.ids, _seed(run.request.seed, run.request.group_id, run.request.member, len(run.history))
-                )
-                for run, prompt, _ in prompts
-            ],
-            params,
+    def _next_request(self, run: _Running) -> GenerationRequest | None:
+        """The request of the next turn; None if its prompt is too long, which ends the episode."""
+        view = run.view
+        try:
+            run.prompt = self._context.next_prompt(run.episode, view, run.skills if self._skills_in_prompt else None)
+        except PromptTooLongError:
+            return self._finish(run, "prompt_too_long")
+        except ContextFullError:
+            return self._finish(run, "context_full")
+        if not run.prompt.continues:
+            run.teacher_ids = self._teacher_prompt(run, view)
+        return GenerationRequest(
+            run.prompt.ids,
+            _seed(run.request.seed, run.request.group_id, run.request.member, len(run.history)),
+            run.episode.episode_id if self._context.grows else None,
         )
-        unfinished = []
-        for (run, prompt, teacher), result in zip(prompts, results, strict=True):
-            text = decode_response(self._tokenizer, result.token_ids, self._engine.stop_ids)
-            parsed = self._context.parse(text)
-            try:
-                observation, reward, terminated, truncated, info = run.env.step(parsed.action)
-                if not isfinite(reward):
-                    raise ValueError(f"the reward is {reward}, which is no finite number")
-            except Exception as error:
-                _fail(run.episode, run.env, error, f"turn {len(run.history) + 1}, action {shortened(parsed.action)}")
-                continue
-            run.episode.add_turn(
-                TurnRecord(
-                    observation=run.observation,
-                    response=text,
-                    action=parsed.action,
-                    valid_form=parsed.valid,
-                    valid_action=bool(info["action_valid"]),
-                    reward=float(reward),
-                    response_ids=result.token_ids,
-                    old_logp=result.logprobs,
-                    weight_version=result.weight_version,
-                    admissible_actions=tuple(run.info["admissible_actions"]),
-                    finish_reason=result.finish_reason,
-                    tagged=parsed.tagged,
-                    dropped_turns=prompt.dropped_turns,
-                    teacher_too_long=teacher is None,
-                ),
-                prompt.ids,
-                teacher,
-            )
-            run.history.append(PastTurn(run.observation, parsed.action, parsed.tagged))
-            run.observation, run.info = observation, info
-            if terminated or truncated:
-                self._finish(run, "won" if info["won"] else "lost" if terminated else "truncated")
-            else:
-                unfinished.append(run)
-        return unfinished
 
-    def _teacher_ids(self, view: EpisodeView, skills: PrivilegedContext | None) -> list[int] | None:
+    def _step(self, run: _Running, result: GenerationResult) -> bool:
+        """Plays a response; returns whether the episode goes on."""
+        text = decode_response(self._tokenizer, result.token_ids, self._engine.stop_ids)
+        parsed = self._context.parse(text)
+        try:
+            observation, reward, terminated, truncated, info = run.env.step(parsed.action)
+            if not isfinite(reward):
+                raise ValueError(f"the reward is {reward}, which is no finite number")
+        except Exception as error:
+            _fail(run.episode, run.env, error, f"turn {len(run.history) + 1}, action {shortened(parsed.action)}")
+            return False
+        assert run.prompt is not None
+        turn = TurnRecord(
+            observation=run.observation,
+            response=text,
+            action=parsed.action,
+            valid_form=parsed.valid,
+            valid_action=bool(info["action_valid"]),
+            reward=float(reward),
+            response_ids=result.token_ids,
+            old_logp=result.logprobs,
+            weight_version=result.weight_version,
+            cached_tokens=result.cached_tokens,
+            admissible_actions=tuple(run.info["admissible_actions"]),
+            finish_reason=result.finish_reason,
+            tagged=parsed.tagged,
+            dropped_turns=run.prompt.dropped_turns,
+            teacher_too_long=run.teacher_ids is None,
+        )
+        if run.prompt.continues:
+            run.episode.continue_turn(turn, run.prompt.ids)
+        else:
+            run.episode.context_forks += run.prompt.forks
+            run.episode.add_turn(turn, run.prompt.ids, run.teacher_ids)
+        self._drop_long_teacher(run.episode)
+        run.history.append(PastTurn(run.observation, parsed.action, parsed.tagged))
+        run.observation, run.info = observation, info
+        if terminated or truncated:
+            self._finish(run, "won" if info["won"] else "lost" if terminated else "truncated")
+        return not (terminated or truncated)
+
+    def _teacher_prompt(self, run: _Running, view: EpisodeView) -> list[int] | None:
         """The teacher's prompt; empty without a teacher, None if the prompt is too long."""
-        if not self._teacher_prompts or skills is None:
+        if not self._teacher_prompts or run.skills is None:
             return []
         try:
-            return self._context.prompt_ids(view, skills)
-        except PromptTooLongError:
+            return self._context.next_prompt(run.episode, view, run.skills).ids
+        except (PromptTooLongError, ContextFullError):
             return None
 
+    def _drop_long_teacher(self, episode: Episode) -> None:
+        """A conversation that is too long for the teacher has none, in all of its turns."""
+        sequence, limit = episode.sequences[-1], self._context.limits.teacher_context
+        if limit is None or sequence.teacher_ids is None or len(sequence.teacher_ids) <= limit:
+            return
+        sequence.teacher_ids = None
+        for span in sequence.spans:
+            episode.turns[span.turn].teacher_too_long = True
+
     def _finish(self, run: _Running, ended: str) -> None:
+        """Ends an episode; its environment is used again."""
         run.episode.ended = ended
         run.episode.won = bool(run.info["won"])
         run.episode.score = float(run.info["score"])

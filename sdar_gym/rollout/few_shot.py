@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sdar_gym.envs.policies import expert_of
@@ -15,7 +15,13 @@ _TRIES = 20
 
 
 def worked_turns(
-    env_id: str, env_config: Mapping[str, Any], template: PromptTemplate, count: int, *, window: int, think: bool
+    env_id: str,
+    env_config: Mapping[str, Any],
+    template: PromptTemplate,
+    count: int,
+    messages_of: Callable[[EpisodeView, Sequence[str]], list[Message]],
+    *,
+    think: bool,
 ) -> list[Message]:
     """The first turns of an expert's episode, a user message and an assistant message each.
 
@@ -26,7 +32,7 @@ def worked_turns(
         env_config: Its arguments.
         template: The prompt of the turns; it must be able to write a response (`respond`).
         count: Turns.
-        window: Number of past turns included verbatim.
+        messages_of: Makes the messages of a turn from its view and the admissible actions of the turn before.
         think: Whether responses reason first.
 
     Raises:
@@ -43,6 +49,7 @@ def worked_turns(
         for task_id in ids[:_TRIES]:
             observation, info = env.reset(options={"task_id": task_id})
             history: list[PastTurn] = []
+            before: tuple[str, ...] = ()
             messages: list[Message] = []
             over = False
             try:
@@ -51,9 +58,10 @@ def worked_turns(
                     view = EpisodeView(info["goal"], tuple(history), observation, tuple(info["admissible_actions"]))
                     action = expert.act(observation, info)
                     if len(history) < count:
-                        messages += template.messages(view, window=window, think=think)
+                        messages += messages_of(view, before)
                         messages.append({"role": "assistant", "content": respond(action, think=think)})
                     history.append(PastTurn(observation, action))
+                    before = view.admissible_actions
                     observation, _, terminated, truncated, info = env.step(action)
                     over = terminated or truncated
             except ValueError:

@@ -79,8 +79,9 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
     """Means over episodes, the same for training and evaluation.
 
     Returns:
-        `success`, `success/<task type>` (without failed episodes), `score`, `episode_turns`, `prompt_too_long`
-        (a count), those of `turn_metrics` and `coverage`, `env/<name>` and `custom/<name>`.
+        `success`, `success/<task type>` (without failed episodes), `score`, `episode_turns`, `prompt_too_long`,
+        `context_full` and `context_forks` (counts), those of `turn_metrics` and `coverage`, `env/<name>` and
+        `custom/<name>`.
     """
     by_type: defaultdict[str, list[float]] = defaultdict(list)
     named: defaultdict[str, list[float]] = defaultdict(list)
@@ -100,6 +101,8 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
         "score": sum(episode.score for episode in episodes) / count,
         "episode_turns": sum(len(episode.turns) for episode in episodes) / count,
         "prompt_too_long": sum(episode.ended == "prompt_too_long" for episode in episodes),
+        "context_full": sum(episode.ended == "context_full" for episode in episodes),
+        "context_forks": sum(episode.context_forks for episode in episodes),
         **turn_metrics(episodes),
         **coverage(episodes),
         **{f"success/{kind}": sum(wins) / len(wins) for kind, wins in sorted(by_type.items())},
@@ -157,5 +160,9 @@ def coverage(episodes: Iterable[Episode]) -> dict[str, float]:
 
 
 def tokens_of(episodes: Iterable[Episode]) -> int:
-    """Number of tokens that were read or sampled: prompts and responses of all turns."""
-    return sum(turn.prompt_tokens + len(turn.response_ids) for episode in episodes for turn in episode.turns)
+    """Number of tokens that were read or sampled: prompts, without what the engine still had, and responses."""
+    return sum(
+        turn.prompt_tokens - turn.cached_tokens + len(turn.response_ids)
+        for episode in episodes
+        for turn in episode.turns
+    )

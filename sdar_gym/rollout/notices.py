@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 # Updates in a row without spread before the notice: with few groups, a single one happens by chance.
@@ -60,6 +61,13 @@ def notices(figures: Mapping[str, float]) -> dict[str, str]:
         found["prompts"] = (
             f"{figures['prompts_cut']:.0%} of the prompts left past turns out to keep the limit: raise "
             "rollout.max_prompt_tokens, or lower rollout.window."
+        )
+    full = figures.get("context_full", 0.0)
+    if full > 0.1 * figures.get("episodes", figures.get("tasks", math.inf)):
+        found["full"] = (
+            f"{full:.0f} episode(s) ended because their conversation had no room for another turn: raise "
+            "rollout.max_context_tokens, lower rollout.max_response_tokens, or show fewer lists with "
+            "rollout.show_actions."
         )
     if figures.get("no_spread_fraction", 0.0) >= 1.0:
         solved = figures.get("success", 0.0) >= 1.0

@@ -10,9 +10,9 @@ from typing import Any
 from sdar_gym.algorithms.objectives.teacher import Teacher, View
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.policies import expert_of
-from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext
+from sdar_gym.envs.prompting import PrivilegedContext
 from sdar_gym.rollout.build import build_context
-from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
+from sdar_gym.rollout.context import PromptContext, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills.growth.abstraction import steps_of
@@ -43,6 +43,7 @@ _ENDS = {
     "lost": "it was over without success",
     "truncated": "the turns ran out before the task was solved",
     "prompt_too_long": "it was stopped, because its prompt had grown too long",
+    "context_full": "it was stopped, because the conversation had no room for another turn",
     "error": "it was stopped by an error of the environment",
 }
 # In characters. The reply to a step is shown at length, the results within a demonstration in brief.
@@ -154,7 +155,7 @@ class PrivilegedContextWriter:
         ValueError: The environment has no expert, which the view `solution` needs.
     """
 
-    def __init__(self, teacher: Teacher, context: ContextBuilder, env_id: str, env_config: Mapping[str, Any]):
+    def __init__(self, teacher: Teacher, context: PromptContext, env_id: str, env_config: Mapping[str, Any]):
         self._teacher = teacher
         self._context = context
         self._env_name = skill_env_name(env_id)
@@ -183,7 +184,7 @@ class PrivilegedContextWriter:
 def attach_teacher_prompts(
     episodes: Sequence[Episode],
     view: str,
-    context: ContextBuilder,
+    context: PromptContext,
     *,
     env_name: str,
     solutions: SolutionBook | None = None,
@@ -191,7 +192,9 @@ def attach_teacher_prompts(
 ) -> ViewReport:
     """Fills `teacher_ids`, and `control_ids` where requested, of the episodes' token sequences in place.
 
-    The teacher reads the turn's own prompt with a privileged context under its heading:
+    The teacher reads the turn's own prompt with a privileged context under its heading; in a conversation the first
+    user message has it, so that it is read once for all turns. There `feedback`, which differs from turn to turn,
+    stands in the user message before its response.
 
     - `solution`: the actions of the environment's expert in this task.
     - `sibling`: the shortest won episode of the group, without its refused steps. Never the episode's own.
@@ -232,47 +235,39 @@ def attach_teacher_prompts(
     counts = {"with_context": 0, "without_context": 0, "too_long": 0}
     for episode in episodes:
         texts = _texts(view, episode, groups[episode.group_id], solutions)
-        for number, (turn, text) in enumerate(zip(episode.turns, texts, strict=True)):
-            sequence = episode.sequence_of(number)
-            sequence.teacher_ids = sequence.control_ids = None
-            if text is None:
-                counts["without_context"] += 1
+        for sequence in episode.sequences:
+            turns = [span.turn for span in sequence.spans]
+            sequence.teacher_ids = sequence.control_ids = sequence.teacher_starts = sequence.control_starts = None
+            shown = [text for turn in turns if (text := texts[turn]) is not None]
+            if len(shown) < len(turns):
+                counts["without_context"] += len(turns)
                 continue
-            seen = episode_view(episode, number)
             try:
-                teacher = sequence.behind(context.prompt_ids(seen, text.full))
-                blanked = sequence.behind(context.prompt_ids(seen, text.blank)) if control else None
+                teacher = context.teacher_tokens(episode, sequence, [text.full for text in shown])
+                blank = context.teacher_tokens(episode, sequence, [text.blank for text in shown]) if control else None
             except PromptTooLongError:
-                turn.teacher_too_long = True
-                counts["too_long"] += 1
+                for turn in turns:
+                    episode.turns[turn].teacher_too_long = True
+                counts["too_long"] += len(turns)
                 continue
-            sequence.teacher_ids, sequence.control_ids = teacher, blanked
-            counts["with_context"] += 1
+            sequence.teacher_ids, sequence.teacher_starts = teacher
+            if blank is not None:
+                sequence.control_ids, sequence.control_starts = blank
+            counts["with_context"] += len(turns)
     return ViewReport(**counts)
 
 
-def episode_view(episode: Episode, number: int) -> EpisodeView:
-    """The view that a turn's prompt was made from, rebuilt from the finished episode.
-
-    Args:
-        episode: The episode.
-        number: The turn, from 0.
-    """
-    turn = episode.turns[number]
-    history = tuple(PastTurn(past.observation, past.action, past.tagged) for past in episode.turns[:number])
-    return EpisodeView(episode.goal, history, turn.observation, turn.admissible_actions)
-
-
-def _check_context(episodes: Sequence[Episode], context: ContextBuilder, env_name: str) -> None:
-    """Rebuilds one prompt, of an episode's last turn, to detect settings other than the rollout's."""
+def _check_context(episodes: Sequence[Episode], context: PromptContext, env_name: str) -> None:
+    """Rebuilds one prompt, of an episode's last sequence, to detect settings other than the rollout's."""
     episode = next((episode for episode in episodes if episode.turns), None)
     if episode is None:
         return
+    sequence = episode.sequences[-1]
     try:
-        again = context.prompt_ids(episode_view(episode, len(episode.turns) - 1))
+        again = context.sequence_prompt(episode, sequence.spans[0].turn)
     except PromptTooLongError:
         again = []
-    if again != episode.sequence_of(len(episode.turns) - 1).prompt_ids:
+    if again != sequence.prompt_ids:
         raise ValueError(
             f"Episode {episode.episode_id} of {env_name} was played with another prompt than this context makes. Build "
             "the context with the rollouts' tokenizer, template, window and limit; the acting policy must not have "

@@ -31,20 +31,35 @@ class ResponseSpan:
 class TokenSequence:
     """Token ids that a model reads in one forward pass, with the responses that were sampled in it.
 
-    Sampled ids are trained ids: text is never tokenized again. The teacher's sequence has the same tokens from the
-    first response on, behind another prompt, so a span lies `len(teacher_ids) - len(ids)` tokens later in it.
+    Sampled ids are trained ids: text is never tokenized again. The teacher's sequence has the same responses. Mostly it
+    has the same tokens from the first response on, behind another prompt; then a span lies
+    `len(teacher_ids) - len(ids)` tokens later in it. Where each turn of a conversation has a privileged context of its
+    own, `teacher_starts` says where the spans are.
 
     Attributes:
         ids: The student's tokens: prompts, chat template and responses.
         spans: The responses, in order.
         teacher_ids: The teacher's tokens, with the privileged context in the prompt; None without a teacher.
         control_ids: The teacher's tokens with the privileged part blanked; None if the method does not score it.
+        teacher_starts: Start of each span in the teacher's tokens; None if all lie equally later.
+        control_starts: The same in the control's tokens.
     """
 
     ids: list[int]
     spans: list[ResponseSpan]
     teacher_ids: list[int] | None = None
     control_ids: list[int] | None = None
+    teacher_starts: list[int] | None = None
+    control_starts: list[int] | None = None
+
+    @property
+    def starts(self) -> list[int]:
+        """Start of each span."""
+        return [span.start for span in self.spans]
+
+    def starts_in(self, ids: list[int]) -> list[int]:
+        """Start of each span in longer tokens that differ before the first response only."""
+        return [span.start + len(ids) - len(self.ids) for span in self.spans]
 
     def behind(self, prompt_ids: list[int]) -> list[int]:
         """The tokens from the first response on, behind another prompt."""
@@ -70,7 +85,8 @@ class TurnRecord:
         response_ids: The sampled tokens, the end token included if it was reached.
         old_logp: The sampler's log-probability of each response token, at the sampling temperature, in nats.
         weight_version: Version of the weights that sampled it.
-        prompt_tokens: Tokens that the model read before this response.
+        prompt_tokens: Length of the prompt.
+        cached_tokens: Prompt tokens that the engine did not read again.
         admissible_actions: The admissible actions, as the prompt showed them.
         finish_reason: Why the response ended: `stop` (an end token) or `length` (cut off).
         tagged: Whether the response had the tags that mark an action.
@@ -88,6 +104,7 @@ class TurnRecord:
     old_logp: list[float]
     weight_version: int
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     admissible_actions: tuple[str, ...] = ()
     finish_reason: str = "stop"
     tagged: bool = True
@@ -105,7 +122,9 @@ class Episode:
         turns: The turns, as text.
         sequences: The token sequences that hold the turns' responses, in order.
         member: Position in the group.
-        ended: `won`, `lost` (terminated without success), `truncated` (turn limit), `prompt_too_long`, or `error`.
+        ended: `won`, `lost` (terminated without success), `truncated` (turn limit), `prompt_too_long`, `context_full`
+            (no room for another turn in the conversation), or `error`.
+        context_forks: Times a conversation began a new sequence because the chat template rewrote its past.
         error: The environment's error, with task, turn and action; empty unless it `ended` by an error.
         metrics: The environment's metrics by name, such as `goal_condition_rate` or `f1`; see `Turn.extra`.
         skills: Ids of the skills that were retrieved for the teacher.
@@ -127,6 +146,7 @@ class Episode:
     won: bool = False
     score: float = 0.0
     ended: str = ""
+    context_forks: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     skills: tuple[str, ...] = ()
     skills_specific: bool | None = None
@@ -135,6 +155,22 @@ class Episode:
     skill_backend: str = ""
     member: int = 0
     error: str = ""
+
+    def continue_turn(self, turn: TurnRecord, prompt_ids: list[int]) -> None:
+        """Appends a turn of a conversation: another response span in the last sequence, for the teacher as well.
+
+        Args:
+            turn: The turn.
+            prompt_ids: The prompt; it begins with the tokens of the last sequence.
+        """
+        turn.prompt_tokens = len(prompt_ids)
+        sequence = self.sequences[-1]
+        added = [*prompt_ids[len(sequence.ids) :], *turn.response_ids]
+        sequence.ids += added
+        if sequence.teacher_ids is not None:
+            sequence.teacher_ids += added
+        sequence.spans.append(ResponseSpan(len(self.turns), len(prompt_ids), len(sequence.ids)))
+        self.turns.append(turn)
 
     def add_turn(self, turn: TurnRecord, prompt_ids: list[int], teacher_prompt_ids: list[int] | None = None) -> None:
         """Appends a turn with a fresh prompt: a sequence with one response span.
@@ -192,6 +228,7 @@ class Episode:
             "reward": self.total_reward,
             "ended": self.ended,
             **({"error": self.error} if self.error else {}),
+            **({"context_forks": self.context_forks} if self.context_forks else {}),
             **({"metrics": dict(self.metrics)} if self.metrics else {}),
             "skills": list(self.skills),
             "skills_specific": self.skills_specific,

@@ -16,7 +16,7 @@ from sdar_gym.policy.chat import ChatFormat
 from sdar_gym.policy.load import load_generation_config, load_model_config, load_tokenizer, stop_token_ids
 from sdar_gym.policy.preflight import check_policy
 from sdar_gym.rollout.build import build_context, build_retriever
-from sdar_gym.rollout.context import ContextBuilder, PromptTooLongError
+from sdar_gym.rollout.context import PromptContext, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.skills import Retriever
@@ -125,7 +125,7 @@ def _check_prompts(
     env: TextEnv,
     panel: Sequence[str],
     training: Sequence[str],
-    context: ContextBuilder,
+    context: PromptContext,
     retriever: Retriever,
     *,
     teaches: bool,
@@ -151,7 +151,7 @@ def _check_prompts(
             (skills if teaches else None, teacher),
         ):
             try:
-                context.prompt(view, context_of)
+                context.first_prompt(view, context_of)
             except PromptTooLongError as error:
                 lengths.add(task_id, error.tokens)
     notes = []

@@ -5,7 +5,7 @@ Letters: B turns, T response tokens of a turn, N rows of sequences, L response t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from random import Random
 from typing import Any
@@ -26,9 +26,11 @@ INPUT_IDS, RESPONSE_POSITION, RESPONSE_MASK, SPAN = "input_ids", "response_posit
 TEACHER_INPUT_IDS, TEACHER_POSITION = "teacher_input_ids", "teacher_position"
 CONTROL_INPUT_IDS, CONTROL_POSITION = "control_input_ids", "control_position"
 OLD_LOGP, ADVANTAGE, WEIGHT = "old_logp", "advantage", "weight"
-DISTILL, TEACHER_LOGP = "distill", "teacher_logp"
+DISTILL, TEACHER_LOGP, IMPORTANCE = "distill", "teacher_logp", "importance"
 
 Columns = dict[str, np.ndarray[Any, Any]]
+# From a sequence to the tokens that somebody reads, and the start of each response span in them.
+_Reading = Callable[[TokenSequence], tuple[list[int], list[int]]]
 
 
 class SequenceRows:
@@ -105,9 +107,9 @@ def scoring_columns(
     rows = SequenceRows(batch).take(chosen)
     columns: Columns = {RESPONSE_MASK: rows.mask, RESPONSE_POSITION: rows.position}
     columns[INPUT_IDS] = right_padded([sequence.ids for sequence in rows.sequences], pad_id)
-    _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows.sequences, pad_id, _teacher(view))
+    _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows, pad_id, _teacher(view))
     if control:
-        _add_prompts(columns, CONTROL_INPUT_IDS, CONTROL_POSITION, rows.sequences, pad_id, _control)
+        _add_prompts(columns, CONTROL_INPUT_IDS, CONTROL_POSITION, rows, pad_id, _control)
     return columns, torch.tensor(index)
 
 
@@ -175,22 +177,28 @@ def training_columns(
         WEIGHT: _filled((weight_NL * copies.to(weight_NL.dtype)[:, None]).numpy(), count),
         INPUT_IDS: right_padded([sequence.ids for sequence in rows.sequences], pad_id, count),
     }
+    if batch.importance_BT is not None:
+        columns[IMPORTANCE] = _filled(rows.gather(batch.importance_BT).numpy(), count)
     if objective.teacher is not None:
         columns[DISTILL] = _filled(rows.gather(distill_BT).numpy(), count)
         if batch.has_teacher_scores:
             columns[TEACHER_LOGP] = _filled(rows.gather(batch.teacher_logp_BT).numpy(), count)
         if objective.needs_distributions_at(step):
             view = _teacher(objective.teacher.view)
-            _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows.sequences, pad_id, view)
+            _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows, pad_id, view)
     return columns, len(merged)
 
 
 def loss_weights(batch: TurnBatch, objective: Objective) -> Tensor:
-    """Weight of each token in the loss, from the counts of the whole update, [B, T]."""
-    dtype = batch.old_logp_BT.dtype
+    """Weight of each token in the loss, from the counts of the whole update, [B, T].
+
+    Tokens that the importance correction leaves out count in no mean; if it leaves out all, all weights are zero.
+    """
+    dtype, mask_BT = batch.old_logp_BT.dtype, batch.loss_mask_BT
     if objective.aggregation is LossReduction.TOKEN_MEAN:
-        return token_mean_weights(batch.response_mask_BT, batch.tokens, dtype=dtype)
-    return sequence_mean_weights(batch.response_mask_BT, len(batch.turns), dtype=dtype)
+        return token_mean_weights(mask_BT, max(1, int(mask_BT.sum())), dtype=dtype)
+    left_out = int((batch.response_mask_BT.any(dim=1) & ~mask_BT.any(dim=1)).sum())
+    return sequence_mean_weights(mask_BT, max(1, len(batch.turns) - left_out), dtype=dtype)
 
 
 def _merge(
@@ -199,16 +207,17 @@ def _merge(
     """Groups of equal sequences with advantages of the same signs; each becomes one row with their summed weight.
 
     Exact: the loss of a token is linear in the weight, and in the advantage as long as its sign does not change. If an
-    objective is not linear in the advantage, only equal advantages are merged. A small policy repeats responses
-    within a group; there merging saves about half of the learner's work.
+    objective is not linear in the advantage, only equal advantages are merged. Importance weights must be equal. A
+    small policy repeats responses within a group; there merging saves about half of the learner's work.
     """
     alike_NL = advantage_NL.sign() if objective.mergeable else advantage_NL
+    importance_NL = torch.ones_like(advantage_NL) if batch.importance_BT is None else rows.gather(batch.importance_BT)
     lengths = rows.mask.sum(axis=1).tolist()
     merged: dict[tuple[Any, ...], list[int]] = {}
-    for number, (alike, distilled, length) in enumerate(
-        zip(alike_NL.tolist(), distill_NL.tolist(), lengths, strict=True)
+    for number, (length, *values) in enumerate(
+        zip(lengths, alike_NL.tolist(), distill_NL.tolist(), importance_NL.tolist(), strict=True)
     ):
-        key = (_key(rows.sequences[number]), tuple(alike[:length]), tuple(distilled[:length]))
+        key = (_key(rows.sequences[number]), *(tuple(value[:length]) for value in values))
         merged.setdefault(key, []).append(number)
     return list(merged.values())
 
@@ -221,32 +230,44 @@ def _key(sequence: TokenSequence) -> tuple[Any, ...]:
         spans,
         tuple(sequence.teacher_ids or ()),
         tuple(sequence.control_ids or ()),
+        tuple(sequence.teacher_starts or ()),
     )
 
 
-def _teacher(view: View) -> Any:
-    """A function from a sequence to the teacher's tokens, or to the student's if it has none."""
-    return lambda sequence: sequence.ids if view is View.NONE else sequence.teacher_ids or sequence.ids
+def _teacher(view: View) -> _Reading:
+    """From a sequence to what the teacher reads: its own tokens, or the student's if it has none."""
+
+    def reading(sequence: TokenSequence) -> tuple[list[int], list[int]]:
+        if view is View.NONE or sequence.teacher_ids is None:
+            return sequence.ids, sequence.starts
+        return sequence.teacher_ids, sequence.teacher_starts or sequence.starts_in(sequence.teacher_ids)
+
+    return reading
 
 
-def _control(sequence: TokenSequence) -> list[int]:
-    return sequence.control_ids or sequence.ids
+def _control(sequence: TokenSequence) -> tuple[list[int], list[int]]:
+    ids = sequence.control_ids
+    if ids is None:
+        return sequence.ids, sequence.starts
+    return ids, sequence.control_starts or sequence.starts_in(ids)
 
 
 def _add_prompts(
     columns: Columns,
     ids_name: str,
     position_name: str,
-    sequences: Sequence[TokenSequence],
+    rows: SequenceRows,
     pad_id: int,
-    tokens_of: Any,
+    reading: _Reading,
 ) -> None:
-    """Adds the columns of another prompt before the same responses."""
-    shown = [tokens_of(sequence) for sequence in sequences]
+    """Adds the columns of other prompts with the same responses."""
+    shown = [reading(sequence) for sequence in rows.sequences]
     position = columns[RESPONSE_POSITION]
-    shift = np.zeros((len(position), 1), dtype=np.int64)
-    shift[: len(shown), 0] = [len(ids) - len(one.ids) for ids, one in zip(shown, sequences, strict=True)]
-    columns[ids_name] = right_padded(shown, pad_id, len(position))
+    shift = np.zeros_like(position)
+    for row, ((_, starts), sequence) in enumerate(zip(shown, rows.sequences, strict=True)):
+        later = np.array([start - own for start, own in zip(starts, sequence.starts, strict=True)])
+        shift[row] = later[rows.span[row]]
+    columns[ids_name] = right_padded([ids for ids, _ in shown], pad_id, len(position))
     columns[position_name] = np.where(columns[RESPONSE_MASK], position + shift, 1)
 
 

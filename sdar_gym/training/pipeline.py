@@ -6,17 +6,20 @@ more filled in, so an update can be tested, profiled and replayed step by step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from sdar_gym.algorithms.losses.importance_correction import importance_weights, mismatch_metrics
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import View
 from sdar_gym.rollout.trajectory import Episode
-from sdar_gym.training.collate import Columns, scoring_columns, to_turns, training_columns
+from sdar_gym.training.collate import Columns, loss_weights, scoring_columns, to_turns, training_columns
 from sdar_gym.training.turn_batch import TurnBatch, turn_batch
 
 # Takes columns and names of scores; returns them by name, each [rows, response tokens].
@@ -41,6 +44,9 @@ class UpdatePipeline:
         invalid_action_penalty: Penalty of a turn with an invalid action.
         old_logp: `sampler` keeps the sampler's log-probabilities in the importance ratio, `learner` recomputes them
             before the first gradient step.
+        importance_correction: With `learner`: correction for a sampler that differs from the learner, `off` or a mode
+            of `importance_weights`.
+        importance_cap: Largest importance weight.
         writer: Writes teacher prompts that need finished episodes; None where skills are in the prompts already.
         dtype: Precision of the numbers.
     """
@@ -53,6 +59,8 @@ class UpdatePipeline:
         pad_id: int,
         invalid_action_penalty: float = 0.0,
         old_logp: str = "sampler",
+        importance_correction: str = "off",
+        importance_cap: float = 2.0,
         writer: PrivilegedContextWriter | None = None,
         dtype: torch.dtype = torch.float32,
     ):
@@ -61,6 +69,7 @@ class UpdatePipeline:
         self._pad_id = pad_id
         self._penalty = invalid_action_penalty
         self._old_logp = old_logp
+        self._correction, self._cap = importance_correction, importance_cap
         self._writer = writer
         self._dtype = dtype
 
@@ -95,6 +104,7 @@ class UpdatePipeline:
         if self._old_logp == "learner":
             student = self._scores(batch, torch.ones(len(batch.turns), dtype=torch.bool), ("student",))
             logp_BT = student["student"]
+            batch = self._corrected(batch, logp_BT)
             batch = replace(batch, old_logp_BT=logp_BT, student_logp_BT=logp_BT, teacher_logp_BT=logp_BT)
         if not names or objective.teacher is None:
             return batch
@@ -112,6 +122,20 @@ class UpdatePipeline:
             entropy_BT=found.get("entropy"),
             has_teacher_scores="teacher" in names,
         )
+
+    def _corrected(self, batch: TurnBatch, logp_BT: Tensor) -> TurnBatch:
+        """Measures how far the sampler is from the learner at the start of the update, and corrects for it."""
+        mask_BT, sampler_logp_BT = batch.response_mask_BT, batch.old_logp_BT
+        weight_BT = loss_weights(batch, self._objective)
+        mismatch, corrected = mismatch_metrics(logp_BT, sampler_logp_BT, mask_BT, weight_BT), 0.0
+        importance_BT = None
+        if self._correction != "off":
+            weights = partial(importance_weights, self._correction, logp_BT, sampler_logp_BT, mask_BT)
+            importance_BT = weights(cap=self._cap)
+            # What the cap changed: a weight that it lowered, or a token that it left out.
+            corrected = float(((importance_BT != weights(cap=math.inf)) * weight_BT).sum())
+        mismatch["mismatch_corrected_fraction"] = corrected
+        return replace(batch, importance_BT=importance_BT, mismatch=mismatch)
 
     def shape(self, batch: TurnBatch, step: int) -> TurnBatch:
         """Fills in Â = κ·A·M + B of every token, zero where masked.

@@ -36,9 +36,13 @@ class TurnBatch:
         return_B: Return of the turn's episode.
         won_B: Bool, whether the turn's episode succeeded.
         response_mask_BT: Bool, True on response tokens.
-        old_logp_BT: Log-probabilities under the policy of the rollout.
+        old_logp_BT: Log-probabilities under the policy of the rollout: the sampler's, or the learner's at the start of
+            the update.
         base_advantage_B: κ·A, the group-relative advantage with its coefficient.
+        importance_BT: Correction for a sampler that differs from the learner, 0 for tokens that leave the loss; None
+            without a correction.
         metrics: Statistics of the update, to be logged.
+        mismatch: How far the sampler is from the learner, to be logged with the learner's metrics.
         scored_B: Bool, the turns that were scored before the gradient steps. The others have the sampler's numbers and
             a gap of 0.
         student_logp_BT: Student log-probabilities at the start of the update; the sampler's where not scored.
@@ -73,12 +77,21 @@ class TurnBatch:
     entropy_BT: Tensor | None = None
     has_teacher_scores: bool = False
     advantage_BT: Tensor | None = None
+    importance_BT: Tensor | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    mismatch: dict[str, float] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
         """Number of response tokens."""
         return int(self.response_mask_BT.sum())
+
+    @property
+    def loss_mask_BT(self) -> Tensor:
+        """Bool, the response tokens in the loss."""
+        if self.importance_BT is None:
+            return self.response_mask_BT
+        return self.response_mask_BT & (self.importance_BT != 0)
 
     def has_teacher_B(self, view: View) -> Tensor:
         """Bool (B,): turns with a teacher's prompt; all of them for a teacher that differs by its weights alone."""

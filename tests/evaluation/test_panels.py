@@ -84,7 +84,8 @@ def test_a_saved_policy_plays_a_panel_the_same_every_time(policy_folder: Path) -
     assert progress == [(32, 40), (40, 40)]
     panel = build_panel(ENV, make_env(ENV, ENV_CONFIG), run_of().evaluation)
     assert tuple(episode.task_id for episode in episodes) == panel.task_ids
-    assert summary == summarize(episodes, panel, 1.0, 0, False) | context_of_result(run_of().rollout)
+    context = context_of_result(run_of().rollout, run_of().evaluation)
+    assert summary == summarize(episodes, panel, 1.0, 0, False) | context
     again, same = play_panel(run_of(), str(policy_folder))
     assert again == summary
     assert [episode.to_json() for episode in same] == [episode.to_json() for episode in episodes]

@@ -83,6 +83,8 @@ def test_a_result_names_all_that_it_depends_on() -> None:
         "score": 0.75,
         "episode_turns": 2.0,
         "prompt_too_long": 0,
+        "context_full": 0,
+        "context_forks": 0,
         "env/f1": 0.5,
         "valid_form": 1.0,
         "valid_action": 5 / 8,

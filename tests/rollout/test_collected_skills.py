@@ -12,7 +12,7 @@ import pytest
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.rollout.build import build_collector
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
-from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.engines import Engine, GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.metrics import coverage
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills import (
@@ -39,7 +39,7 @@ def _nothing_warned() -> Iterator[None]:
     _WARNED.clear()
 
 
-class Looker:
+class Looker(Engine):
     """An engine that always looks."""
 
     def __init__(self, tokenizer: Any):
@@ -48,6 +48,12 @@ class Looker:
 
     def generate(self, requests: Sequence[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
         return [GenerationResult(self.answer, [-0.5] * len(self.answer), "stop", 1) for _ in requests]
+
+    def update_weights(self, state_dict: Any, version: int) -> None:
+        raise NotImplementedError
+
+    def info(self) -> dict[str, Any]:
+        return {}
 
 
 def collector_of(tokenizer: Any, retriever: Retriever) -> Collector:

@@ -16,11 +16,12 @@ from sdar_gym.envs.prompting import WindowTemplate
 from sdar_gym.policy.load import load_model, pad_id
 from sdar_gym.rollout.build import build_collector, build_retriever
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
-from sdar_gym.rollout.context import ContextBuilder
+from sdar_gym.rollout.context import PromptLimits
 from sdar_gym.rollout.engines import Engine, GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import engine_of
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.rollout.window_context import WindowContext
 from sdar_gym.skills import SkillQuery
 from sdar_gym.skills.strategies.controls import NoRetriever
 
@@ -242,7 +243,7 @@ class Dice(TextEnv):
 
 def dice_collector(engine: Any, tokenizer: Any, *, limit: int = 250) -> Collector:
     template = WindowTemplate("You are an agent.")
-    context = ContextBuilder(tokenizer, template, window=2, max_prompt_tokens=limit, think=False)
+    context = WindowContext(tokenizer, template, PromptLimits(limit, limit), window=2, think=False)
     return Collector(engine, tokenizer, Dice, context, NoRetriever(), "dice", teacher_prompts=True)
 
 

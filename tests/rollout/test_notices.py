@@ -12,6 +12,8 @@ from sdar_gym.rollout.notices import Notices, notices
         ({"cut_off": 0.6, "form_errors": 0.5}, "cut", "60%"),
         ({"teacher_too_long": 0.2}, "teacher", "max_teacher_prompt_tokens"),
         ({"prompts_cut": 0.8}, "prompts", "max_prompt_tokens"),
+        ({"context_full": 5, "episodes": 16}, "full", "5 episode"),
+        ({"context_full": 5, "tasks": 16}, "full", "max_context_tokens"),
         ({"no_spread_fraction": 1.0}, "spread", "policy gradient is zero"),
         ({"lost_episodes": 3}, "lost", "3 episode"),
         ({"failed_episodes": 2}, "failed", "2 episode"),
@@ -29,6 +31,7 @@ def test_a_healthy_run_is_told_nothing() -> None:
     healthy = {"form_errors": 0.3, "cut_off": 0.9, "no_spread_fraction": 0.5, "teacher_too_long": 0.0, "turns": 4}
     assert notices(healthy | {"form_errors": 0.1}) == {}
     assert notices({"form_errors": 1.0, "turns": 0}) == {}
+    assert notices({"context_full": 1, "episodes": 16}) == {}
 
 
 def test_each_sentence_is_told_once_and_missing_spread_after_three_updates_in_a_row() -> None:

@@ -11,16 +11,17 @@ import pytest
 
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.alfworld.generator import generate_game
-from sdar_gym.envs.prompting import EpisodeView, WindowTemplate, prompt_template
+from sdar_gym.envs.prompting import EpisodeView, WindowTemplate
 from sdar_gym.policy.load import load_model
-from sdar_gym.rollout.build import build_collector
+from sdar_gym.rollout.build import build_collector, build_context
 from sdar_gym.rollout.collector import EpisodeRequest
-from sdar_gym.rollout.context import ContextBuilder
+from sdar_gym.rollout.context import PromptContext, PromptLimits, episode_view
 from sdar_gym.rollout.engines import Engine, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import engine_of
 from sdar_gym.rollout.environments import make_env
-from sdar_gym.rollout.privileged_context import SolutionBook, ViewReport, attach_teacher_prompts, episode_view
+from sdar_gym.rollout.privileged_context import SolutionBook, ViewReport, attach_teacher_prompts
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
+from sdar_gym.rollout.window_context import WindowContext
 from sdar_gym.skills.growth.abstraction import steps_of
 from sdar_gym.skills.strategies.controls import NoRetriever
 
@@ -56,16 +57,8 @@ class PlannedEngine(Engine):
         return {}
 
 
-def context_of(tokenizer: Any, env_id: str, settings: RolloutSettings) -> ContextBuilder:
-    return ContextBuilder(
-        tokenizer,
-        prompt_template(env_id, settings.prompt),
-        window=settings.window,
-        max_prompt_tokens=settings.max_prompt_tokens,
-        max_teacher_prompt_tokens=settings.teacher_prompt_limit,
-        think=settings.think,
-        untagged_characters=settings.untagged_characters,
-    )
+def context_of(tokenizer: Any, env_id: str, settings: RolloutSettings) -> PromptContext:
+    return build_context(tokenizer, env_id, CONFIGS[env_id], settings)
 
 
 def collect(
@@ -153,7 +146,7 @@ def test_an_expert_s_episode_gives_back_the_prompts_it_was_played_with(tokenizer
         assert [turn.action for turn in episode.turns] == list(actions)
         before = deepcopy(episode)
         for number in range(len(episode.turns)):
-            assert context.prompt_ids(episode_view(episode, number)) == episode.sequence_of(number).prompt_ids
+            assert context.sequence_prompt(episode, number) == episode.sequence_of(number).prompt_ids
         report = attach_teacher_prompts([episode], "solution", context, env_name=env_id, solutions=book)
         assert report == ViewReport(len(actions), 0, 0)
         assert episode.turns == before.turns
@@ -178,7 +171,7 @@ def test_a_sampling_policy_s_episodes_give_back_their_prompts(tokenizer: Any, po
     assert sum(len(episode.turns) for episode in episodes) == 12
     for episode in episodes:
         for number in range(len(episode.turns)):
-            assert context.prompt_ids(episode_view(episode, number)) == episode.sequence_of(number).prompt_ids
+            assert context.sequence_prompt(episode, number) == episode.sequence_of(number).prompt_ids
     report = attach_teacher_prompts(episodes, "hindsight", context, env_name=ALFWORLD, control="blank")
     assert report.with_context + report.too_long == 12
     assert report.with_context > 0
@@ -312,14 +305,14 @@ def test_long_texts_are_cut_and_put_on_one_line(tokenizer: Any) -> None:
         return TurnRecord(observation, "", action, True, True, 0.0, [7], [-1.0], 0, **more)
 
     page = "A page.\n\nwith   lines " + "and words " * 500
-    context = ContextBuilder(tokenizer, WindowTemplate("You act."), window=0, max_prompt_tokens=10_000, think=False)
+    context = WindowContext(tokenizer, WindowTemplate("You act."), PromptLimits(10_000, 10_000), window=0, think=False)
     members = []
     for member in range(2):
         turns = [turn("start", "say " + "much " * 200), turn(page, "")]
         episode = Episode(f"0/{member}", 0, "t", "t", "train", "Talk.", won=True, score=1.0, ended="won")
         for number, row in enumerate(turns):
             history = () if number == 0 else episode_view(Episode("", 0, "", "", "", "", turns), 1).history
-            episode.add_turn(row, context.prompt_ids(EpisodeView("Talk.", history, row.observation, ())))
+            episode.add_turn(row, context.first_prompt(EpisodeView("Talk.", history, row.observation, ())).ids)
         members.append(episode)
     attach_teacher_prompts(members, "sibling", context, env_name="talk")
     told = texts_of(tokenizer, members[0])[0]

@@ -121,5 +121,5 @@ def test_a_run_keeps_the_day_that_its_template_tells(policy_folder: Path, tmp_pa
     assert with_date(earlier) is earlier
     context = build_context(tokenizer, earlier.env, earlier.env_config, earlier.rollout)
     view = EpisodeView("look", (), "a room", ())
-    assert tokenizer.decode(context.prompt_ids(view)).startswith("Today: 29 Feb 2020;")
+    assert tokenizer.decode(context.first_prompt(view).ids).startswith("Today: 29 Feb 2020;")
     assert with_date(run_of()).rollout.date is None

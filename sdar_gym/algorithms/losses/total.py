@@ -39,6 +39,8 @@ class TokenBatch:
         agreement_BT: Bool, where student and teacher have the same most likely token; only logged.
         ref_logp_BT: The sampled tokens under the reference policy.
         entropy_BT: Entropy of the current distribution at each token, with gradient, in nats.
+        importance_BT: Correction of terms with an importance ratio for a sampler that differs from the learner; None
+            without one. Tokens that it leaves out have weight zero.
 
     Raises:
         ValueError: If shapes or types do not fit.
@@ -55,6 +57,7 @@ class TokenBatch:
     agreement_BT: Tensor | None = None
     ref_logp_BT: Tensor | None = None
     entropy_BT: Tensor | None = None
+    importance_BT: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.logp_BT.ndim != 2:
@@ -87,18 +90,21 @@ class LossOutput:
             sum is the exact global weighted mean. (A data-parallel wrapper that averages gradients over R ranks
             undoes this; multiply the loss by R there.)
         maxima: Detached scalars to combine by their maximum; 0 without tokens.
+        minima: Detached scalars to combine by their minimum; infinite without tokens.
 
     Always in `metrics`: `policy_loss` (κ inside), `advantage_abs`, `approx_kl` (old to current, never negative),
     `clip_fraction`, `dual_clip_fraction`, `weight` (sums to one if the weights were made right). Where the teacher
     acts: `distill_fraction` (share of the tokens that it distils), `distill_loss` (gated, before λ), `gate_mean`. With
     its log-probabilities `gap_mean`, and with a gate that moves `gate_active_fraction` (above one half). With its
     distributions `agreement`. With reference log-probabilities `kl`, with entropies `entropy`. All are means over all
-    tokens: divide by `distill_fraction` for means over the distilled ones. In `maxima`: `ratio_max`.
+    tokens: divide by `distill_fraction` for means over the distilled ones. In `maxima`: `ratio_max`, in
+    `minima`: `ratio_min`.
     """
 
     loss: Tensor
     metrics: dict[str, Tensor]
     maxima: dict[str, Tensor]
+    minima: dict[str, Tensor]
 
 
 def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> LossOutput:
@@ -139,9 +145,12 @@ def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> Los
         clip_high=objective.clip_high,
         dual_clip=objective.dual_clip,
     )
-    loss = weighted_sum(policy.loss_BT, weight_BT)
+    policy_loss_BT = policy.loss_BT
+    if tokens.importance_BT is not None:
+        policy_loss_BT = policy_loss_BT * _keep(live_BT, tokens.importance_BT)
+    loss = weighted_sum(policy_loss_BT, weight_BT)
     terms_BT = {
-        "policy_loss": policy.loss_BT,
+        "policy_loss": policy_loss_BT,
         "advantage_abs": advantage_BT.abs(),
         # The samples come from the old policy, so this estimates KL(old || current): the k3 with the roles swapped.
         "approx_kl": k3_kl(old_logp_BT, logp_BT),
@@ -169,7 +178,10 @@ def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> Los
     with torch.no_grad():
         metrics = {name: weighted_sum(term_BT.to(weight_BT.dtype), weight_BT) for name, term_BT in terms_BT.items()}
         ratio_max = _keep(live_BT, policy.ratio_BT).max() if live_BT.numel() else weight_BT.new_zeros(())
-    return LossOutput(loss, metrics, {"ratio_max": ratio_max})
+        ratio_min = weight_BT.new_full((), torch.inf)
+        if live_BT.numel():
+            ratio_min = policy.ratio_BT.masked_fill(~live_BT, torch.inf).min()
+    return LossOutput(loss, metrics, {"ratio_max": ratio_max}, {"ratio_min": ratio_min})
 
 
 def split_spans(tokens: TokenBatch, span_BT: Tensor) -> TokenBatch:
@@ -228,6 +240,8 @@ def _distillation(
         gate_BT = gate.weights(GateInputs(gap_BT, chosen_BT, tokens.advantage_BT, ratio_BT, tokens.entropy_BT))
     if distill.ratio_cap is not None:
         gate_BT = gate_BT * ratio_BT.clamp(max=distill.ratio_cap)
+    if tokens.importance_BT is not None and distill.has_ratio:
+        gate_BT = gate_BT * tokens.importance_BT
     gate_BT = _keep(chosen_BT, gate_BT)
     if tokens.divergence_BT is not None and distill.divergence.full:
         divergence_BT = _keep(chosen_BT, tokens.divergence_BT)

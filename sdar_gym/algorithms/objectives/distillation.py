@@ -105,6 +105,11 @@ class Distillation(Settings):
         if self.ratio_cap is not None and self.divergence is Divergence.REVERSE_KL_K3:
             raise ValueError("distill.divergence='reverse_kl_k3' has its own importance ratio; leave out ratio_cap.")
 
+    @property
+    def has_ratio(self) -> bool:
+        """Whether the term has an importance ratio."""
+        return self.ratio_cap is not None or self.divergence is Divergence.REVERSE_KL_K3
+
     def _check_support(self) -> None:
         if self.divergence.full == (self.support is Support.SAMPLED):
             fitting = "'topk' or 'full'" if self.divergence.full else "'sampled'"

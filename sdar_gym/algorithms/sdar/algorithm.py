@@ -68,6 +68,7 @@ from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.envs.registry import EnvEntry, entry_of, load_modules
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel
+from sdar_gym.policy import trained_prompt
 from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
@@ -472,6 +473,8 @@ class SDAR(Algorithm):
             pad_id=pad_id(self._tokenizer),
             invalid_action_penalty=config.training_settings.invalid_action_penalty,
             old_logp=config.training_settings.old_logp,
+            importance_correction=config.training_settings.correction,
+            importance_cap=config.training_settings.importance_cap,
             writer=privileged_context_writer(objective.teacher, self._tokenizer, env_id, config.env_config, rollout),
             dtype=torch.float64 if policy.dtype == "float64" else torch.float32,
         )
@@ -533,6 +536,7 @@ class SDAR(Algorithm):
             )
             results = self._update_learners(columns, len(batch.turns), shards, step)
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
+            self._log((LEARNER_RESULTS, DEFAULT_MODULE_ID), batch.mismatch)
         counts = {"turns": len(batch.turns), "rows": rows, "response_tokens": batch.tokens}
         self._log(ENV_RUNNER_RESULTS, batch.metrics | counts)
 
@@ -573,7 +577,8 @@ class SDAR(Algorithm):
         module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
         settings = self.config.policy_settings
         model = merged_policy(settings.model, settings.dtype, settings.lora, module[DEFAULT_MODULE_ID])
-        save_model(model, load_tokenizer(settings.model), Path(folder))
+        record = {trained_prompt.FILE: trained_prompt.prompt_record_text(self.config.rollout_settings)}
+        save_model(model, load_tokenizer(settings.model), Path(folder), record)
 
     def resumable_state(self) -> dict[str, Any]:
         """What `set_state` needs so that the next update is the same as without an interruption.
@@ -691,9 +696,10 @@ class SDAR(Algorithm):
             kwargs={"algorithm": self, "metrics_logger": self.metrics, **arguments},
         )
 
-    def _log(self, key: str, values: Mapping[str, float]) -> None:
+    def _log(self, key: str | tuple[str, ...], values: Mapping[str, float]) -> None:
+        path = (key,) if isinstance(key, str) else key
         for name, value in values.items():
-            self.metrics.log_value((key, name), float(value), window=1)
+            self.metrics.log_value((*path, name), float(value), window=1)
 
 
 def _refuse_unknown(section: str, settings: Mapping[str, Any], own: set[str]) -> None:

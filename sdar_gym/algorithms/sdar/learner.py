@@ -37,6 +37,7 @@ from sdar_gym.training.collate import (
     CONTROL_INPUT_IDS,
     CONTROL_POSITION,
     DISTILL,
+    IMPORTANCE,
     INPUT_IDS,
     OLD_LOGP,
     RESPONSE_MASK,
@@ -78,7 +79,8 @@ class SDARLearner(TorchLearner):
             module.compute_dtype,
         )
         self._targets: DistillationTargets | None = None
-        self._pending: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
+        # Metrics of micro-batches: sums, maxima and minima.
+        self._pending: list[tuple[dict[str, torch.Tensor], ...]] = []
         teacher = self._objective.teacher
         needs_frozen = self._objective.kl_coeff > 0 or (teacher is not None and teacher.weights is Weights.FROZEN)
         self._frozen = self._weights(Weights.FROZEN) if needs_frozen else None
@@ -350,32 +352,61 @@ class SDARLearner(TorchLearner):
             agreement_BT=fwd_out[AGREEMENT].bool() if AGREEMENT in fwd_out else None,
             ref_logp_BT=number(REFERENCE_LOGP),
             entropy_BT=fwd_out["entropy"],
+            importance_BT=number(IMPORTANCE),
         )
         if self._several_spans:
             tokens = split_spans(tokens, batch[SPAN])
         output = compute_loss(self._objective, tokens, self._step)
-        self._pending.append((output.metrics, output.maxima))
+        self._pending.append((output.metrics, output.maxima, output.minima))
         return output.loss
 
     def _log_losses(self) -> None:
         """Logs the metrics of all micro-batches of a step: one wait for the device."""
-        if not self._pending:
-            return
-        names, maxima_names = list(self._pending[0][0]), list(self._pending[0][1])
-        rows = torch.stack(
-            [torch.stack([*metrics.values(), *maxima.values()]) for metrics, maxima in self._pending]
-        ).tolist()
-        self._pending = []
+        pending, self._pending = self._pending, []
+        rows: list[list[float]] = []
+        if pending:
+            rows = torch.stack(
+                [torch.stack([v for part in parts for v in part.values()]) for parts in pending]
+            ).tolist()
+        names, maxima_names, minima_names = [list(part) for part in pending[0]] if pending else ([], [], [])
+        sampled = self.config.training_settings.old_logp == "sampler" and self._optimizer_steps == 0
+        if sampled:
+            self._log_mismatch([dict(zip([*names, *maxima_names, *minima_names], row, strict=True)) for row in rows])
         for row in rows:
+            logged = row[: len(names) + len(maxima_names)]
             # RLlib drops nan from sums and maxima, so it is counted here.
-            wrong = sum(not math.isfinite(value) for value in row)
+            wrong = sum(not math.isfinite(value) for value in logged)
             if wrong:
                 self.metrics.log_value((DEFAULT_MODULE_ID, "not_finite"), float(wrong), reduce="sum")
-            for name, value in zip(names, row[: len(names)], strict=True):
+            for name, value in zip(names, logged[: len(names)], strict=True):
                 # Parts of a global weighted mean: they add up over micro-batches, minibatches and learners.
                 self.metrics.log_value((DEFAULT_MODULE_ID, name), value / self.config.num_epochs, reduce="sum")
-            for name, value in zip(maxima_names, row[len(names) :], strict=True):
+            for name, value in zip(maxima_names, logged[len(names) :], strict=True):
                 self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
+
+    def _log_mismatch(self, rows: list[dict[str, float]]) -> None:
+        """Logs how far the sampler is from the learner, which has taken no step yet: ratios of the first minibatch.
+
+        With recomputed log-probabilities the driver knows it for all tokens, and logs it.
+
+        Args:
+            rows: Metrics of the micro-batches of the first step.
+        """
+        weight = 1.0  # That of the whole update.
+        if self.config.training_settings.num_minibatches > 1:
+            share = torch.tensor(sum(row["weight"] for row in rows), dtype=torch.float64)
+            if max(1, self.config.num_learners) > 1:
+                share = share.to(self.device, torch.float32)
+                torch.distributed.all_reduce(share)
+            weight = float(share) or 1.0
+        for row in rows:
+            for name, value, reduce in (
+                ("kl", row["approx_kl"] / weight, "sum"),
+                ("ratio_max", row["ratio_max"], "max"),
+                ("ratio_min", row["ratio_min"], "min"),
+                ("corrected_fraction", 0.0, "sum"),
+            ):
+                self.metrics.log_value((DEFAULT_MODULE_ID, f"mismatch_{name}"), value, reduce=reduce)
 
     def _zero_loss(self, module: Any, columns: Any) -> torch.Tensor:
         """The loss, zero, of a learner with padding rows only: the other learners wait for its gradients."""
@@ -393,7 +424,8 @@ class SDARLearner(TorchLearner):
             INPUT_IDS: columns[INPUT_IDS][rows, :width],
             RESPONSE_MASK: columns[RESPONSE_MASK][rows, :length].bool(),
         }
-        for name in (RESPONSE_POSITION, SPAN, ADVANTAGE, OLD_LOGP, WEIGHT, DISTILL, TEACHER_LOGP, REFERENCE_LOGP):
+        values = (ADVANTAGE, OLD_LOGP, WEIGHT, DISTILL, TEACHER_LOGP, REFERENCE_LOGP, IMPORTANCE)
+        for name in (RESPONSE_POSITION, SPAN, *values):
             if name in columns:
                 micro[name] = columns[name][rows, :length]
         return micro

@@ -65,7 +65,7 @@ class PanelEvaluator:
         sync()
         self.last_episodes = self._play(self.panel, settings.with_skills, sync)
         result = summarize(self.last_episodes, self.panel, settings.temperature, settings.seed, settings.with_skills)
-        result |= context_of_result(self._rollout)
+        result |= context_of_result(self._rollout, settings)
         teacher = self._evaluate_teacher(updates)
         return {**result, "teacher": teacher} if teacher else result
 

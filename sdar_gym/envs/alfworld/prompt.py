@@ -36,6 +36,10 @@ class CompactTemplate(ActionTags):
         """One user message; `window` is not used, and there are no instructions on the form of the response."""
         return [{"role": "user", "content": render_notes(view.goal, notes_of(view), privileged)}]
 
+    def next_message(self, view: EpisodeView, actions: str) -> str:
+        """The observation; the past is in the conversation, and this prompt lists no actions."""
+        return view.observation
+
 
 def render_notes(goal: str, notes: Notes, privileged: PrivilegedContext | None) -> str:
     """The compact prompt's text."""

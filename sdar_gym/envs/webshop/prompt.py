@@ -33,6 +33,10 @@ class ShopTemplate(WindowTemplate):
         )
         return super().messages(cut, window=window, think=think, privileged=privileged)
 
+    def next_message(self, view: EpisodeView, actions: str) -> str:
+        """The page, and the actions."""
+        return "\n\n".join(part for part in (page_alone(view.observation, view.goal), actions) if part)
+
 
 def page_alone(observation: str, goal: str) -> str:
     """An observation without its part up to and including the instruction, in either form."""

@@ -39,6 +39,8 @@ def add_up(objective: Objective, batch, split, to_tokens) -> None:
         torch.testing.assert_close(sum(part.metrics[name] for part in parts), value, **CLOSE)
     for name, value in whole.maxima.items():
         assert max(part.maxima[name] for part in parts) == value
+    for name, value in whole.minima.items():
+        assert min(part.minima[name] for part in parts) == value
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=len)
@@ -56,6 +58,19 @@ def test_no_method_notices_a_split(name: str, make_batch, to_tokens):
     batch = make_batch()
     batch["distill_mask_BT"] = torch.rand(12, 7, generator=torch.Generator().manual_seed(1)) < 0.6
     add_up(get_method(name).objective, batch, SPLITS[2], to_tokens)
+
+
+@pytest.mark.parametrize("name", ["grpo", "sdar", "skill_sd"])
+def test_no_importance_correction_notices_a_split(name: str, make_batch, to_tokens):
+    batch = make_batch()
+    rng = torch.Generator().manual_seed(2)
+    batch["importance_BT"] = 2 * torch.rand(12, 7, generator=rng, dtype=torch.float64)
+    # A token and a whole turn that a mask leaves out, and the mean over the others.
+    batch["importance_BT"][0, 0], batch["importance_BT"][5] = 0.0, 0.0
+    kept = batch["response_mask_BT"] & (batch["importance_BT"] != 0)
+    assert 0 < int(kept.sum()) < int(batch["response_mask_BT"].sum())
+    batch["weight_BT"] = token_mean_weights(kept, int(kept.sum()), dtype=torch.float64)
+    add_up(get_method(name).objective, batch, SPLITS[1], to_tokens)
 
 
 def test_weights_from_local_counts_do_change_the_loss(make_batch, to_tokens):

@@ -86,6 +86,7 @@ def test_ratio_metrics(make_batch, to_tokens):
     torch.testing.assert_close(output.metrics["approx_kl"], (ratio - 1 - ratio.log()).mean())
     torch.testing.assert_close(output.metrics["advantage_abs"], adv.abs().mean())
     torch.testing.assert_close(output.maxima["ratio_max"], ratio.max())
+    torch.testing.assert_close(output.minima["ratio_min"], ratio.min())
 
 
 @pytest.mark.parametrize(
@@ -234,6 +235,7 @@ def test_rows_without_any_token_contribute_nothing(make_batch, to_tokens):
         assert output.loss.item() == 0.0
         assert not grad.any()
         assert output.maxima["ratio_max"].item() == 0.0
+        assert output.minima["ratio_min"].item() == torch.inf
         assert all(value.item() == 0.0 for value in output.metrics.values())
 
 

@@ -23,13 +23,15 @@ from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
 QUICK = ("sdar", "grpo", "rlsd", "skill_sd", "distil", "allfail_ce")
+CONVERSATION = {"context": "conversation", "show_actions": "never", "max_observation_tokens": 40}
 # Its teacher acts only after twenty updates.
 AT_ONCE: dict[str, dict[str, Any]] = {"adrs": {"shaping": {"coeff": 1.0}}}
 
 
-def trained(name: str, build: Build) -> Weights:
+def trained(name: str, build: Build, **rollout: Any) -> Weights:
     """The weights after two updates, checked on the way."""
-    algorithm = build(small_config(name, tasks_per_iteration=4, objective=AT_ONCE.get(name, {})))
+    config = small_config(name, tasks_per_iteration=4, objective=AT_ONCE.get(name, {})).rollout(**rollout)
+    algorithm = build(config)
     before = weights_of(algorithm)
     distilled = 0.0
     for _ in range(2):
@@ -71,3 +73,17 @@ def test_every_preset_trains_repeats_itself_and_is_no_other(build: Build) -> Non
         assert equal(first, trained(name, build)), name
         same = [other for other in weights if other != name and equal(first, weights[other])]
         assert not same, f"{name} trains what {', '.join(same)} trains"
+
+
+@pytest.mark.parametrize("name", ["sdar", pytest.param("gigpo", marks=pytest.mark.slow)])
+def test_a_conversation_trains_and_repeats_itself(name: str, build: Build) -> None:
+    first = trained(name, build, **CONVERSATION)
+    assert equal(first, trained(name, build, **CONVERSATION)) and not equal(first, trained(name, build))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+# The others learn from a success only, which the tiny policy has in its own context and in no other.
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"sdpo", "distil"}))
+def test_every_preset_trains_in_a_conversation(name: str, build: Build) -> None:
+    trained(name, build, **CONVERSATION)

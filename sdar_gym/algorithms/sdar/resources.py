@@ -128,7 +128,8 @@ def gpus_of_engine(
         raise ResourceError(
             f"rollout.vllm.tensor_parallel_size={tensor_parallel} takes {num_env_runners * tensor_parallel} GPUs for "
             f"{num_env_runners} env runner(s) and leaves none for the learner: {available.where} has "
-            f"{available.gpus:g}. Lower one of them, or set resources.num_env_runners=0, where engine and learner share GPUs."
+            f"{available.gpus:g}. Lower one of them, or set resources.num_env_runners=0: in the driver, engine and "
+            "learner share GPUs."
         )
     return per_env_runner if num_env_runners == 0 or per_env_runner is not None else float(tensor_parallel)
 

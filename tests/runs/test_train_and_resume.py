@@ -132,6 +132,7 @@ def test_a_run_leaves_whole_paths_two_checkpoints_and_no_lock(tmp_path: Path, mo
     # The first one comes right after the evaluation before the first update.
     assert [read_manifest(path).update for path in (folder.newest_checkpoint, folder.previous_checkpoint)] == [2, 0]
     assert [progress.update for progress in seen] == [0, 1, 2]
+    assert all(0 <= progress.figures["mismatch_kl"] < 1e-6 for progress in seen[1:])
     assert (folder.path / "run.lock").read_text() == ""
     assert all(path.suffix != ".pkl" for path in folder.path.rglob("*"))
     for record in folder.records():

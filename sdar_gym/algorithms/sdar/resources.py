@@ -123,6 +123,14 @@ def gpus_of_engine(
             f"rollout.vllm.tensor_parallel_size={tensor_parallel} needs as many GPUs for each engine, and {source} has "
             f"{has:g}. Lower it, or leave resources.num_gpus_per_env_runner out."
         )
+    if num_env_runners > 0 and num_env_runners * tensor_parallel >= available.gpus:
+        # Ray gives out parts of one GPU, and whole ones; so a learner cannot share a GPU with such an engine.
+        raise ResourceError(
+            f"rollout.vllm.tensor_parallel_size={tensor_parallel} takes {num_env_runners * tensor_parallel} GPUs for "
+            f"{num_env_runners} env runner(s) and leaves none for the learner: {available.where} has "
+            f"{available.gpus:g}. Lower one of them, or set resources.num_env_runners=0: in the driver, engine and "
+            "learner share GPUs."
+        )
     return per_env_runner if num_env_runners == 0 or per_env_runner is not None else float(tensor_parallel)
 
 

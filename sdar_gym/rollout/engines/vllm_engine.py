@@ -152,6 +152,8 @@ class VllmEngine(Engine):
     def wake(self) -> None:
         """Undoes `sleep`; updates and requests do it by themselves."""
         if self._asleep:
+            # What a learner in this process has freed and keeps for itself.
+            torch.cuda.empty_cache()
             self._llm.wake_up()
             self._asleep = False
 

@@ -6,7 +6,14 @@ import pytest
 import ray
 import torch
 
-from sdar_gym.algorithms.sdar.resources import GpuShares, ResourceError, Supply, check_resources, share_gpus
+from sdar_gym.algorithms.sdar.resources import (
+    GpuShares,
+    ResourceError,
+    Supply,
+    check_resources,
+    gpus_of_engine,
+    share_gpus,
+)
 from sdar_gym.configs import load_config
 from sdar_gym.policy.device import DeviceError
 from sdar_gym.runs.check import check_run
@@ -91,3 +98,35 @@ def test_the_check_before_a_run_finds_it_without_ray(change: str, kind: type[Exc
     with pytest.raises(kind):
         check_run(load_config("quickstart", [change]))
     assert ray.is_initialized() == running
+
+
+@pytest.mark.parametrize(
+    ("wanted", "parallel", "runners", "gpus", "result"),
+    [
+        (None, 1, 2, 4, None),
+        (0.5, 1, 2, 4, 0.5),
+        (None, 2, 0, 2, None),  # The driver takes its GPUs without Ray.
+        (None, 2, 1, 4, 2.0),
+        (2.0, 2, 1, 4, 2.0),
+        (None, 2, 1, 0, None),  # On the CPU it is processes.
+    ],
+)
+def test_an_engine_over_several_gpus_is_given_them(
+    wanted: float | None, parallel: int, runners: int, gpus: int, result: float | None
+) -> None:
+    assert gpus_of_engine(wanted, parallel, num_env_runners=runners, available=Supply(8, gpus, "here")) == result
+
+
+@pytest.mark.parametrize(
+    ("wanted", "runners", "gpus", "message"),
+    [
+        (None, 0, 1, r"tensor_parallel_size=2 needs as many GPUs for each engine, and here has 1\."),
+        (1.0, 1, 4, r"tensor_parallel_size=2 needs as many .* and resources.num_gpus_per_env_runner has 1\."),
+        (None, 2, 4, r"takes 4 GPUs for 2 env runner\(s\) and leaves none for the learner: here has 4\."),
+    ],
+)
+def test_too_few_gpus_for_an_engine_over_several_are_refused(
+    wanted: float | None, runners: int, gpus: int, message: str
+) -> None:
+    with pytest.raises(ResourceError, match=message):
+        gpus_of_engine(wanted, 2, num_env_runners=runners, available=Supply(8, gpus, "here"))

@@ -97,7 +97,7 @@ def spec_of(folder: Path | str = "builtin:tiny", device: str = "cpu", share: flo
 @pytest.fixture(scope="module")
 def wide_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy whose attention heads are as wide as vLLM's CPU attention needs them."""
-    from sdar_gym.policy.warmstart import save_policy
+    from sdar_gym.warmstart.tiny import save_policy
 
     torch.manual_seed(0)
     config = Qwen2Config(

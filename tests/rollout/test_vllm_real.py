@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from sdar_gym.policy.warmstart import save_policy
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from sdar_gym.configs.sections import LoraSettings, PolicySettings, RolloutSettings, VllmSettings
@@ -17,6 +16,7 @@ from sdar_gym.policy.lora import Adapters
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.registry import EngineSpec, build_engine
 from sdar_gym.rollout.engines.vllm_engine import VllmEngine
+from sdar_gym.warmstart.tiny import save_policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("vllm_cpu")]
 # Single precision on both sides.

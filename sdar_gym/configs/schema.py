@@ -20,6 +20,7 @@ from sdar_gym.configs.sections import (
     RolloutSettings,
     SkillSettings,
     TrainingSettings,
+    WarmStartSettings,
 )
 from sdar_gym.configs.typed import Free, free
 from sdar_gym.envs.registry import load_modules
@@ -49,6 +50,9 @@ class RunConfig(Settings):
     training: TrainingSettings = setting(doc="The update.", factory=TrainingSettings)
     evaluation: EvaluationSettings = setting(doc="The evaluation.", factory=EvaluationSettings)
     resources: ResourceSettings = setting(doc="Processes and GPUs.", factory=ResourceSettings)
+    warmstart: WarmStartSettings = setting(
+        doc="Supervised fine-tuning on the expert's episodes.", factory=WarmStartSettings
+    )
     seed: int = setting(0, "Seed of tasks, draws and the order of rows.", low=0, high=LARGEST_SEED)
     runs_dir: str = setting("runs", "Folder of the run folders, local or mounted.")
     checkpoint_interval: int = setting(10, "Updates between checkpoints; the last update always writes one.", low=1)

@@ -120,6 +120,29 @@ class SkillSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
+class VllmSettings(Settings):
+    """The vLLM engine."""
+
+    PREFIX: ClassVar[str] = "rollout.vllm."
+
+    tensor_parallel_size: int = setting(
+        1, "GPUs that share the layers of one engine; each remote runner gets as many.", low=1, high=64
+    )
+    gpu_memory_utilization: float | None = setting(
+        None,
+        "Share of the GPU's memory for weights, keys and values; null for 0.9 of what the engine has of the GPU, which "
+        "it may share with a learner.",
+        above=0,
+        high=1,
+    )
+    enforce_eager: bool | None = setting(
+        None,
+        "Whether the model is neither compiled nor captured in CUDA graphs: starts faster, decodes more slowly. null "
+        "for true on the CPU only.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutSettings(Settings):
     """How episodes are played."""
 
@@ -127,8 +150,9 @@ class RolloutSettings(Settings):
 
     engine: str = setting(
         "transformers",
-        "What samples responses: `transformers`, another registered engine, or `module:function` of one.",
+        "What samples responses: `transformers`, `vllm`, another registered engine, or `module:function` of one.",
     )
+    vllm: VllmSettings | None = setting(None, "With `engine=vllm`: its own settings; null for its defaults.")
     context: str = setting(
         "window",
         "What the model reads at each turn: `window`, a fresh prompt with the last turns (published), or "
@@ -208,6 +232,8 @@ class RolloutSettings(Settings):
                 raise ValueError(
                     f"rollout.date must be a day such as 2026-01-31, got {shortened(self.date)}."
                 ) from error
+        if self.engine != "vllm":
+            without_effect("rollout.vllm", self.vllm, f"rollout.engine is {shortened(self.engine)}")
         if self.context == "window":
             if self.show_actions in ("first", "changes"):
                 raise ValueError(
@@ -400,6 +426,47 @@ class EvaluationSettings(Settings):
             sampling_temperature("evaluation.temperature", self.temperature)
         if self.panel is not None:
             self.store(panel=str(local_path("evaluation.panel", self.panel)))
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStartSettings(Settings):
+    """Supervised fine-tuning on the expert's episodes, by `sdar-gym warmstart --model`."""
+
+    PREFIX: ClassVar[str] = "warmstart."
+
+    episodes: int = setting(
+        256, "Episodes of the environment's expert to train on, each of another training task.", low=1, high=MOST_GROUPS
+    )
+    epochs: int = setting(2, "Passes over the episodes.", low=1, high=1_000)
+    lr: float | None = setting(
+        None, "Peak learning rate of AdamW; null for 1e-5, with adapters for 1e-4.", above=0, high=1
+    )
+    lr_schedule: str = setting(
+        "cosine",
+        "Learning rate after the warm-up: `cosine`, down to a tenth, or `constant`.",
+        choices=("cosine", "constant"),
+    )
+    lr_warmup_share: float = setting(
+        0.05, "Share of the steps over which the learning rate rises linearly.", low=0, high=1
+    )
+    batch_tokens: int = setting(
+        16_384, "Tokens of one optimizer step, prompts included, on average.", low=1, high=1_000_000_000
+    )
+    held_out: int = setting(
+        16,
+        "Episodes for the held-out loss, of training tasks that are not trained on; 0 for none.",
+        low=0,
+        high=MOST_EPISODES,
+    )
+    held_out_interval: int = setting(20, "Steps between held-out losses; 0 computes them only before and after.", low=0)
+
+    def rate(self, lora: LoraSettings | None) -> float:
+        """The peak learning rate.
+
+        Args:
+            lora: The adapters' settings, or None if the weights are trained.
+        """
+        return self.lr if self.lr is not None else 1e-5 if lora is None else 1e-4
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class EpisodeRequest:
     member: int
     seed: int
 
+    @property
+    def reset_seed(self) -> int:
+        """Seed of the environment's reset, the same for all members of a group."""
+        return _seed(self.seed, "reset", self.group_id)
+
 
 @dataclass(slots=True)
 class _Running:
@@ -163,9 +168,7 @@ class Collector:
         # Not part of the task: an error while making an environment ends the run.
         env = self._idle.pop() if self._idle else self._make_env()
         try:
-            observation, info = env.reset(
-                seed=_seed(request.seed, "reset", request.group_id), options={"task_id": request.task_id}
-            )
+            observation, info = env.reset(seed=request.reset_seed, options={"task_id": request.task_id})
         except Exception as error:
             _fail(episode, env, error, "reset")
             return episode

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sdar_gym.envs.policies import expert_of
-from sdar_gym.envs.prompting import EpisodeView, Message, PastTurn, PromptTemplate
+from sdar_gym.envs.prompting import EpisodeView, Message, PromptTemplate
 from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.expert_play import expert_turns
 
 # Tasks to try, since an expert may fail at some.
 _TRIES = 20
@@ -47,26 +48,14 @@ def worked_turns(
     try:
         ids = sorted(env.task_ids(), key=lambda task_id: hashlib.sha256(f"few-shot {task_id}".encode()).digest())
         for task_id in ids[:_TRIES]:
-            observation, info = env.reset(options={"task_id": task_id})
-            history: list[PastTurn] = []
-            before: tuple[str, ...] = ()
-            messages: list[Message] = []
-            over = False
-            try:
-                expert.begin(env, observation, info)
-                while not over:
-                    view = EpisodeView(info["goal"], tuple(history), observation, tuple(info["admissible_actions"]))
-                    action = expert.act(observation, info)
-                    if len(history) < count:
-                        messages += messages_of(view, before)
-                        messages.append({"role": "assistant", "content": respond(action, think=think)})
-                    history.append(PastTurn(observation, action))
-                    before = view.admissible_actions
-                    observation, _, terminated, truncated, info = env.step(action)
-                    over = terminated or truncated
-            except ValueError:
-                continue  # Experts raise ValueError for a task that cannot be solved.
-            if info["won"]:
+            turns = expert_turns(env, expert, task_id)
+            if turns:
+                messages: list[Message] = []
+                before: tuple[str, ...] = ()
+                for turn in turns[:count]:
+                    messages += messages_of(turn.view, before)
+                    messages.append({"role": "assistant", "content": respond(turn.action, think=think)})
+                    before = turn.view.admissible_actions
                 return messages
     finally:
         env.close()

@@ -73,12 +73,12 @@ class RunFolder:
         """The settings that the run uses, or used last."""
         return self.path / "config.yaml"
 
-    def write_start(self, config: RunConfig, panel: TaskPanel, stop_tokens: Sequence[str] = ()) -> str:
+    def write_start(self, config: RunConfig, panel: TaskPanel | None, stop_tokens: Sequence[str] = ()) -> str:
         """Write the run's record before it starts.
 
         Args:
             config: The run's configuration.
-            panel: Its frozen evaluation panel.
+            panel: Its frozen evaluation panel; None if it evaluates nothing.
             stop_tokens: Tokens that end a response: model, tokenizer and chat template may name different ones.
 
         Returns:
@@ -89,7 +89,8 @@ class RunFolder:
             self.write_config(config)
             content = {"run": run, **versions(), "stop_tokens": [*stop_tokens], "secrets_left_out": left_out(config)}
             replace_text(self.path / "versions.json", json.dumps(content, indent=1) + "\n")
-            panel.save(self.panel)
+            if panel is not None:
+                panel.save(self.panel)
             replace_text(self.path / "metrics.jsonl", "")
         return run
 
@@ -225,7 +226,11 @@ class RunFolder:
                         continue
             remove_unfinished(
                 self.path,
-                (newest.name, previous.name, "policy", "config.yaml", "versions.json", "metrics.jsonl", "summary.json"),
+                (
+                    newest.name,
+                    previous.name,
+                    *("policy", "config.yaml", "versions.json", "metrics.jsonl", "summary.json", "warmstart.json"),
+                ),
             )
 
     def way_back(self) -> str:

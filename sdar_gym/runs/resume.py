@@ -127,6 +127,8 @@ def resumed_run(folder: Path, config: str | None = None, changes: Sequence[str] 
     place = RunFolder(local_path("--resume", folder))
     if not place.path.is_dir():
         raise RunFolderError(f"{place.path} holds no checkpoint to resume from: there is no such folder.")
+    if (place.path / "warmstart.json").is_file():
+        raise RunFolderError(f"{place.path} is a warm start: sdar-gym warmstart --resume {place.path} continues it.")
     if not place.checkpoint.is_dir():
         raise RunFolderError(
             f"{place.path} holds no checkpoint to resume from: the run ended before its first one, or this is not "

@@ -74,7 +74,7 @@ def test_the_next_steps_are_printed_and_the_readme_says_them_too(
 @pytest.mark.parametrize(
     ("name", "env_id"),
     [
-        ("maze_env", "maze_env/Maze-v0"),
+        ("cave_env", "cave_env/Cave-v0"),
         ("env", "env/Env-v0"),
         ("go2", "go2/Go2-v0"),
         ("my_game_2", "my_game_2/MyGame2-v0"),

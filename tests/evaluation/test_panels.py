@@ -14,8 +14,8 @@ from sdar_gym.envs.tasks import PanelError
 from sdar_gym.evaluation.panels import build_panel, panel_requests, play_panel
 from sdar_gym.evaluation.summary import context_of_result, summarize
 from sdar_gym.policy import acceptance
-from sdar_gym.policy.acceptance import measure_base
 from sdar_gym.rollout.environments import make_env
+from sdar_gym.warmstart.tiny_acceptance import measure_base
 
 ENV = "sdar/ALFWorld-v0"
 ENV_CONFIG = {"games": "generated", "scene": "small", "max_steps": 2}

@@ -53,7 +53,7 @@ from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
 from sdar_gym.algorithms.sdar.learner import SDARLearner
 from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
-from sdar_gym.algorithms.sdar.resources import check_resources, share_gpus, supply
+from sdar_gym.algorithms.sdar.resources import check_resources, gpus_of_engine, share_gpus, supply
 from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
 from sdar_gym.algorithms.sdar.unread import refuse_unread
 from sdar_gym.configs.reading import child_hint
@@ -70,6 +70,7 @@ from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.policy import trained_prompt
 from sdar_gym.policy.context_length import context_length
+from sdar_gym.policy.device import choose_device
 from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
 from sdar_gym.policy.saving import save_model
@@ -77,7 +78,7 @@ from sdar_gym.policy.sizing import TrainingSizes, choose_training_sizes, learner
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.canary import CanarySample, canary_rows, refuse_mismatch
-from sdar_gym.rollout.engines.registry import engine_factory
+from sdar_gym.rollout.engines.registry import check_engine, engine_factory
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.metrics import rollout_metrics, tokens_of
 from sdar_gym.rollout.privileged_context import privileged_context_writer
@@ -370,6 +371,11 @@ class SDARConfig(AlgorithmConfig):
         model = load_model_config(self.policy_settings.model)
         self.rollout_settings = self.rollout_settings.within(context_length(model))
         self._share_resources()
+        if self.num_env_runners > 0:
+            plays_on_gpu = self.num_gpus_per_env_runner > 0
+        else:
+            plays_on_gpu = choose_device(self.policy_settings.device).type == "cuda"
+        check_engine(self.policy_settings, self.rollout_settings, on_gpu=plays_on_gpu)
         self.sizes = None  # Chosen again: a setting or the machine may have changed.
         self.get_sizes()
 
@@ -383,13 +389,19 @@ class SDARConfig(AlgorithmConfig):
 
     def _share_resources(self) -> None:
         device, available = self.policy_settings.device, supply()
-        open_ = self.gpus_left_open
+        open_, vllm = self.gpus_left_open, self.rollout_settings.vllm
+        per_env_runner = gpus_of_engine(
+            None if "num_gpus_per_env_runner" in open_ else self.num_gpus_per_env_runner,
+            1 if vllm is None or device == "cpu" else vllm.tensor_parallel_size,
+            num_env_runners=self.num_env_runners,
+            available=available,
+        )
         shares = share_gpus(
             device,
             available.gpus,
             num_env_runners=self.num_env_runners,
             num_learners=self.num_learners,
-            per_env_runner=None if "num_gpus_per_env_runner" in open_ else self.num_gpus_per_env_runner,
+            per_env_runner=per_env_runner,
             per_learner=None if "num_gpus_per_learner" in open_ else self.num_gpus_per_learner,
         )
         check_resources(

@@ -79,6 +79,8 @@ class EpisodeRunner(EnvRunner, Checkpointable):
                 device=choose_device(policy.device, gpus=gpus),
                 tokenizer=self.tokenizer,
                 processes=max(1, self.config.num_env_runners),
+                # In the driver the learner is on the same GPU.
+                gpu_share=0.5 if gpus is None else min(1.0, gpus),
             )
         )
         self._collectors: dict[tuple[bool, bool], Collector] = {}
@@ -107,6 +109,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         if retriever_state is not None:
             collector.set_retriever_state(retriever_state)
         episodes = collector.collect(requests, params)
+        self.engine.sleep()  # A learner may need the memory now.
         steps = sum(episode.env_steps() for episode in episodes)
         self.num_env_steps_sampled_lifetime += steps
         return episodes

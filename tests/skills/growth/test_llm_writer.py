@@ -230,7 +230,7 @@ def test_a_base_model_takes_no_instructions() -> None:
 def random_writer(writer_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model that writes at random, since its weights are."""
     from sdar_gym.policy.tiny_model import TinyShape, build_tiny
-    from sdar_gym.policy.warmstart import save_policy
+    from sdar_gym.warmstart.tiny import save_policy
 
     shape = TinyShape(
         hidden_size=32,

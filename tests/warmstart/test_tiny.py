@@ -23,14 +23,14 @@ from sdar_gym.envs.alfworld.notes import start_notes
 from sdar_gym.envs.alfworld.prompt import render_notes
 from sdar_gym.envs.alfworld.world import TASK_TYPES
 from sdar_gym.envs.prompting import EpisodeView, prompt_template, skill_context
-from sdar_gym.policy import warmstart
-from sdar_gym.policy.acceptance import WITH_SKILLS, WITHOUT_SKILLS
-from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
 from sdar_gym.policy.logprobs import score_responses
 from sdar_gym.policy.tiny_model import TinyShape, build_tiny
-from sdar_gym.policy.warmstart import Recipe, save_policy, warm_start
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import SkillQuery
+from sdar_gym.warmstart import tiny
+from sdar_gym.warmstart.tiny import Recipe, save_policy, warm_start
+from sdar_gym.warmstart.tiny_acceptance import WITH_SKILLS, WITHOUT_SKILLS
+from sdar_gym.warmstart.tiny_demonstrations import Demonstration, DemonstrationMix, demonstrations
 
 PLAIN = DemonstrationMix(small_rooms=1.0, slip=0.0, keep=(1.0, 1.0))
 SAID = re.compile(r"^skill: .*, (heat|cool|clean) it with the (\w+),", re.MULTILINE)
@@ -174,7 +174,7 @@ RECIPE = Recipe(
 @pytest.fixture(autouse=True)
 def _few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sort among 128 rows rather than 2048, which take a second to write."""
-    monkeypatch.setattr(warmstart, "_BUCKET", 1)
+    monkeypatch.setattr(tiny, "_BUCKET", 1)
 
 
 def test_a_short_training_lowers_the_loss_and_is_the_same_every_time() -> None:
@@ -189,14 +189,13 @@ def test_a_short_training_lowers_the_loss_and_is_the_same_every_time() -> None:
 
 
 def test_the_rows_of_a_batch_end_with_the_answer_that_is_to_be_learned(tokenizer: Any) -> None:
-    input_ids, answer_mask = next(warmstart._batches(tokenizer, RECIPE))
-    assert input_ids.numel() <= RECIPE.tokens_per_step
-    for row, mask in zip(input_ids, answer_mask, strict=True):
-        start, end = int(mask.nonzero().min()), int(mask.nonzero().max()) + 1
-        assert mask[start:end].all()
-        assert tokenizer.decode(row[:start]).endswith("<|im_start|>assistant\n")
-        assert re.fullmatch(r"<action>[^<]+</action><\|im_end\|>", tokenizer.decode(row[start:end]))
-        assert set(row[end:].tolist()) <= {tokenizer.pad_token_id}
+    rows = next(tiny._batches(tokenizer, RECIPE))
+    assert len(rows) * max(len(row.ids) for row in rows) <= RECIPE.tokens_per_step
+    for row in rows:
+        (span,) = row.spans
+        assert tokenizer.decode(row.prompt_ids).endswith("<|im_start|>assistant\n")
+        assert span.stop == len(row.ids)
+        assert re.fullmatch(r"<action>[^<]+</action><\|im_end\|>", tokenizer.decode(row.ids[span.start :]))
 
 
 def test_a_saved_policy_is_loaded_by_transformers_with_the_same_scores(tokenizer: Any, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -12,10 +11,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from sdar_gym.policy.demonstrations import Demonstration, DemonstrationMix, demonstrations
+from sdar_gym.policy.load import pad_id
 from sdar_gym.policy.saving import save_model
 from sdar_gym.policy.tiny_model import TinyShape, build_tiny
 from sdar_gym.policy.tiny_tokenizer import train_tokenizer
+from sdar_gym.rollout.trajectory import ResponseSpan, TokenSequence
+from sdar_gym.warmstart.supervised import rate_factor, response_nll, response_tokens
+from sdar_gym.warmstart.tiny_demonstrations import Demonstration, DemonstrationMix, demonstrations
 
 # Rows are sorted by length within this many batches, to reduce padding.
 _BUCKET = 16
@@ -74,16 +76,15 @@ def warm_start(
         torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0),
     ]
     batches = _batches(tokenizer, recipe)
+    warmup = max(1, min(100, recipe.steps // 10))
     model.train()
     for step in range(recipe.steps):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * _rate(step, recipe.steps)
+                group["lr"] = recipe.learning_rate * rate_factor(step, recipe.steps, warmup)
             optimizer.zero_grad()
-        input_ids, response_mask = next(batches)
-        hidden = model.model(input_ids=input_ids).last_hidden_state[:, :-1]
-        responses = response_mask[:, 1:]
-        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[responses]), input_ids[:, 1:][responses])
+        rows = next(batches)
+        loss = response_nll(model, rows, pad_id(tokenizer)) / response_tokens(rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -101,41 +102,24 @@ def save_policy(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, fol
     save_model(model, tokenizer, folder)
 
 
-def _rate(step: int, steps: int) -> float:
-    warm = max(1, min(100, steps // 10))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _batches(tokenizer: Any, recipe: Recipe) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(tokenizer: Any, recipe: Recipe) -> Iterator[list[TokenSequence]]:
     rows = demonstrations(recipe.mix, recipe.seed + 1)
     order = torch.Generator().manual_seed(recipe.seed)
     while True:
-        encoded = sorted((_encode(tokenizer, row) for row in islice(rows, 128 * _BUCKET)), key=lambda row: len(row[0]))
+        encoded = sorted((_encode(tokenizer, row) for row in islice(rows, 128 * _BUCKET)), key=lambda row: len(row.ids))
         ready = []
         while encoded:
-            size = max(1, recipe.tokens_per_step // len(encoded[-1][0]))
+            size = max(1, recipe.tokens_per_step // len(encoded[-1].ids))
             ready.append(encoded[-size:])
             del encoded[-size:]
         for index in torch.randperm(len(ready), generator=order).tolist():
-            yield _pad(ready[index], tokenizer.pad_token_id)
+            yield ready[index]
 
 
-def _encode(tokenizer: Any, row: Demonstration) -> tuple[list[int], int]:
+def _encode(tokenizer: Any, row: Demonstration) -> TokenSequence:
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": row.prompt}], tokenize=False, add_generation_prompt=True
     )
     prompt = tokenizer.encode(text, add_special_tokens=False)
-    return prompt + tokenizer.encode(row.response, add_special_tokens=False) + [tokenizer.eos_token_id], len(prompt)
-
-
-def _pad(rows: list[tuple[list[int], int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and response mask, both [rows, tokens]; causal attention ignores padding on the right."""
-    width = max(len(ids) for ids, _ in rows)
-    input_ids = torch.full((len(rows), width), pad)
-    response_mask = torch.zeros((len(rows), width), dtype=torch.bool)
-    for index, (ids, prompt) in enumerate(rows):
-        input_ids[index, : len(ids)] = torch.tensor(ids)
-        response_mask[index, prompt : len(ids)] = True
-    return input_ids, response_mask
+    ids = prompt + tokenizer.encode(row.response, add_special_tokens=False) + [tokenizer.eos_token_id]
+    return TokenSequence(ids, [ResponseSpan(0, len(prompt), len(ids))])

@@ -272,6 +272,17 @@ def tables(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def show(report: dict[str, Any], page: Path | None) -> None:
+    """Prints the tables, and puts them into the page."""
+    print(tables(report))
+    if page is None:
+        return
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    rates = ", ".join(f"{name} {rate:.2f}" for name, rate in report["experts"].items())
+    told = f"{machine_line(report['machine'])}; {report['cpu_s']:.0f} CPU-seconds. The expert's success: {rates}."
+    page.write_text(f"{before}{BEGIN}\n{told}\n\n{tables(report)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="folder of the model; default: where scripts/smollm2.py puts it")
@@ -282,7 +293,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, help="folder for the token dumps")
     parser.add_argument("--page", type=Path, help="page whose tables, between the two marks, are replaced")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/real_model.json"))
+    parser.add_argument("--tables-only", action="store_true", help="runs nothing: the tables of the file --out")
     options = parser.parse_args()
+    if options.tables_only:
+        show(json.loads(options.out.read_text(encoding="utf-8")), options.page)
+        return
     model = options.model or cache_folder("smollm2-135m-instruct")
     if not (model / "config.json").is_file():
         raise SystemExit(f"no model in {model}; make it with: python scripts/smollm2.py")
@@ -323,14 +338,7 @@ def main() -> None:
             write_tokens(options.tokens / f"{env}.jsonl", dump)
         save()
         print(env, "gaps", found["default_skills"]["by_class"]["all"], flush=True)
-    print(tables(report))
-    if options.page is not None:
-        before, rest = options.page.read_text(encoding="utf-8").split(BEGIN)
-        told = f"{machine_line(report['machine'])}; {report['cpu_s']:.0f} CPU-seconds; expert: " + ", ".join(
-            f"{name} {rate:.2f}" for name, rate in report["experts"].items()
-        )
-        text = f"{before}{BEGIN}\n{told}\n\n{tables(report)}\n{END}{rest.split(END)[1]}"
-        options.page.write_text(text, encoding="utf-8")
+    show(report, options.page)
 
 
 if __name__ == "__main__":

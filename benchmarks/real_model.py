@@ -1,11 +1,11 @@
 """A real small chat model before training: success and form with and without skills, and the gaps of its teacher.
 
-    python benchmarks/real_model.py --out benchmarks/results/real_model.json
+    python benchmarks/real_model.py --page docs/results/real-model.md
 
 SmolLM2-135M-Instruct (`python scripts/smollm2.py` makes it) plays a fixed set of tasks of each environment, four times:
 with and without two worked turns, with and without skills in its prompt. Then it samples episodes at temperature 1, as
-training does, and the same weights score their tokens with skills in the prompt, as SDAR's teacher does. Prints tables
-for the page. One thread; the result file is written anew after each part.
+training does, and the same weights score their tokens with skills in the prompt, as SDAR's teacher does. Writes
+benchmarks/results/real_model.json, anew after each part, and puts its tables into the page. One thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine
+from machine import machine, machine_line
 
 from sdar_gym.cli.training import quiet
 from sdar_gym.configs import load_config
@@ -37,6 +37,7 @@ from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills.lookup import query_for, skill_env_name
 from sdar_gym.training.token_classes import TOKEN_CLASSES
 
+BEGIN, END = "<!-- tables -->", "<!-- end of the tables -->"
 FEW_SHOT = 2
 # Few turns, so that the whole takes minutes on one core; `experts` in the result says what can be solved in them.
 ENVS: dict[str, list[str]] = {
@@ -271,6 +272,17 @@ def tables(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def show(report: dict[str, Any], page: Path | None) -> None:
+    """Prints the tables, and puts them into the page."""
+    print(tables(report))
+    if page is None:
+        return
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    rates = ", ".join(f"{name} {rate:.2f}" for name, rate in report["experts"].items())
+    told = f"{machine_line(report['machine'])}; {report['cpu_s']:.0f} CPU-seconds. The expert's success: {rates}."
+    page.write_text(f"{before}{BEGIN}\n{told}\n\n{tables(report)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="folder of the model; default: where scripts/smollm2.py puts it")
@@ -279,8 +291,13 @@ def main() -> None:
     parser.add_argument("--gap-tasks", type=int, default=8)
     parser.add_argument("--dtype", default="bfloat16", help="precision in which episodes are played")
     parser.add_argument("--tokens", type=Path, help="folder for the token dumps")
+    parser.add_argument("--page", type=Path, help="page whose tables, between the two marks, are replaced")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/real_model.json"))
+    parser.add_argument("--tables-only", action="store_true", help="runs nothing: the tables of the file --out")
     options = parser.parse_args()
+    if options.tables_only:
+        show(json.loads(options.out.read_text(encoding="utf-8")), options.page)
+        return
     model = options.model or cache_folder("smollm2-135m-instruct")
     if not (model / "config.json").is_file():
         raise SystemExit(f"no model in {model}; make it with: python scripts/smollm2.py")
@@ -321,7 +338,7 @@ def main() -> None:
             write_tokens(options.tokens / f"{env}.jsonl", dump)
         save()
         print(env, "gaps", found["default_skills"]["by_class"]["all"], flush=True)
-    print(tables(report))
+    show(report, options.page)
 
 
 if __name__ == "__main__":

@@ -218,11 +218,21 @@ def serve_search(
 
 
 @app.command()
-def doctor() -> None:
-    """Show what is installed, what is missing, and the command that fixes it."""
+def doctor(
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A folder, builtin:tiny or a hub model to report on instead of the installation."),
+    ] = None,
+    env: Annotated[
+        str, typer.Option(help="With --model: the environment whose turns are counted.")
+    ] = "sdar/ALFWorld-v0",
+) -> None:
+    """Show what is installed, what is missing, and the command that fixes it; with --model, what fits a model."""
     from sdar_gym.cli.doctor import doctor_command
 
-    doctor_command()
+    if model is not None:
+        require("train", "Looking at a model")
+    doctor_command(model, env)
 
 
 @data_app.command("list")

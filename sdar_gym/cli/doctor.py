@@ -66,9 +66,22 @@ def findings() -> list[Finding]:
     return [finding for finding in report if finding.what]
 
 
-def doctor_command() -> None:
-    """Print the report; exit with status 1 if a required package is missing."""
-    report = findings()
+def doctor_command(model: str | None = None, env: str = "sdar/ALFWorld-v0") -> None:
+    """Print the report; exit with status 1 if a required package is missing.
+
+    Args:
+        model: A model to report on instead of the installation.
+        env: The environment whose turns are counted for it.
+    """
+    if model is None:
+        report = findings()
+    else:
+        # Loads torch and transformers, which the report on the installation does not.
+        from sdar_gym.cli.doctor_model import model_findings
+        from sdar_gym.cli.training import quiet
+
+        quiet()
+        report = model_findings(model, env)
     good, open_, bad = symbol("✓", "ok"), symbol("·", "-"), symbol("✗", "!!")
     rows = []
     for finding in report:

@@ -128,7 +128,7 @@ def _pair(options: argparse.Namespace, method: str) -> dict[str, Any]:
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, num_cpus=2)
     size = SIZES[options.model]
     with tempfile.TemporaryDirectory() as folder:
-        parameters = _save_model(size["shape"], folder)
+        parameters = save_model(size["shape"], folder)
         load_tokenizer("builtin:tiny").save_pretrained(folder)
         algorithms = {name: _algorithm(options, name, folder) for name in ("grpo", method)}
         seconds: dict[str, list[float]] = {name: [] for name in algorithms}
@@ -137,13 +137,13 @@ def _pair(options: argparse.Namespace, method: str) -> dict[str, Any]:
         for step in range(options.repeats + 1):
             for name, algorithm in algorithms.items():
                 episodes = _episodes(size, step)
-                _reset_peak(options.device)
-                before, started = _memory_mb(options.device), _clock(options.device)
+                reset_peak(options.device)
+                before, started = standing_mb(options.device), _clock(options.device)
                 _update(algorithm, episodes, step)
-                _wait(options.device)
+                wait(options.device)
                 if step:
                     seconds[name].append(_clock(options.device) - started)
-                    peaks[name].append(_peak_mb(options.device) - before)
+                    peaks[name].append(peak_mb(options.device) - before)
         for algorithm in algorithms.values():
             algorithm.stop()
     ray.shutdown()
@@ -205,7 +205,7 @@ def _update(algorithm: Any, episodes: list[Any], step: int) -> None:
     algorithm._update_learners(columns, len(batch.turns), shards, step)
 
 
-def _save_model(shape: tuple[Any, ...], folder: str) -> int:
+def save_model(shape: tuple[Any, ...], folder: str, positions: int = 4096) -> int:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -220,7 +220,7 @@ def _save_model(shape: tuple[Any, ...], folder: str) -> int:
             num_attention_heads=heads,
             num_key_value_heads=kv_heads,
             tie_word_embeddings=tied,
-            max_position_embeddings=4096,
+            max_position_embeddings=positions,
         )
     )
     model.save_pretrained(folder)
@@ -276,15 +276,15 @@ def _log_probabilities(options: argparse.Namespace, what: str, budget: int | Non
     from sdar_gym.policy.chunked_head import LOGIT_BUDGET_BYTES
 
     body = _Body(VOCABULARY, WIDTH, TOKENS, torch.device(options.device))
-    _reset_peak(options.device)
-    before, started = _memory_mb(options.device), _clock(options.device)
+    reset_peak(options.device)
+    before, started = standing_mb(options.device), _clock(options.device)
     body.loss(what, LOGIT_BUDGET_BYTES if budget is None else budget).backward()
-    _wait(options.device)
+    wait(options.device)
     return {
         "tokens": TOKENS,
         "vocabulary": VOCABULARY,
         "seconds": round(_clock(options.device) - started, 2),
-        "peak_mb": round(_peak_mb(options.device) - before, 1),
+        "peak_mb": round(peak_mb(options.device) - before, 1),
     }
 
 
@@ -357,7 +357,7 @@ def _clock(device: str) -> float:
     return time.perf_counter() if device == "cuda" else time.process_time()
 
 
-def _reset_peak(device: str) -> None:
+def reset_peak(device: str) -> None:
     if device == "cuda":
         import torch
 
@@ -366,7 +366,7 @@ def _reset_peak(device: str) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _memory_mb(device: str) -> float:
+def standing_mb(device: str) -> float:
     if device == "cuda":
         import torch
 
@@ -374,7 +374,7 @@ def _memory_mb(device: str) -> float:
     return _status("VmRSS")
 
 
-def _peak_mb(device: str) -> float:
+def peak_mb(device: str) -> float:
     if device == "cuda":
         import torch
 
@@ -387,7 +387,7 @@ def _status(key: str) -> float:
     return int(line.split()[1]) / 1e3
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
     if device == "cuda":
         import torch
 

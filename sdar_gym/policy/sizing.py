@@ -209,6 +209,17 @@ def default_batch_tokens(model: PreTrainedModel) -> int:
     return max(_CPU_BATCH_TOKENS // 2, min(1 << 20, int(free / 3 / token)))
 
 
+def default_cache_tokens(model: PreTrainedModel) -> int:
+    """Tokens whose keys and values an engine keeps: a third of the free GPU memory, or an eighth of main memory."""
+    shape = shape_of(model)
+    token = model.dtype.itemsize * shape.layers * shape.kv
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        return max(_CPU_BATCH_TOKENS // 2, free // 3 // token)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(_CPU_BATCH_TOKENS // 2, min(4 * _CPU_BATCH_TOKENS, memory // 8 // token))
+
+
 def default_evaluation_batch(device: torch.device) -> int:
     """Episodes per evaluation batch: enough to fill the device, few enough for frequent progress."""
     return 256 if device.type == "cuda" else 32

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 # Updates in a row without spread before the notice: with few groups, a single one happens by chance.
 _FLAT_UPDATES = 3
+# In nats a token. Source: TRL issue 5312, where a sampler that had kept its first weights differed from the learner by
+# 0.2 in the mean log-probability, and a healthy one in half precision by 0.015; half their squares are 0.02 and 0.0001.
+_MISMATCH = 0.02
 
 
 class Notices:
@@ -79,6 +82,12 @@ def notices(figures: Mapping[str, float]) -> dict[str, str]:
         found["spread"] = (
             "No group had spread: all episodes of each task had the same reward, so that the policy gradient is zero "
             f"and only the teacher, the KL term and the entropy bonus train. {remedy}"
+        )
+    if figures.get("mismatch_kl", 0.0) > _MISMATCH:
+        found["mismatch"] = (
+            f"The sampler is far from the learner (mismatch_kl {figures['mismatch_kl']:.2g} nats a token): the engine "
+            "has other weights, or much less precision. Compare with rollout.engine=transformers; differences of "
+            "precision are corrected with training.old_logp=learner."
         )
     if figures.get("lost_episodes", 0.0) > 0:
         found["lost"] = f"{figures['lost_episodes']:.0f} episode(s) were lost with an env runner; the others go on."

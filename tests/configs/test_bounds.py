@@ -112,11 +112,11 @@ def test_what_no_run_can_mean_is_refused_with_its_name(change: str, message: str
 
 
 def test_an_environment_with_an_address_by_design_keeps_it(tmp_path: Path) -> None:
-    run = load_config("searchqa", ["env_config.search=http://127.0.0.1:8000"])
+    run = load_config("quickstart-searchqa", ["env_config.search=http://127.0.0.1:8000"])
     assert run.env_config["search"] == "http://127.0.0.1:8000"
     for name in ("questions", "corpus"):
         with pytest.raises(ConfigError, match=rf"env_config\.{name} must be a local or mounted folder"):
-            load_config("searchqa", [f"env_config.{name}=http://host/file.jsonl"])
+            load_config("quickstart-searchqa", [f"env_config.{name}=http://host/file.jsonl"])
 
 
 @pytest.mark.parametrize(

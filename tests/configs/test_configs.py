@@ -26,8 +26,8 @@ def write(tmp_path: Path) -> Any:
 def test_every_built_in_configuration_makes_sense(name: str) -> None:
     from sdar_gym.algorithms.sdar.algorithm import SDARConfig
 
-    # The model of a configuration for language models is not at hand here.
-    run = load_config(name, ["policy.model=builtin:tiny"])
+    # The model and the engine of a configuration for language models are not at hand here.
+    run = load_config(name, ["policy.model=builtin:tiny", "rollout.engine=transformers"])
     SDARConfig.from_run(run).check()
 
 

@@ -52,6 +52,7 @@ def built(kind: str, dtype: torch.dtype = torch.float32, **settings: Any) -> Any
         ("olmo2", {}),
         ("granite", {"logits_scaling": 1.0}),
         ("falcon", {"alibi": False}),
+        ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2}),
     ],
 )
 def test_models_that_are_scored_right_are_taken(kind: str, settings: Any, dtype: torch.dtype) -> None:
@@ -64,7 +65,6 @@ def test_models_that_are_scored_right_are_taken(kind: str, settings: Any, dtype:
     [
         ("cohere", {}, "changes its logits after the language-model head"),
         ("granite", {"logits_scaling": 8.0}, "changes its logits after the language-model head"),
-        ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2}, r"gives other log-probabilities sampled in a batch than"),
         (
             "bloom",
             {"n_head": 4, "n_layer": 2},

@@ -1,4 +1,4 @@
-"""The engine against plain forward passes of real, very small models with random weights."""
+"""The `transformers` engine's own promises beside the contract: passes, memory, modes, forbidden tokens."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from sdar_gym.policy.errors import NonFiniteWeightsError
+from sdar_gym.policy.slot_cache import SlotPass
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
 
@@ -63,36 +64,15 @@ def assert_scored_right(
 
 @contextmanager
 def forward_shapes(model: PreTrainedModel) -> Iterator[list[tuple[int, ...]]]:
-    """Shapes of the ids that the model's body is given, call by call."""
+    """Shapes of the ids that the model's embedding is given, pass by pass."""
     shapes: list[tuple[int, ...]] = []
 
-    def note(_module: Any, _args: Any, kwargs: dict[str, Any]) -> None:
-        shapes.append(tuple(kwargs["input_ids"].shape))
+    def note(_module: Any, args: tuple[torch.Tensor]) -> None:
+        shapes.append(tuple(args[0].shape))
 
-    handle = model.base_model.register_forward_pre_hook(note, with_kwargs=True)
+    handle = model.get_input_embeddings().register_forward_pre_hook(note)
     yield shapes
     handle.remove()
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("kind", ["qwen3", "qwen2"])
-def test_log_probabilities_are_those_of_a_full_forward_pass(kind: str, tied: bool, temperature: float) -> None:
-    model = build(kind, tied=tied)
-    requests = requests_of()
-    results = engine_of(model).generate(requests, SamplingParams(12, temperature))
-    assert_scored_right(model, requests, results, temperature)
-    assert len({len(result.token_ids) for result in results}) > 1
-
-
-def test_temperature_zero_takes_the_most_likely_token_and_scores_it_at_one() -> None:
-    model = build()
-    requests = requests_of()
-    results = engine_of(model).generate(requests, SamplingParams(10, 0.0))
-    for request, result in zip(requests, results, strict=True):
-        assert reference(model, request.prompt_ids, result.token_ids).argmax(dim=-1).tolist() == result.token_ids
-    assert_scored_right(model, requests, results)
-    assert results[0].token_ids == results[3].token_ids
 
 
 def same(left: GenerationResult, right: GenerationResult) -> bool:
@@ -171,44 +151,6 @@ def test_no_batch_reads_more_prompt_tokens_than_allowed() -> None:
     assert len(shapes) < len(prompts)
 
 
-def test_draws_have_the_frequencies_of_the_distribution() -> None:
-    model, count = build(), 4000
-    for temperature in (1.0, 0.7):
-        requests = requests_of([PROMPTS[2]] * count)
-        results = engine_of(model).generate(requests, SamplingParams(1, temperature))
-        seen = torch.bincount(torch.tensor([result.token_ids[0] for result in results]), minlength=VOCABULARY)
-        expected = reference(model, PROMPTS[2], [PAD], temperature)[0].exp() * count
-        common = expected >= 5
-        statistic = (((seen - expected) ** 2) / expected)[common].sum().item()
-        # Mean k, variance 2k: four standard deviations.
-        freedom = int(common.sum())
-        assert freedom > 5
-        assert statistic < freedom + 4 * (2 * freedom) ** 0.5
-        assert seen[~common].sum() <= expected[~common].sum() + 4 * expected[~common].sum().sqrt() + 1
-
-
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_new_weights_answer_the_same_prompts_anew(tied: bool) -> None:
-    model, params, requests = build(tied=tied), SamplingParams(10), requests_of()
-    engine = engine_of(model)
-    before = engine.generate(requests, params)
-    fresh = build(tied=tied, seed=1)
-    engine.update_weights(fresh.state_dict(), 7)
-    after = engine.generate(requests, params)
-    assert {result.weight_version for result in before} == {0}
-    assert {result.weight_version for result in after} == {7}
-    assert [result.token_ids for result in before] != [result.token_ids for result in after]
-    assert_scored_right(fresh, requests, after)
-    assert all(map(same, after, engine_of(fresh).generate(requests, params)))
-
-
-def test_weights_of_another_model_are_refused() -> None:
-    state = build().state_dict()
-    state.pop("model.norm.weight")
-    with pytest.raises(ValueError, match=r"1 tensors are missing, model\.norm\.weight among them"):
-        engine_of(build()).update_weights(state, 1)
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_in_the_mode_it_was_in(training: bool) -> None:
     model = build().train(training)
@@ -219,10 +161,6 @@ def test_the_model_is_left_in_the_mode_it_was_in(training: bool) -> None:
     results = engine_of(model).generate(requests, SamplingParams(5))
     assert model.training is training
     assert_scored_right(model.eval(), requests, results)
-
-
-def test_no_requests_no_answers() -> None:
-    assert engine_of(build()).generate([], SamplingParams(3)) == []
 
 
 def test_the_engine_says_what_it_is() -> None:
@@ -255,8 +193,87 @@ def test_ids_without_a_token_are_never_drawn_and_scores_stay_those_of_the_learne
 
 
 def test_logits_that_are_no_numbers_are_named_and_nothing_is_drawn() -> None:
-    model = build()
+    model: Any = build()
     with torch.no_grad():
-        model.get_output_embeddings().weight[7, 3] = torch.nan
+        model.lm_head.weight[7, 3] = torch.nan
     with pytest.raises(NonFiniteWeightsError, match=r"logits are not numbers .* last good checkpoint"):
         engine_of(model).generate(requests_of(), SamplingParams(4))
+
+
+def play(engine: TransformersEngine, rows: int, turns: int, note: Callable[[], None] = lambda: None) -> list[Any]:
+    """Conversations that grow by up to 10 tokens a turn; all responses, by conversation and turn."""
+    responses: dict[tuple[int, int], GenerationResult] = {}
+    asked = [GenerationRequest([5 + number % 10, 6], 100 * number, f"{number}") for number in range(rows)]
+
+    def then(number: int, result: GenerationResult) -> GenerationRequest | None:
+        note()
+        turn = sum(key[0] == number for key in responses)
+        responses[number, turn] = result
+        if turn + 1 == turns:
+            return None
+        ids = [*asked[number].prompt_ids, *result.token_ids, 7, 8]
+        asked[number] = GenerationRequest(ids, 100 * number + turn + 1, f"{number}")
+        return asked[number]
+
+    engine.converse(list(asked), SamplingParams(8), then)
+    return [responses[key] for key in sorted(responses)]
+
+
+def test_the_cache_keeps_within_its_bound_and_conversations_wait_for_each_other() -> None:
+    model, sizes = build(), []
+    free = play(engine_of(model), 12, 5)
+    bound = 160
+    engine = engine_of(model, max_cache_tokens=bound)
+    # Two layers of keys and values, two heads of width 8 in single precision.
+    tight = play(engine, 12, 5, lambda: sizes.append(engine._cache.nbytes / (2 * 2 * 2 * 8 * 4)))
+    assert all(map(same, free, tight))
+    assert max(sizes) <= bound
+    assert max(sizes) > bound / 2
+    # No session is left.
+    assert len(engine._table) == 0
+
+
+def test_waiting_sessions_make_room_for_running_conversations() -> None:
+    model = build()
+    engine = engine_of(model, max_cache_tokens=256)
+    requests = [GenerationRequest([5 + number] * 20, number, f"{number}") for number in range(9)]
+    first = [engine.generate([request], SamplingParams(4))[0] for request in requests]
+    assert engine._cache.slots * engine._cache.capacity <= 256
+    again = [
+        GenerationRequest([*request.prompt_ids, *result.token_ids, 6], 7, request.session)
+        for request, result in zip(requests, first, strict=True)
+    ]
+    results = [engine.generate([request], SamplingParams(4))[0] for request in (again[8], again[0])]
+    assert [result.cached_tokens > 0 for result in results] == [True, False]
+    assert_scored_right(model, [again[8], again[0]], results)
+
+
+def test_a_slot_pass_reads_its_places_from_the_device_never() -> None:
+    """On a GPU a read waits for all that was computed before; the `meta` device has nothing to read."""
+    device = torch.device("meta")
+    for slots, starts, counts in (([0, 1], [3, 3], [1, 1]), ([0, 1], [3, 5], [1, 1]), ([2, 0], [0, 4], [3, 1])):
+        rows = SlotPass(slots, starts, counts, device)
+        store, new = torch.empty(3, 2, 16, 4, device=device), torch.empty(2, 2, max(counts), 4, device=device)
+        rows.write(store, new)
+        assert rows.read(store).shape == (2, 2, rows.longest, 4)
+        assert rows.longest >= max(start + count for start, count in zip(starts, counts, strict=True))
+
+
+def test_errors_of_a_continuation_leave_the_engine_usable() -> None:
+    model = build()
+    engine = engine_of(model)
+    requests = requests_of()
+
+    def then(_number: int, _result: GenerationResult) -> GenerationRequest | None:
+        with pytest.raises(RuntimeError, match="engine is sampling"):
+            engine.reset_cache()
+        raise KeyError("an environment")
+
+    with pytest.raises(KeyError, match="an environment"):
+        engine.converse(requests, SamplingParams(4), then)
+    assert_scored_right(model, requests, engine.generate(requests, SamplingParams(4)))
+
+
+def test_one_session_has_one_prompt_at_a_time() -> None:
+    with pytest.raises(ValueError, match="the same session"):
+        engine_of(build()).generate([GenerationRequest([5], n, "one") for n in range(2)], SamplingParams(4))

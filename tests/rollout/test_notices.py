@@ -15,6 +15,7 @@ from sdar_gym.rollout.notices import Notices, notices
         ({"context_full": 5, "episodes": 16}, "full", "5 episode"),
         ({"context_full": 5, "tasks": 16}, "full", "max_context_tokens"),
         ({"no_spread_fraction": 1.0}, "spread", "policy gradient is zero"),
+        ({"mismatch_kl": 0.05}, "mismatch", "rollout.engine=transformers"),
         ({"lost_episodes": 3}, "lost", "3 episode"),
         ({"failed_episodes": 2}, "failed", "2 episode"),
     ],
@@ -30,6 +31,7 @@ def test_responses_that_are_cut_off_are_told_to_be_so_and_nothing_else() -> None
 def test_a_healthy_run_is_told_nothing() -> None:
     healthy = {"form_errors": 0.3, "cut_off": 0.9, "no_spread_fraction": 0.5, "teacher_too_long": 0.0, "turns": 4}
     assert notices(healthy | {"form_errors": 0.1}) == {}
+    assert notices({"mismatch_kl": 0.001}) == {}
     assert notices({"form_errors": 1.0, "turns": 0}) == {}
     assert notices({"context_full": 1, "episodes": 16}) == {}
 

@@ -53,7 +53,7 @@ from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
 from sdar_gym.algorithms.sdar.learner import SDARLearner
 from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
-from sdar_gym.algorithms.sdar.resources import check_resources, share_gpus, supply
+from sdar_gym.algorithms.sdar.resources import check_resources, gpus_of_engine, share_gpus, supply
 from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
 from sdar_gym.algorithms.sdar.unread import refuse_unread
 from sdar_gym.configs.reading import child_hint
@@ -70,13 +70,15 @@ from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.panels import build_panel
 from sdar_gym.policy import trained_prompt
 from sdar_gym.policy.context_length import context_length
+from sdar_gym.policy.device import choose_device
 from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
 from sdar_gym.policy.saving import save_model
 from sdar_gym.policy.sizing import TrainingSizes, choose_training_sizes, learner_machine, model_shape
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
-from sdar_gym.rollout.engines.registry import engine_factory
+from sdar_gym.rollout.engines.canary import CanarySample, canary_rows, refuse_mismatch
+from sdar_gym.rollout.engines.registry import check_engine, engine_factory
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.metrics import rollout_metrics, tokens_of
 from sdar_gym.rollout.privileged_context import privileged_context_writer
@@ -85,7 +87,7 @@ from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.settings import Settings
 from sdar_gym.skills import LearningRetriever, Retriever
 from sdar_gym.text import closest
-from sdar_gym.training.collate import Columns
+from sdar_gym.training.collate import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITION, Columns
 from sdar_gym.training.diagnostics import TokenDump, collect_diagnostics
 from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
 from sdar_gym.training.pipeline import UpdatePipeline
@@ -369,6 +371,11 @@ class SDARConfig(AlgorithmConfig):
         model = load_model_config(self.policy_settings.model)
         self.rollout_settings = self.rollout_settings.within(context_length(model))
         self._share_resources()
+        if self.num_env_runners > 0:
+            plays_on_gpu = self.num_gpus_per_env_runner > 0
+        else:
+            plays_on_gpu = choose_device(self.policy_settings.device).type == "cuda"
+        check_engine(self.policy_settings, self.rollout_settings, on_gpu=plays_on_gpu)
         self.sizes = None  # Chosen again: a setting or the machine may have changed.
         self.get_sizes()
 
@@ -382,13 +389,19 @@ class SDARConfig(AlgorithmConfig):
 
     def _share_resources(self) -> None:
         device, available = self.policy_settings.device, supply()
-        open_ = self.gpus_left_open
+        open_, vllm = self.gpus_left_open, self.rollout_settings.vllm
+        per_env_runner = gpus_of_engine(
+            None if "num_gpus_per_env_runner" in open_ else self.num_gpus_per_env_runner,
+            1 if vllm is None or device == "cpu" else vllm.tensor_parallel_size,
+            num_env_runners=self.num_env_runners,
+            available=available,
+        )
         shares = share_gpus(
             device,
             available.gpus,
             num_env_runners=self.num_env_runners,
             num_learners=self.num_learners,
-            per_env_runner=None if "num_gpus_per_env_runner" in open_ else self.num_gpus_per_env_runner,
+            per_env_runner=per_env_runner,
             per_learner=None if "num_gpus_per_learner" in open_ else self.num_gpus_per_learner,
         )
         check_resources(
@@ -462,7 +475,12 @@ class SDAR(Algorithm):
         self._correlation = GapAdvantageCorrelation()
         objective = self._method.objective
         self._dispatcher = RolloutDispatcher(
-            self.env_runner_group, self.learner_group, self._retriever, rollout, self.restore_env_runners
+            self.env_runner_group,
+            self.learner_group,
+            self._retriever,
+            rollout,
+            restore=self.restore_env_runners,
+            check=self._check_engine,
         )
         self._evaluator = PanelEvaluator(
             panel, self._dispatcher, config.evaluation_settings, rollout, objective.teacher
@@ -508,6 +526,7 @@ class SDAR(Algorithm):
         """One update: play episodes, prepare -> score -> shape -> collate, take gradient steps, send the weights."""
         config, step = self.config, self.training_iteration
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            self._dispatcher.check_engines()
             started = time.perf_counter()
             requests = self._requests(step)
             episodes = self._dispatcher.collect_training(
@@ -649,6 +668,19 @@ class SDAR(Algorithm):
                 whole = scores.setdefault(name, value.new_zeros((rows, value.shape[1])))
                 whole[rank :: len(group)] = value
         return scores
+
+    def _check_engine(self, version: int, samples: Sequence[CanarySample]) -> None:
+        """Scores an engine's samples with the learner.
+
+        Raises:
+            EngineMismatchError: The engine gives them other log-probabilities.
+        """
+        # No learner is without a row.
+        samples = [samples[row % len(samples)] for row in range(max(len(samples), self.config.num_learners))]
+        ids, positions, mask = canary_rows(samples, pad_id(self._tokenizer))
+        columns = {INPUT_IDS: ids, RESPONSE_POSITION: positions, RESPONSE_MASK: mask}
+        logp_BT = self._score(columns, ("student",))["student"]
+        refuse_mismatch(samples, logp_BT, self.config.rollout_settings.engine, version)
 
     def _update_learners(self, columns: Columns, turns: int, shards: int, step: int) -> Any:
         batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=turns)

@@ -31,10 +31,14 @@ from sdar_gym.policy.load import load_tokenizer
 from sdar_gym.rollout.build import build_collector
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.engines.canary import CanarySample, canary_samples
 from sdar_gym.rollout.engines.registry import EngineSpec, build_engine
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.sampler import TaskSampler
 from sdar_gym.rollout.trajectory import Episode
+
+# The weights that it was built with, and the first that it was sent afterwards.
+_CHECKED_VERSIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         load_modules(self.config.imported_modules)
         _ensure_registered(self.config.env_entry)
         self._weights_seq_no = 0
+        self._checked_versions: set[int] = set()
         self._samples = 0
         policy, rollout = self.config.policy_settings, self.config.rollout_settings
         self.tokenizer = load_tokenizer(policy.model)
@@ -74,6 +79,8 @@ class EpisodeRunner(EnvRunner, Checkpointable):
                 device=choose_device(policy.device, gpus=gpus),
                 tokenizer=self.tokenizer,
                 processes=max(1, self.config.num_env_runners),
+                # In the driver the learner is on the same GPU.
+                gpu_share=0.5 if gpus is None else min(1.0, gpus),
             )
         )
         self._collectors: dict[tuple[bool, bool], Collector] = {}
@@ -102,6 +109,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         if retriever_state is not None:
             collector.set_retriever_state(retriever_state)
         episodes = collector.collect(requests, params)
+        self.engine.sleep()  # A learner may need the memory now.
         steps = sum(episode.env_steps() for episode in episodes)
         self.num_env_steps_sampled_lifetime += steps
         return episodes
@@ -114,6 +122,22 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         """
         try:
             return self.collect(**arguments)
+        except Exception as error:
+            return RolloutFailure(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def try_canary(self) -> tuple[int, list[CanarySample]] | RolloutFailure | None:
+        """Samples for the check that the engine has the learner's weights, with an error returned as a value.
+
+        Returns:
+            The version of the weights and the samples; None where this version was checked, or two others were.
+        """
+        version = self._weights_seq_no
+        if version in self._checked_versions or len(self._checked_versions) == _CHECKED_VERSIONS:
+            return None
+        self._checked_versions.add(version)
+        try:
+            temperature = self.config.rollout_settings.temperature
+            return version, canary_samples(self.engine, self.tokenizer, temperature)
         except Exception as error:
             return RolloutFailure(f"{type(error).__name__}: {error}", traceback.format_exc())
 

@@ -100,6 +100,32 @@ def share_gpus(
     return GpuShares(chosen_learner, chosen_runner)
 
 
+def gpus_of_engine(
+    per_env_runner: float | None, tensor_parallel: int, *, num_env_runners: int, available: Supply
+) -> float | None:
+    """The GPUs of one runner as set, or as many as its engine shares its layers over.
+
+    Args:
+        per_env_runner: GPUs of one runner as set; None to choose.
+        tensor_parallel: GPUs of one engine.
+        num_env_runners: Remote runners; 0 plays in the driver, which takes its GPUs without Ray.
+        available: What is there; without GPUs the engine is on the CPU.
+
+    Raises:
+        ResourceError: The engine needs more than it gets.
+    """
+    if tensor_parallel == 1 or available.gpus == 0 or per_env_runner == 0:
+        return per_env_runner
+    has = available.gpus if num_env_runners == 0 else per_env_runner
+    if has is not None and has < tensor_parallel:
+        source = available.where if num_env_runners == 0 else "resources.num_gpus_per_env_runner"
+        raise ResourceError(
+            f"rollout.vllm.tensor_parallel_size={tensor_parallel} needs as many GPUs for each engine, and {source} has "
+            f"{has:g}. Lower it, or leave resources.num_gpus_per_env_runner out."
+        )
+    return per_env_runner if num_env_runners == 0 or per_env_runner is not None else float(tensor_parallel)
+
+
 def check_resources(
     shares: GpuShares,
     available: Supply,

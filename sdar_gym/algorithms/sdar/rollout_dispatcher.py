@@ -21,6 +21,7 @@ from sdar_gym.algorithms.sdar.env_runner import RolloutFailure
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.engines.canary import CanarySample
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills import LearningRetriever, Retriever
 
@@ -45,6 +46,7 @@ class RolloutDispatcher:
         retriever: The retriever of the teacher's skills; its state is sent along if it learns.
         settings: How episodes are played.
         restore: Asks RLlib to restart lost runners.
+        check: Compares an engine's samples with the learner; takes the version of the weights and the samples.
 
     Attributes:
         failed_tasks: Tasks of this run in which the environment raised an error, with the error.
@@ -57,19 +59,43 @@ class RolloutDispatcher:
         retriever: Retriever,
         settings: RolloutSettings,
         restore: Callable[[EnvRunnerGroup], Any],
+        check: Callable[[int, Sequence[CanarySample]], None],
     ):
         self._runners = runners
         self._learners = learners
         self._retriever = retriever
         self._settings = settings
         self._restore = restore
+        self._check = check
         self.failed_tasks: dict[str, str] = {}
 
     def sync_weights(self) -> None:
-        """Sends the student's weights to the runners."""
+        """Sends the student's weights to the runners, and checks engines that are new."""
         self._runners.sync_weights(
             from_worker_or_learner_group=self._learners, inference_only=True, timeout_seconds=None
         )
+        self.check_engines()
+
+    def check_engines(self) -> None:
+        """Checks that new engines have the learner's weights: those they began with, and the first they were sent.
+
+        Raises:
+            EngineMismatchError: An engine gives other log-probabilities than the learner.
+            RolloutError: An engine cannot sample.
+        """
+        for sampled in self._foreach_playing("try_canary"):
+            if isinstance(sampled, RolloutFailure):
+                logger.debug("%s", sampled.trace)
+                raise RolloutError(sampled.message)
+            if sampled is not None:
+                self._check(*sampled)
+
+    def _foreach_playing(self, method: str) -> list[Any]:
+        """Calls a method of the runners that play: the remote ones, or the local one where there are none."""
+        runners = self._runners
+        if runners.local_env_runner is not None and not runners.healthy_worker_ids():
+            return [getattr(runners.local_env_runner, method)()]
+        return runners.foreach_env_runner(method, local_env_runner=False)
 
     def sync_teacher_weights(self) -> None:
         """Sends the teacher's weights to the runners; to be followed by `sync_weights`."""

@@ -28,6 +28,7 @@ class EngineSpec:
         device: Device of the engine.
         tokenizer: The policy's.
         processes: Processes with an engine on this machine, which share its cores.
+        gpu_share: The engine's share of a GPU; below 1, learners or other engines use it too.
     """
 
     policy: PolicySettings
@@ -35,12 +36,16 @@ class EngineSpec:
     device: torch.device
     tokenizer: Any
     processes: int = 1
+    gpu_share: float = 1.0
 
 
 EngineFactory = Callable[[EngineSpec], Engine]
 _FACTORIES: dict[str, str | EngineFactory] = {
     "transformers": "sdar_gym.rollout.engines.transformers_engine:from_spec",
+    "vllm": "sdar_gym.rollout.engines.vllm_build:from_spec",
 }
+# Functions that refuse settings before an engine is built.
+_CHECKS: dict[str, str] = {"vllm": "sdar_gym.rollout.engines.vllm_checks:check_settings"}
 
 
 def register_engine(name: str, factory: str | EngineFactory) -> None:
@@ -81,10 +86,27 @@ def engine_factory(name: str) -> EngineFactory:
     return cast(EngineFactory, loaded)
 
 
+def check_engine(policy: PolicySettings, rollout: RolloutSettings, *, on_gpu: bool) -> None:
+    """Refuses settings with which the engine cannot be built: packages that are missing, say.
+
+    Args:
+        policy: Model, precision and adapters.
+        rollout: The engine's name and settings.
+        on_gpu: Whether the engine will have a GPU.
+
+    Raises:
+        ValueError: The engine is unknown, or it refuses the settings.
+    """
+    engine_factory(rollout.engine)
+    if rollout.engine in _CHECKS:
+        load_object(_CHECKS[rollout.engine], "The engine's check")(policy, on_gpu=on_gpu)
+
+
 def build_engine(spec: EngineSpec) -> Engine:
     """Builds the engine that `rollout.engine` names.
 
     Raises:
         ValueError: The engine is unknown, or it cannot load the policy.
     """
+    check_engine(spec.policy, spec.rollout, on_gpu=spec.device.type == "cuda")
     return engine_factory(spec.rollout.engine)(spec)

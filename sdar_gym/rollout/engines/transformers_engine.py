@@ -1,31 +1,43 @@
 """The default engine: any `transformers` causal language model, in this process.
 
-Prompts are right-padded (no left padding: token i has position i), a prompt that occurs several times is prefilled
-once, and finished rows leave the batch. Every request has its own stream of random numbers, so its draws do not depend
-on the other rows or on their order.
+Conversations run in slots of one preallocated cache (`policy/slot_cache.py`). Finished ones leave at once and waiting
+ones enter (continuous batching); a prompt that continues what its slot holds is read from there on. Every request has
+its own stream of random numbers, so its draws do not depend on the other rows or on their order.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from sdar_gym.configs.sections import RolloutSettings
-from sdar_gym.policy.batching import budget_batches, right_padded
 from sdar_gym.policy.chat import unusable_ids
+from sdar_gym.policy.chunked_head import head_of
 from sdar_gym.policy.context_length import context_length
-from sdar_gym.policy.errors import NonFiniteWeightsError
+from sdar_gym.policy.decoder_forward import cached_forward
 from sdar_gym.policy.load import load_weights, pad_id, stop_token_ids
 from sdar_gym.policy.policy_model import load_policy_model
-from sdar_gym.policy.sizing import default_batch_tokens, set_threads
-from sdar_gym.policy.transformers_compat import cache_argument
-from sdar_gym.rollout.engines.base import Engine, GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.policy.sizing import default_batch_tokens, default_cache_tokens, set_threads
+from sdar_gym.policy.slot_cache import SlotCache, SlotPass, least_capacity
+from sdar_gym.rollout.engines.base import Continuation, Engine, GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.engines.prefill import Prefill
 from sdar_gym.rollout.engines.registry import EngineSpec
+from sdar_gym.rollout.engines.sampling import sample
+from sdar_gym.rollout.engines.slot_table import Run, Slot, SlotTable
+
+# Conversations enter as long as this share of the cache holds them, so that they have room to grow.
+_ENTRY_SHARE = 0.5
+# No limit, for models that have none.
+_UNLIMITED = 1 << 40
+# A cache this small is kept for the next call in main memory, which is slow to give and take.
+_KEPT_BYTES = 256 << 20
 
 
 def from_spec(spec: EngineSpec) -> TransformersEngine:
@@ -52,24 +64,30 @@ def engine_of(model: PreTrainedModel, tokenizer: Any, rollout: RolloutSettings |
         rollout: Settings of the chat template and of the batch; None for the defaults.
     """
     rollout = rollout or RolloutSettings()
+    batch_tokens = rollout.max_batch_tokens or default_batch_tokens(model)
     return TransformersEngine(
         model,
         stop_ids=stop_token_ids(model, tokenizer, rollout.chat_template_kwargs),
         pad_id=pad_id(tokenizer),
         forbidden_ids=unusable_ids(tokenizer, model.config.get_text_config().vocab_size),
-        max_batch_tokens=rollout.max_batch_tokens or default_batch_tokens(model),
+        max_batch_tokens=batch_tokens,
+        max_cache_tokens=max(batch_tokens, default_cache_tokens(model)),
     )
 
 
 class TransformersEngine(Engine):
     """An engine around a `transformers` model in this process, which it may share with others.
 
+    A model whose weights change other than by `update_weights` must have no open sessions.
+
     Args:
-        model: The causal language model.
+        model: The causal language model, with full attention.
         stop_ids: Tokens that end a response.
         forbidden_ids: Tokens that are never sampled: rows of the head that stand for no token.
         pad_id: Any token; it is never attended to.
-        max_batch_tokens: Prompt tokens read at once; bounds the memory.
+        max_batch_tokens: Prompt tokens read at once, padding included.
+        max_cache_tokens: Tokens of all slots of the cache, running conversations and waiting sessions together. One
+            conversation runs always; others wait until there is room for them.
     """
 
     def __init__(
@@ -80,17 +98,25 @@ class TransformersEngine(Engine):
         pad_id: int,
         forbidden_ids: Sequence[int] = (),
         max_batch_tokens: int = 32_768,
+        max_cache_tokens: int = 131_072,
     ):
         self._model = model
         self.stop_ids = tuple(sorted(set(stop_ids)))
-        self._stop_ids = torch.tensor(self.stop_ids, device=model.device)
+        self._stops = frozenset(self.stop_ids)
         self._forbidden = torch.tensor(sorted(set(forbidden_ids)), dtype=torch.long, device=model.device)
-        self._pad_id = pad_id
-        self._max_batch_tokens = max_batch_tokens
+        self._max_cache_tokens = max_cache_tokens
+        self._context_length = context_length(model.config)
         self._version = 0
+        self._cache = SlotCache(model.config)
+        self._table = SlotTable(self._cache)
+        self._forward = cached_forward(model)
+        self._prefill = Prefill(
+            self._forward, self._cache, device=model.device, pad_id=pad_id, token_budget=max_batch_tokens
+        )
+        self._busy = False
 
     def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
-        """Loads new weights in the model's precision; no cache outlives a call of `generate`.
+        """Loads new weights in the model's precision and forgets all sessions.
 
         Args:
             state_dict: All weights, or those of the adapters if the model has adapters.
@@ -101,6 +127,7 @@ class TransformersEngine(Engine):
         """
         load_weights(self._model, state_dict)
         self._version = version
+        self.reset_cache()
 
     def info(self) -> dict[str, Any]:
         """Backend, version, data type, longest sequence."""
@@ -108,125 +135,213 @@ class TransformersEngine(Engine):
             "backend": "transformers",
             "version": transformers.__version__,
             "dtype": str(self._model.dtype).removeprefix("torch."),
-            "max_len": context_length(self._model.config),
+            "max_len": self._context_length,
         }
 
-    @torch.inference_mode()
     def generate(self, requests: Sequence[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
-        """One response per request, in order."""
+        """One response per request, in order; sessions stay open."""
         results: list[GenerationResult | None] = [None] * len(requests)
-        was_training = self._model.training
-        self._model.eval()
-        try:
-            for rows in self._batches(requests):
-                for row, result in zip(rows, self._generate([requests[r] for r in rows], params), strict=True):
-                    results[row] = result
-        finally:
-            self._model.train(was_training)
+
+        def note(number: int, result: GenerationResult) -> None:
+            results[number] = result
+
+        self._play(requests, params, note, keep=True)
         return [result for result in results if result is not None]
 
+    def converse(self, requests: Sequence[GenerationRequest], params: SamplingParams, then: Continuation) -> None:
+        """Continues every conversation as soon as its response is finished, in the same slot.
+
+        `then` is called in the order in which responses finish, and by position where several finish at once.
+        """
+        self._play(requests, params, then, keep=False)
+
+    def close_session(self, session: str) -> None:
+        """Frees what is kept of a conversation."""
+        self._table.close(session)
+        self._give_back()
+
+    def reset_cache(self) -> None:
+        """Frees all kept keys and values, sessions included.
+
+        Raises:
+            RuntimeError: Conversations are running.
+        """
+        self._refuse_if_busy()
+        self._table.clear()
+        self._cache.free()
+
+    def sleep(self) -> None:
+        """Frees the cache; the model belongs to this process and stays."""
+        self.reset_cache()
+
     def close(self) -> None:
-        """Nothing to free: the model belongs to this process."""
+        """Frees the cache; the model belongs to this process."""
+        self.reset_cache()
 
-    def _batches(self, requests: Sequence[GenerationRequest]) -> Iterator[list[int]]:
-        """Batches of rows with similar lengths, to keep padding small."""
-        lengths = [len(request.prompt_ids) for request in requests]
-        for rows, _ in budget_batches(range(len(requests)), lengths, self._max_batch_tokens):
-            yield rows.tolist()
+    def _play(
+        self, requests: Sequence[GenerationRequest], params: SamplingParams, then: Continuation, *, keep: bool
+    ) -> None:
+        self._refuse_if_busy()
+        waiting = [self._run_of(number, request, params) for number, request in enumerate(requests)]
+        names = [request.session for request in requests if request.session is not None]
+        if len(set(names)) < len(names):
+            raise ValueError("Two requests name the same session; a conversation has one prompt at a time.")
+        # By length, so that rows that run together are of similar length and equal prompts enter together.
+        queue = deque(sorted(waiting, key=lambda run: len(run.request.prompt_ids)))
+        with self._playing():
+            following: list[Slot] = []
+            while queue or self._table.running:
+                self._postpone(queue)
+                reading = [slot for slot in following if slot.run is not None] + self._admit(queue, params)
+                if reading:
+                    logits = self._read(reading, params)
+                else:
+                    reading = list(self._table.running)
+                    logits = self._decode(reading, params)
+                following = self._finish(reading, logits, params, then, keep)
 
-    def _generate(self, requests: list[GenerationRequest], params: SamplingParams) -> list[GenerationResult]:
-        device = self._model.device
-        unique = {tuple(request.prompt_ids): None for request in requests}
-        position = {prompt: index for index, prompt in enumerate(unique)}
-        copies = torch.tensor([position[tuple(request.prompt_ids)] for request in requests], device=device)
-        lengths = torch.tensor([len(prompt) for prompt in unique], device=device)
-        width = int(lengths.max())
-        prompts = torch.from_numpy(right_padded(list(unique), self._pad_id)).to(device)
+    @contextmanager
+    def _playing(self) -> Iterator[None]:
+        was_training = self._model.training
+        self._model.eval()
+        self._busy = True
+        complete = False
+        try:
+            yield
+            complete = True
+        finally:
+            self._busy = False
+            self._model.train(was_training)
+            if not complete:
+                # Also what may have been read with weights that are not finite.
+                self.reset_cache()
+            self._give_back()
 
-        cache = DynamicCache(config=self._model.config)
-        body = self._model.base_model
-        # No mask: with padding on the right, causal attention keeps every real token from seeing any of it.
-        hidden = body(input_ids=prompts, use_cache=True, **cache_argument(body, cache)).last_hidden_state
-        last = hidden[torch.arange(len(unique), device=device), lengths - 1]
-        logits = self._head(last)[copies]
-        cache.batch_select_indices(copies)
-        lengths = lengths[copies]
-        seen = torch.arange(width, device=device)[None, :] < lengths[:, None]
-
+    def _run_of(self, number: int, request: GenerationRequest, params: SamplingParams) -> Run:
+        length, limit = len(request.prompt_ids), params.max_tokens
+        if not length:
+            raise ValueError("The prompt of a request is empty; a response needs at least one token before it.")
+        if self._context_length is not None:
+            if length >= self._context_length:
+                raise ValueError(
+                    f"The prompt has {length} tokens and the model's context length is {self._context_length}: no "
+                    "token is left for the response. Shorten prompts (rollout.max_prompt_tokens, "
+                    "rollout.max_context_tokens)."
+                )
+            limit = min(limit, self._context_length - length)
         # One uniform number per token, drawn up front from the request's own stream.
-        uniforms = np.stack([np.random.Generator(np.random.Philox(r.seed)).random(params.max_tokens) for r in requests])
-        tokens: list[list[int]] = [[] for _ in requests]
-        logprobs: list[list[float]] = [[] for _ in requests]
-        stopped = [False] * len(requests)
-        rows = torch.arange(len(requests), device=device)
-        for step in range(params.max_tokens):
-            drawn, drawn_logprobs = _sample(
-                logits, params.temperature, torch.from_numpy(uniforms[rows.cpu().numpy(), step]), self._forbidden
-            )
-            ended = torch.isin(drawn, self._stop_ids)
-            for row, token, logprob, end in zip(
-                rows.tolist(), drawn.tolist(), drawn_logprobs.tolist(), ended.tolist(), strict=True
-            ):
-                tokens[row].append(token)
-                logprobs[row].append(logprob)
-                stopped[row] = end
-            running = ~ended
-            if step + 1 == params.max_tokens or not bool(running.any()):
+        uniforms = np.random.Generator(np.random.Philox(request.seed)).random(limit)
+        return Run(number, request, limit, uniforms)
+
+    def _postpone(self, queue: deque[Run]) -> None:
+        """Makes running conversations wait, the last ones first, until those that run fit the cache."""
+        while len(self._table.running) > 1:
+            running = self._table.running
+            if len(running) * least_capacity(_longest(running) + 1) <= self._max_cache_tokens:
+                return
+            last = running[-1]
+            assert last.run is not None
+            queue.appendleft(last.run)
+            self._table.stop(last, keep=True)
+
+    def _admit(self, queue: deque[Run], params: SamplingParams) -> list[Slot]:
+        """Starts waiting conversations while they and those that run fit a share of the cache, but at least one."""
+        running = self._table.running
+        longest = _longest(running)
+        entering: list[Run] = []
+        while queue:
+            longest = max(longest, queue[0].length)
+            rows = len(running) + len(entering)
+            if rows and (rows + 1) * least_capacity(longest + 1) > _ENTRY_SHARE * self._max_cache_tokens:
                 break
-            if not bool(running.all()):
-                kept = running.nonzero().squeeze(1)
-                rows, drawn, lengths, seen = rows[kept], drawn[kept], lengths[kept], seen[kept]
-                cache.batch_select_indices(kept)
-            seen = torch.cat([seen, torch.ones(len(rows), 1, dtype=torch.bool, device=device)], dim=1)
-            hidden = body(
-                input_ids=drawn[:, None],
-                use_cache=True,
-                **cache_argument(body, cache),
-                position_ids=(lengths + step)[:, None],
-                attention_mask=seen[:, None, None, :],
-            ).last_hidden_state
-            logits = self._head(hidden[:, -1])
-        return [
-            GenerationResult(tokens[row], logprobs[row], "stop" if stopped[row] else "length", self._version)
-            for row in range(len(requests))
-        ]
+            entering.append(queue.popleft())
+        if not entering:
+            return []
+        placed = [(self._table.place_of(run.request.session), run) for run in entering]
+        kept = [(place, run) for place, run in placed if place is not None]
+        new = [run for place, run in placed if place is None]
+        # In the order of their places, in which the fewest have to move.
+        slots = [self._start(run) for _, run in sorted(kept, key=lambda pair: pair[0])]
+        self._reserve(longest, params, len(new))
+        return slots + [self._start(run) for run in new]
+
+    def _start(self, run: Run) -> Slot:
+        slot = self._table.start(run.request.session)
+        slot.run = run
+        return slot
+
+    def _reserve(self, longest: int, params: SamplingParams, entering: int = 0) -> None:
+        """Makes room for sequences of this length and the next token, at the expense of the longest unused sessions."""
+        budget, limit, needed = self._max_cache_tokens, self._context_length or _UNLIMITED, least_capacity(longest + 1)
+        self._table.close_longest_unused(budget // max(needed, self._cache.capacity) - entering)
+        expected = min(needed + params.max_tokens, limit)
+        self._cache.reserve(len(self._table) + entering, needed, expected=expected, limit=limit, budget=budget)
+
+    @torch.inference_mode()
+    def _read(self, slots: Sequence[Slot], params: SamplingParams) -> torch.Tensor:
+        """Logits after the prompts of slots."""
+        self._reserve(_longest(slots), params)
+        return self._head(self._prefill.read(slots))
+
+    @torch.inference_mode()
+    def _decode(self, slots: Sequence[Slot], params: SamplingParams) -> torch.Tensor:
+        """Logits after the last sampled tokens of all running slots, which have the first places of the cache."""
+        self._reserve(_longest(slots), params)
+        starts = [len(slot.ids) for slot in slots]
+        for slot in slots:
+            assert slot.run is not None
+            slot.ids.append(slot.run.tokens[-1])
+        rows = SlotPass(range(len(slots)), starts, [1] * len(slots), self._model.device)
+        ids = torch.tensor([slot.ids[-1:] for slot in slots]).to(self._model.device)
+        return self._head(self._forward(ids, rows, self._cache)[:, -1])
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
-        head = self._model.get_output_embeddings()
-        if head is None:
-            raise ValueError(f"{type(self._model).__name__} has no language-model head.")
-        return head(hidden).float()
+        return head_of(self._model)(hidden).float()
+
+    @torch.inference_mode()
+    def _draw(self, slots: Sequence[Slot], logits: torch.Tensor, params: SamplingParams) -> list[Slot]:
+        """Draws a token for every slot; returns the slots whose responses have ended, by position."""
+        runs = [slot.run for slot in slots if slot.run is not None]
+        uniforms = torch.tensor([run.uniforms[len(run.tokens)] for run in runs], dtype=torch.float64)
+        drawn = sample(logits, params, uniforms, self._forbidden)
+        ended = []
+        for slot, run, (token, logprob) in zip(slots, runs, drawn, strict=True):
+            run.tokens.append(token)
+            run.logprobs.append(logprob)
+            if token in self._stops or len(run.tokens) == run.limit:
+                ended.append((run.number, slot))
+        return [slot for _, slot in sorted(ended, key=lambda pair: pair[0])]
+
+    def _finish(
+        self, slots: Sequence[Slot], logits: torch.Tensor, params: SamplingParams, then: Continuation, keep: bool
+    ) -> list[Slot]:
+        """Draws tokens, hands over finished responses, and returns the slots that go on with a new prompt."""
+        following, ended = [], []
+        for slot in self._draw(slots, logits, params):
+            run = slot.run
+            assert run is not None
+            reason = "stop" if run.tokens[-1] in self._stops else "length"
+            request = then(run.number, GenerationResult(run.tokens, run.logprobs, reason, self._version, run.cached))
+            if request is None:
+                ended.append(slot)
+                continue
+            slot.run, slot.session = self._run_of(run.number, request, params), request.session
+            following.append(slot)
+        # From the last place on, so that no slot moves into the place of one that ends too.
+        for slot in sorted(ended, key=lambda slot: -slot.index):
+            self._table.stop(slot, keep=keep)
+        return following
+
+    def _give_back(self) -> None:
+        """Frees the cache if nothing is kept in it."""
+        if len(self._table) == 0 and (self._model.device.type != "cpu" or self._cache.nbytes > _KEPT_BYTES):
+            self._cache.free()
+
+    def _refuse_if_busy(self) -> None:
+        if self._busy:
+            raise RuntimeError("The engine is sampling; what `then` calls must not use it.")
 
 
-def _sample(
-    logits: torch.Tensor, temperature: float, uniform: torch.Tensor, forbidden: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draws one token per row by inverting the cumulative distribution at `uniform`.
-
-    Args:
-        logits: [rows, vocabulary], float32.
-        temperature: 0 takes the most likely token.
-        uniform: [rows], in [0, 1), float64.
-        forbidden: Tokens that are not drawn. Log-probabilities are those of the whole vocabulary all the same, as the
-            learner computes them.
-
-    Returns:
-        Tokens and their log-probabilities, both [rows].
-
-    Raises:
-        NonFiniteWeightsError: A logit is nan. Comparisons with nan are false, so an arbitrary token would be drawn.
-    """
-    if bool(torch.isnan(logits).any()):
-        raise NonFiniteWeightsError(
-            "The model's logits are not numbers (nan): its weights have diverged, or half precision overflowed. Go "
-            "back to the last good checkpoint with a lower training.lr, or use policy.dtype=bfloat16 or float32."
-        )
-    logp = torch.log_softmax(logits / temperature if temperature > 0 else logits, dim=-1)
-    if temperature == 0:
-        drawn = logp.index_fill(1, forbidden, -torch.inf).argmax(dim=-1)
-    else:
-        cumulative = logp.double().exp().index_fill(1, forbidden, 0.0).cumsum(dim=-1)
-        # Scaled by the total, since rounding may leave it a little above or below 1.
-        mark = uniform.to(logits.device)[:, None] * cumulative[:, -1:]
-        drawn = torch.searchsorted(cumulative, mark, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
-    return drawn, logp.gather(1, drawn[:, None]).squeeze(1)
+def _longest(slots: Sequence[Slot]) -> int:
+    """Tokens of the longest sequence that is running."""
+    return max((slot.run.length for slot in slots if slot.run is not None), default=0)

@@ -29,6 +29,13 @@ class CountingEngine(Engine):
         self.generated += len(requests)
         return self._engine.generate(requests, params)
 
+    def converse(self, requests: Any, params: Any, then: Any) -> None:
+        def counted(number: int, result: Any) -> Any:
+            self.generated += 1
+            return then(number, result)
+
+        self._engine.converse(requests, params, counted)
+
     def update_weights(self, state_dict: Any, version: int) -> None:
         self.versions.append(version)
         self._engine.update_weights(state_dict, version)

@@ -19,7 +19,7 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 from sdar_gym.algorithms.objectives.gates import Gate
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.rollout import metrics
-from sdar_gym.rollout.engines import registry
+from sdar_gym.rollout.engines import canary, registry
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance", "clean_registry")]
 Build = Callable[[SDARConfig], SDAR]
@@ -60,9 +60,12 @@ def test_an_engine_is_registered_under_a_name(build: Build, monkeypatch: pytest.
         small_config().rollout(engine="countng").check()
     algorithm = build(small_config(max_steps=2).rollout(engine="counting"))
     algorithm.train()
-    assert algorithm.env_runner_group.local_env_runner.engine.generated == sum(
-        len(episode.turns) for episode in algorithm.last_episodes
-    )
+    played = sum(len(episode.turns) for episode in algorithm.last_episodes)
+    # The engine is checked before the first episodes and after the first update.
+    assert algorithm.env_runner_group.local_env_runner.engine.generated == played + 2 * canary.RESPONSES
+    algorithm.train()
+    played += sum(len(episode.turns) for episode in algorithm.last_episodes)
+    assert algorithm.env_runner_group.local_env_runner.engine.generated == played + 2 * canary.RESPONSES
 
 
 @pytest.mark.slow
@@ -71,7 +74,8 @@ def test_an_engine_named_by_module_and_function_plays_on_remote_runners(build: B
     algorithm.train()
     counts = algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.engine.generated)
     assert len(counts) == 2 and all(counts)
-    assert sum(counts) == sum(len(episode.turns) for episode in algorithm.last_episodes)
+    played = sum(len(episode.turns) for episode in algorithm.last_episodes)
+    assert sum(counts) == played + 2 * 2 * canary.RESPONSES
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Cost plan of a run before it starts: tokens, operations, memory, seconds and GPU-hours."""

@@ -12,7 +12,8 @@ built-in tokenizer, the others with that of `--tokenizer`; a FOLDER is a real mo
 Each case runs in a process of its own: the rollout once, then gradient steps of GRPO and SDAR on these episodes in
 turns, both with a KL term, so that only the teacher differs. Tokens of the sampler are those that its engine counted,
 those of learner and teacher follow from the sequences (padding left out, a shared beginning of teacher prompts once).
-Time is the process's CPU time, on a GPU wall time. Memory is what the peak rises above where it stood.
+Time is the process's CPU time, on a GPU wall time, from which the share of the peak (`mfu`) follows. Memory is what the
+peak rises above where it stood.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from machine import machine, machine_line
 from sdar_gym.envs.alfworld.env import ALFWorldEnv
 from sdar_gym.envs.registry import register
 from sdar_gym.envs.text_env import Task, Turn
+from sdar_gym.plan.gpus import GPUS
+from sdar_gym.plan.model_size import model_size
+from sdar_gym.plan.work import passes_of, update_work
 
 ENV = "benchmark/RandomPlay-v0"
 CASES = (
@@ -194,15 +198,28 @@ def _case(options: argparse.Namespace, context: str, show_actions: str) -> dict[
         "sdar_to_grpo": round(median(ratios), 3),
         "sdar_to_grpo_each": [round(ratio, 3) for ratio in ratios],
     }
+    result["flops"] = flops = {name: _flops(episodes, algorithms[name]) for name in METHODS}
     if options.device == "cuda":
-        result["gpu"] = torch.cuda.get_device_name()
+        result["gpu"] = gpu = torch.cuda.get_device_name()
+        peak = next((each.flops for each in GPUS.values() if each.name in gpu), None)
+        if peak:
+            result["mfu"] = {name: round(flops[name] / median(times[name]) / peak, 4) for name in METHODS}
     return result
+
+
+def _flops(episodes: list[Any], algorithm: Any) -> float:
+    """Operations of an update without recomputation: scores, and forward and backward pass of the gradient."""
+    config = algorithm.config
+    size = model_size(config.policy_settings.model)
+    work = update_work(episodes, config.get_sizes().micro_batch_tokens)
+    old_logp = config.training_settings.old_logp
+    passes = passes_of(config.get_method().objective, old_logp=old_logp, epochs=1, recomputed=False)
+    scores = work.student * (passes.student + passes.reference) + work.teacher * passes.teacher
+    return scores.flops(size) + passes.gradient_flops(work.gradient, size)
 
 
 def _learned(episodes: list[Any], algorithm: Any) -> dict[str, int]:
     """Tokens of one forward pass over the episodes, by the student (as by the reference) and behind the skills."""
-    from sdar_gym.plan.work import update_work
-
     work = update_work(episodes, algorithm.config.get_sizes().micro_batch_tokens)
     return {"learner": int(work.gradient.tokens), "teacher": int(work.teacher.tokens)}
 
@@ -231,7 +248,7 @@ def _algorithm(options: argparse.Namespace, method: str, model: str, context: st
         method=method,
         group_size=options.members,
         tasks_per_iteration=options.groups,
-        micro_batch_tokens=32_768 if on_gpu else 4096,
+        micro_batch_tokens=16_384 if on_gpu else 4096,
         lr=1e-6,
         objective={"kl_coeff": 0.01, "entropy_coeff": 0.0},
     )

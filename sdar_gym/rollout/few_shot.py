@@ -44,7 +44,8 @@ def worked_turns(
     if expert is None or respond is None:
         lacking = "no expert" if expert is None else "a prompt template without `respond(action, think=...)`"
         raise ValueError(f"rollout.few_shot={count} needs worked turns, but {env_id} has {lacking}. Set it to 0.")
-    env = make_env(env_id, env_config)
+    # Short episodes of the policy are no reason for the expert to fail.
+    env = make_env(env_id, {name: value for name, value in env_config.items() if name != "max_steps"})
     try:
         ids = sorted(env.task_ids(), key=lambda task_id: hashlib.sha256(f"few-shot {task_id}".encode()).digest())
         for task_id in ids[:_TRIES]:

@@ -86,7 +86,8 @@ def test_two_updates_resume_export_and_reload(
     run = load_config(str(folder.config))
     assert not prompt_differences(folder.policy, run.rollout)
     summary, (episode,) = play_panel(run, str(folder.policy))
-    (last,) = [json.loads(line) for line in (folder.path / "episodes" / "eval-00002.jsonl").open()]
+    text = (folder.path / "episodes" / "eval-00002.jsonl").read_text(encoding="utf-8")
+    (last,) = [json.loads(line) for line in text.splitlines()]
     assert summary["success"] == records[-1]["evaluation"]["success"]
     assert [turn.response for turn in episode.turns] == [turn["response"] for turn in last["turns"]]
     for turn, noted in zip(episode.turns, last["turns"], strict=True):

@@ -56,6 +56,8 @@ SHAPES: dict[str, tuple[Any, ...]] = {
     "qwen2.5-1.5b": (1536, 8960, 28, 12, 2, 151_936, True),
 }
 METHODS = ("grpo", "sdar")
+# Context length of models that are made here, so that no conversation ends early.
+POSITIONS = 65_536
 
 
 class RandomPlay(ALFWorldEnv):
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=1)
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--response", type=int, default=16, help="tokens of a response at most")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="updates after a warm-up; 0 for one without")
     parser.add_argument("--cases", nargs="*", help="such as conversation/never; default all")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -173,15 +175,16 @@ def _case(options: argparse.Namespace, context: str, show_actions: str) -> dict[
         assert not any(episode.error for episode in episodes), episodes[0].error
         times: dict[str, list[float]] = {name: [] for name in METHODS}
         peaks: dict[str, list[float]] = {name: [] for name in METHODS}
-        for repeat in range(options.repeats + 1):  # The first is a warm-up.
+        for repeat in range(options.repeats + 1):
             for name, algorithm in algorithms.items():
                 reset_peak(options.device)
                 before, started = standing_mb(options.device), _clock(options.device)
                 _update(algorithm, episodes, repeat)
                 wait(options.device)
-                if repeat:
+                if repeat or not options.repeats:
                     times[name].append(_clock(options.device) - started)
                     peaks[name].append(peak_mb(options.device) - before)
+        flops = {name: _flops(episodes, algorithm) for name, algorithm in algorithms.items()}
         for algorithm in algorithms.values():
             algorithm.stop()
     ray.shutdown()
@@ -198,7 +201,7 @@ def _case(options: argparse.Namespace, context: str, show_actions: str) -> dict[
         "sdar_to_grpo": round(median(ratios), 3),
         "sdar_to_grpo_each": [round(ratio, 3) for ratio in ratios],
     }
-    result["flops"] = flops = {name: _flops(episodes, algorithms[name]) for name in METHODS}
+    result["flops"] = flops
     if options.device == "cuda":
         result["gpu"] = gpu = torch.cuda.get_device_name()
         peak = next((each.flops for each in GPUS.values() if each.name in gpu), None)
@@ -225,14 +228,17 @@ def _learned(episodes: list[Any], algorithm: Any) -> dict[str, int]:
 
 
 def _model(options: argparse.Namespace, folder: str) -> str:
-    from sdar_gym.policy.load import load_tokenizer
+    from sdar_gym.policy.load import load_model, load_tokenizer
 
-    if options.model == "tiny":
-        return "builtin:tiny"
-    if options.model not in SHAPES:
+    if options.model != "tiny" and options.model not in SHAPES:
         return options.model
     tokenizer = load_tokenizer(options.tokenizer or "builtin:tiny")
-    save_model(SHAPES[options.model], folder, positions=32_768)
+    if options.model == "tiny":
+        model = load_model("builtin:tiny")
+        model.config.max_position_embeddings = POSITIONS
+        model.save_pretrained(folder)
+    else:
+        save_model(SHAPES[options.model], folder, positions=POSITIONS)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -265,7 +271,6 @@ def _algorithm(options: argparse.Namespace, method: str, model: str, context: st
         think=False,
         max_response_tokens=options.response,
         max_prompt_tokens=8192,
-        max_context_tokens=24_000 if context == "conversation" else None,
     )
     config.skills(k=3).evaluation(tasks=2, interval=0)
     if on_gpu:

@@ -143,8 +143,8 @@ def _compare(model: PreTrainedModel, workload: _Workload, options: argparse.Name
         "generate": lambda: _by_generate(model, workload, options.device),
     }
     speeds: dict[str, list[float]] = {name: [] for name in sides}
-    # A short run of each first: kernels are loaded, memory is allocated.
-    short = _Workload([ids[:20] for ids in workload.prompts], [], 4)
+    # A run of each first: kernels are loaded, memory is allocated. On a GPU each new shape costs time the first time.
+    short = _Workload([ids[:20] for ids in workload.prompts], [], 4) if options.device == "cpu" else workload
     _by_engine(engine, short)
     _by_generate(model, short, options.device)
     for repeat in range(options.repeats):

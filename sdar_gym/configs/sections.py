@@ -265,6 +265,9 @@ class RolloutSettings(Settings):
 
         Args:
             context_length: In tokens; None if the model has no limit.
+
+        Raises:
+            ValueError: A conversation as long as set, with its teacher's prompt, is longer than that.
         """
         if context_length is None:
             return self
@@ -274,6 +277,12 @@ class RolloutSettings(Settings):
             return replace(self, max_teacher_prompt_tokens=teacher)
         room = max(0, teacher - self.max_prompt_tokens)
         longest = self.max_context_tokens or context_length - room
+        if longest + room > context_length:
+            raise ValueError(
+                f"rollout.max_context_tokens={longest}, and the {room} tokens by which a teacher's prompt may be longer, "
+                f"exceed the model's context length of {context_length}. Lower rollout.max_context_tokens to "
+                f"{max(1, context_length - room)}, or leave it out."
+            )
         return replace(self, max_teacher_prompt_tokens=teacher, max_context_tokens=max(1, longest))
 
 

@@ -13,8 +13,8 @@ from sdar_gym.envs import TaskNotFoundError, TextEnv, freeze_panel
 from sdar_gym.envs.tasks import PanelError
 from sdar_gym.evaluation.panels import build_panel, panel_requests, play_panel
 from sdar_gym.evaluation.summary import context_of_result, summarize
-from sdar_gym.policy import acceptance
 from sdar_gym.rollout.environments import make_env
+from sdar_gym.warmstart import tiny_acceptance
 from sdar_gym.warmstart.tiny_acceptance import measure_base
 
 ENV = "sdar/ALFWorld-v0"
@@ -121,5 +121,5 @@ def test_a_base_is_weak_without_skills_and_strong_with_them(
     def play(run: RunConfig, model: str, report: object) -> tuple[dict[str, float], list[object]]:
         return {"success": skilled if run.evaluation.with_skills else plain}, []
 
-    monkeypatch.setattr(acceptance, "play_panel", play)
+    monkeypatch.setattr(tiny_acceptance, "play_panel", play)
     assert measure_base(run_of(), "any")["accepted"] is accepted

@@ -279,7 +279,7 @@ class RolloutSettings(Settings):
         longest = self.max_context_tokens or context_length - room
         if longest + room > context_length:
             raise ValueError(
-                f"rollout.max_context_tokens={longest}, and the {room} tokens by which a teacher's prompt may be longer, "
+                f"rollout.max_context_tokens={longest}, and the {room} tokens more of a teacher's prompt, "
                 f"exceed the model's context length of {context_length}. Lower rollout.max_context_tokens to "
                 f"{max(1, context_length - room)}, or leave it out."
             )

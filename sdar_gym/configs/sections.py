@@ -257,6 +257,26 @@ class RolloutSettings(Settings):
         """Longest prompt with a privileged context, in tokens."""
         return self.max_teacher_prompt_tokens or 2 * self.max_prompt_tokens
 
+    def refuse_longer_than(self, context_length: int | None) -> None:
+        """Refuses a conversation that is longer than the model's context, with the longer prompt of its teacher.
+
+        Args:
+            context_length: In tokens; None if the model has no limit.
+
+        Raises:
+            ValueError: With the longest that fits.
+        """
+        if context_length is None or self.context == "window" or self.max_context_tokens is None:
+            return
+        limits = self.within(context_length)
+        room = max(0, limits.teacher_prompt_limit - limits.max_prompt_tokens)
+        if self.max_context_tokens + room > context_length:
+            raise ValueError(
+                f"rollout.max_context_tokens={self.max_context_tokens}, and the {room} tokens by which a teacher's "
+                f"prompt may be longer, exceed the model's context length of {context_length}. Lower it to "
+                f"{max(1, context_length - room)}, or leave it out."
+            )
+
     def within(self, context_length: int | None) -> RolloutSettings:
         """The settings with limits that are null set by the model's context length.
 
@@ -265,9 +285,6 @@ class RolloutSettings(Settings):
 
         Args:
             context_length: In tokens; None if the model has no limit.
-
-        Raises:
-            ValueError: A conversation as long as set, with its teacher's prompt, is longer than that.
         """
         if context_length is None:
             return self
@@ -277,12 +294,6 @@ class RolloutSettings(Settings):
             return replace(self, max_teacher_prompt_tokens=teacher)
         room = max(0, teacher - self.max_prompt_tokens)
         longest = self.max_context_tokens or context_length - room
-        if longest + room > context_length:
-            raise ValueError(
-                f"rollout.max_context_tokens={longest}, and the {room} tokens more of a teacher's prompt, "
-                f"exceed the model's context length of {context_length}. Lower rollout.max_context_tokens to "
-                f"{max(1, context_length - room)}, or leave it out."
-            )
         return replace(self, max_teacher_prompt_tokens=teacher, max_context_tokens=max(1, longest))
 
 

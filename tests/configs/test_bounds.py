@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,12 @@ def test_arguments_in_a_file_of_ones_own_are_not_dropped_in_silence(tmp_path: Pa
         load_config(str(path), ["env=sdar/WebShop-v0"])
     run = load_config(str(path), ["env=sdar/WebShop-v0", "env_config={}", "env_config.max_steps=2"])
     assert run.env_config == {"max_steps": 2}
+
+
+def test_a_conversation_longer_than_the_model_s_context_is_refused() -> None:
+    limits = {"max_prompt_tokens": 600, "max_teacher_prompt_tokens": 1000, "max_response_tokens": 12}
+    talk = RolloutSettings(context="conversation", max_context_tokens=3696, **limits)
+    talk.refuse_longer_than(4096)
+    talk.refuse_longer_than(None)
+    with pytest.raises(ValueError, match=r"max_context_tokens=3697, and the 400 tokens.* of 4096. Lower it to 3696"):
+        replace(talk, max_context_tokens=3697).refuse_longer_than(4096)

@@ -369,6 +369,7 @@ class SDARConfig(AlgorithmConfig):
             # A second full model on the driver would have no use.
             self.create_local_env_runner = False
         model = load_model_config(self.policy_settings.model)
+        self.rollout_settings.refuse_longer_than(context_length(model))
         self.rollout_settings = self.rollout_settings.within(context_length(model))
         self._share_resources()
         if self.num_env_runners > 0:

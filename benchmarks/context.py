@@ -1,13 +1,13 @@
 """Compares the contexts, a window and a conversation, on the same episodes: tokens read, time and memory of an update.
 
-    python benchmarks/context.py [--model tiny|6m|qwen2.5-0.5b|qwen2.5-1.5b|FOLDER] [--device cpu|cuda] [--turns 50]
+    python benchmarks/context.py [--model tiny|6m|qwen2.5-0.5b|FOLDER] [--device cpu|cuda] [--turns 50]
         [--groups 1] [--members 4] [--json OUT]
 
 An update of SDAR is played and learned by the product itself, on generated ALFWorld games of full-size rooms. The
 environment ignores what the policy answers and plays random actions instead, the same in every case, so that all cases
 have the same episodes: only prompts and token sequences differ. Cases differ in `rollout.context` and in where the
-possible actions are listed (`rollout.show_actions`). Sizes with a name have random weights, `tiny` and `6m` with the
-built-in tokenizer, the others with that of `--tokenizer`; a FOLDER is a real model.
+possible actions are listed (`rollout.show_actions`). Besides `tiny`, models with a name (`random_model.py`) have
+random weights, with the tokenizer of `--tokenizer` or the built-in one; a FOLDER is a real model.
 
 Each case runs in a process of its own: the rollout once, then gradient steps of GRPO and SDAR on these episodes in
 turns, both with a KL term, so that only the teacher differs. Tokens of the sampler are those that its engine counted,
@@ -26,13 +26,13 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from learner import peak_mb, reset_peak, save_model, standing_mb, wait
+from learner import clock, peak_mb, reset_peak, standing_mb, update, wait
 from machine import machine, machine_line
+from random_model import SHAPES, random_model
 
 from sdar_gym.envs.alfworld.env import ALFWorldEnv
 from sdar_gym.envs.registry import register
@@ -49,12 +49,6 @@ CASES = (
     ("conversation", "changes"),
     ("conversation", "never"),
 )
-# Hidden, intermediate, layers, heads, key-value heads, vocabulary, tied.
-SHAPES: dict[str, tuple[Any, ...]] = {
-    "6m": (256, 1024, 6, 4, 2, 1024, True),
-    "qwen2.5-0.5b": (896, 4864, 24, 14, 2, 151_936, True),
-    "qwen2.5-1.5b": (1536, 8960, 28, 12, 2, 151_936, True),
-}
 METHODS = ("grpo", "sdar")
 # Context length of models that are made here, so that no conversation ends early.
 POSITIONS = 65_536
@@ -167,10 +161,10 @@ def _case(options: argparse.Namespace, context: str, show_actions: str) -> dict[
         requests = sdar._requests(0)
         RandomPlay._made = 0
         reset_peak(options.device)
-        before, started = standing_mb(options.device), _clock(options.device)
+        before, started = standing_mb(options.device), clock(options.device)
         episodes = sdar._dispatcher.collect_training(requests, options.members, skills_in_prompt=False, update=1)
         wait(options.device)
-        seconds: dict[str, Any] = {"rollout": _clock(options.device) - started}
+        seconds: dict[str, Any] = {"rollout": clock(options.device) - started}
         memory = {"rollout": round(peak_mb(options.device) - before)}
         assert not any(episode.error for episode in episodes), episodes[0].error
         times: dict[str, list[float]] = {name: [] for name in METHODS}
@@ -178,11 +172,11 @@ def _case(options: argparse.Namespace, context: str, show_actions: str) -> dict[
         for repeat in range(options.repeats + 1):
             for name, algorithm in algorithms.items():
                 reset_peak(options.device)
-                before, started = standing_mb(options.device), _clock(options.device)
-                _update(algorithm, episodes, repeat)
+                before, started = standing_mb(options.device), clock(options.device)
+                update(algorithm, episodes, repeat)
                 wait(options.device)
                 if repeat or not options.repeats:
-                    times[name].append(_clock(options.device) - started)
+                    times[name].append(clock(options.device) - started)
                     peaks[name].append(peak_mb(options.device) - before)
         flops = {name: _flops(episodes, algorithm) for name, algorithm in algorithms.items()}
         for algorithm in algorithms.values():
@@ -198,10 +192,10 @@ def _case(options: argparse.Namespace, context: str, show_actions: str) -> dict[
         "seconds": {key: round(value, 2) for key, value in seconds.items()}
         | {name: round(median(values), 2) for name, values in times.items()},
         "mb": memory | {name: round(max(values)) for name, values in peaks.items()},
+        "flops": flops,
         "sdar_to_grpo": round(median(ratios), 3),
         "sdar_to_grpo_each": [round(ratio, 3) for ratio in ratios],
     }
-    result["flops"] = flops
     if options.device == "cuda":
         result["gpu"] = gpu = torch.cuda.get_device_name()
         peak = next((each.flops for each in GPUS.values() if each.name in gpu), None)
@@ -238,7 +232,7 @@ def _model(options: argparse.Namespace, folder: str) -> str:
         model.config.max_position_embeddings = POSITIONS
         model.save_pretrained(folder)
     else:
-        save_model(SHAPES[options.model], folder, positions=POSITIONS)
+        random_model(SHAPES[options.model], POSITIONS).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -276,18 +270,6 @@ def _algorithm(options: argparse.Namespace, method: str, model: str, context: st
     if on_gpu:
         config.learners(num_learners=0, num_gpus_per_learner=1)
     return config.build_algo()
-
-
-def _update(algorithm: Any, episodes: list[Any], step: int) -> None:
-    pipeline = algorithm.pipeline
-    batch = pipeline.shape(pipeline.score(pipeline.prepare(episodes, step), step), step)
-    shards = max(1, algorithm.config.num_learners) * algorithm.config.training_settings.num_minibatches
-    columns, _ = pipeline.collate(batch, step, row_multiple=shards, shuffle_seed=f"{step}")
-    algorithm._update_learners(columns, len(batch.turns), shards, step)
-
-
-def _clock(device: str) -> float:
-    return time.perf_counter() if device == "cuda" else time.process_time()
 
 
 if __name__ == "__main__":

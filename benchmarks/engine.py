@@ -14,26 +14,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from learner import clock, wait
 from machine import machine, machine_line
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from random_model import SHAPES, random_model
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from sdar_gym.policy.sizing import default_batch_tokens, default_cache_tokens
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
 
-# Hidden size, intermediate size, layers, query heads, key heads, vocabulary.
-SHAPES = {
-    "6m": (256, 704, 6, 4, 2, 4096),
-    "qwen2.5-0.5b": (896, 4864, 24, 14, 2, 151_936),
-    "qwen2.5-1.5b": (1536, 8960, 28, 12, 2, 151_936),
-}
+POSITIONS = 32_768
 PROMPT, TURNS, ANSWER, OBSERVED, ROWS = 400, 10, 20, 20, 16
 SINGLE_PROMPT, SINGLE_ANSWER, SINGLE_ROWS = 20, 64, (16, 64)
 
@@ -91,20 +87,7 @@ def _model(options: argparse.Namespace) -> PreTrainedModel:
     if options.model:
         loaded: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype)
     else:
-        hidden, intermediate, layers, heads, kv_heads, vocabulary = SHAPES[options.model_config]
-        torch.manual_seed(0)
-        config = Qwen2Config(
-            vocab_size=vocabulary,
-            hidden_size=hidden,
-            intermediate_size=intermediate,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=kv_heads,
-            max_position_embeddings=32_768,
-            tie_word_embeddings=True,
-        )
-        with torch.device(options.device):
-            loaded = Qwen2ForCausalLM(config).to(dtype)
+        loaded = random_model(SHAPES[options.model_config], POSITIONS, options.device).to(dtype)
     return loaded.to(options.device).eval()
 
 
@@ -212,10 +195,8 @@ def _by_generate(model: Any, workload: _Workload, device: str) -> None:
 
 
 def _clock(device: str) -> float:
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
+    wait(device)
+    return clock(device)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,12 @@ from statistics import median
 from typing import Any
 
 from machine import machine, machine_line
+from random_model import SHAPES, random_model
 
 SIZES: dict[str, dict[str, Any]] = {
-    # hidden, intermediate, layers, heads, key-value heads, vocabulary, tied
-    "small": {"shape": (256, 1024, 4, 4, 2, 16_384, True), "groups": 1, "members": 4, "turns": 6},
-    "qwen2.5-0.5b": {"shape": (896, 4864, 24, 14, 2, 151_936, True), "groups": 4, "members": 8, "turns": 16},
-    "qwen2.5-1.5b": {"shape": (1536, 8960, 28, 12, 2, 151_936, True), "groups": 4, "members": 8, "turns": 16},
+    "small": {"shape": SHAPES["small"], "groups": 1, "members": 4, "turns": 6},
+    "qwen2.5-0.5b": {"shape": SHAPES["qwen2.5-0.5b"], "groups": 4, "members": 8, "turns": 16},
+    "qwen2.5-1.5b": {"shape": SHAPES["qwen2.5-1.5b"], "groups": 4, "members": 8, "turns": 16},
 }
 PROMPT, SKILLS, RESPONSE = 600, 500, 100
 # In results: `answer` is the response, `dense` a divergence over the whole vocabulary.
@@ -128,7 +128,10 @@ def _pair(options: argparse.Namespace, method: str) -> dict[str, Any]:
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, num_cpus=2)
     size = SIZES[options.model]
     with tempfile.TemporaryDirectory() as folder:
-        parameters = save_model(size["shape"], folder)
+        model = random_model(size["shape"], positions=4096)
+        model.save_pretrained(folder)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        del model
         load_tokenizer("builtin:tiny").save_pretrained(folder)
         algorithms = {name: _algorithm(options, name, folder) for name in ("grpo", method)}
         seconds: dict[str, list[float]] = {name: [] for name in algorithms}
@@ -138,11 +141,11 @@ def _pair(options: argparse.Namespace, method: str) -> dict[str, Any]:
             for name, algorithm in algorithms.items():
                 episodes = _episodes(size, step)
                 reset_peak(options.device)
-                before, started = standing_mb(options.device), _clock(options.device)
-                _update(algorithm, episodes, step)
+                before, started = standing_mb(options.device), clock(options.device)
+                update(algorithm, episodes, step)
                 wait(options.device)
                 if step:
-                    seconds[name].append(_clock(options.device) - started)
+                    seconds[name].append(clock(options.device) - started)
                     peaks[name].append(peak_mb(options.device) - before)
         for algorithm in algorithms.values():
             algorithm.stop()
@@ -196,35 +199,13 @@ def _algorithm(options: argparse.Namespace, method: str, folder: str) -> Any:
     return config.build_algo()
 
 
-def _update(algorithm: Any, episodes: list[Any], step: int) -> None:
+def update(algorithm: Any, episodes: list[Any], step: int) -> None:
     """Prepare, score, shape and collate, and the gradient steps: an update without rollout and diagnostics."""
     pipeline, config = algorithm.pipeline, algorithm.config
     shards = max(1, config.num_learners) * config.training_settings.num_minibatches
     batch = pipeline.shape(pipeline.score(pipeline.prepare(episodes, step), step), step)
     columns, _ = pipeline.collate(batch, step, row_multiple=shards, shuffle_seed=f"{step}")
     algorithm._update_learners(columns, len(batch.turns), shards, step)
-
-
-def save_model(shape: tuple[Any, ...], folder: str, positions: int = 4096) -> int:
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    hidden, intermediate, layers, heads, kv_heads, vocabulary, tied = shape
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=vocabulary,
-            hidden_size=hidden,
-            intermediate_size=intermediate,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=kv_heads,
-            tie_word_embeddings=tied,
-            max_position_embeddings=positions,
-        )
-    )
-    model.save_pretrained(folder)
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _episodes(size: dict[str, Any], step: int) -> list[Any]:
@@ -234,7 +215,7 @@ def _episodes(size: dict[str, Any], step: int) -> list[Any]:
     from sdar_gym.rollout.trajectory import Episode, TurnRecord
 
     rng = np.random.default_rng(step)
-    vocabulary = size["shape"][5]
+    vocabulary = size["shape"].vocabulary
 
     def tokens(count: int) -> list[int]:
         return rng.integers(10, vocabulary, count).tolist()
@@ -277,13 +258,13 @@ def _log_probabilities(options: argparse.Namespace, what: str, budget: int | Non
 
     body = _Body(VOCABULARY, WIDTH, TOKENS, torch.device(options.device))
     reset_peak(options.device)
-    before, started = standing_mb(options.device), _clock(options.device)
+    before, started = standing_mb(options.device), clock(options.device)
     body.loss(what, LOGIT_BUDGET_BYTES if budget is None else budget).backward()
     wait(options.device)
     return {
         "tokens": TOKENS,
         "vocabulary": VOCABULARY,
-        "seconds": round(_clock(options.device) - started, 2),
+        "seconds": round(clock(options.device) - started, 2),
         "peak_mb": round(peak_mb(options.device) - before, 1),
     }
 
@@ -353,7 +334,7 @@ def _Body(vocabulary: int, width: int, tokens: int, device: Any, dtype: Any = No
     return Body()
 
 
-def _clock(device: str) -> float:
+def clock(device: str) -> float:
     return time.perf_counter() if device == "cuda" else time.process_time()
 
 

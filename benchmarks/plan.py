@@ -3,7 +3,7 @@
     python benchmarks/plan.py TOKENIZER [--games FOLDER]
 
 TOKENIZER is a folder with Qwen2's tokenizer and chat template (any Qwen2 or Qwen2.5 model has them); the sizes of the
-models are below, and no weights are needed. Writes `benchmarks/results/plan.json`.
+models are in `random_model.py`, and no weights are needed. Writes `benchmarks/results/plan.json`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine
+from random_model import SHAPES
 
 from sdar_gym.configs import load_config
 from sdar_gym.plan.contexts import play_contexts
 from sdar_gym.plan.gpus import Efficiency, gpu_of
 from sdar_gym.plan.plan import Plan, make_plan
 
-# From the models' config.json: hidden size, layers, heads, key and value heads, feed-forward size, vocabulary, tied.
-SIZES: dict[str, tuple[int, int, int, int, int, int, bool]] = {
-    "Qwen2.5-1.5B-Instruct": (1536, 28, 12, 2, 8960, 151_936, True),
-    "Qwen2.5-3B-Instruct": (2048, 36, 16, 2, 11_008, 151_936, True),
-    "Qwen2.5-7B-Instruct": (3584, 28, 28, 4, 18_944, 152_064, False),
+MODELS = {
+    "Qwen2.5-1.5B-Instruct": SHAPES["qwen2.5-1.5b"],
+    "Qwen2.5-3B-Instruct": SHAPES["qwen2.5-3b"],
+    "Qwen2.5-7B-Instruct": SHAPES["qwen2.5-7b"],
 }
 RESULTS = Path(__file__).parent / "results" / "plan.json"
 # Those of one update.
@@ -47,19 +47,19 @@ REPORTED = {
 
 def model_folder(name: str, tokenizer: Path, place: Path) -> Path:
     """A folder with a model's configuration and tokenizer."""
-    hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = SIZES[name]
+    shape = MODELS[name]
     folder = place / name
     shutil.copytree(tokenizer, folder)
     config = {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "intermediate_size": intermediate,
-        "vocab_size": vocabulary,
-        "tie_word_embeddings": tied,
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "intermediate_size": shape.intermediate,
+        "vocab_size": shape.vocabulary,
+        "tie_word_embeddings": shape.tied,
         "max_position_embeddings": 32_768,
         "bos_token_id": 151_643,
         "eos_token_id": 151_645,
@@ -94,7 +94,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as place:
         played = None
-        for name in SIZES:
+        for name in MODELS:
             changes = [
                 f"policy.model={model_folder(name, arguments.tokenizer, Path(place))}",
                 f"env_config.games={arguments.games}",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from random import Random
 
-from sdar_gym.envs.searchqa.tasks import SPLITS, Question
+from sdar_gym.envs.data_files import SPLITS
+from sdar_gym.envs.draws import pick, shuffled
+from sdar_gym.envs.searchqa.tasks import Question
 from sdar_gym.envs.searchqa.wordings import COMPARISON, ONE_HOP, TWO_HOP, Ask, Compare
-from sdar_gym.envs.searchqa.world import GENERATOR_VERSION, Thing, World, embedded_world, pick, shuffled
+from sdar_gym.envs.searchqa.world import GENERATOR_VERSION, Thing, World, embedded_world
 from sdar_gym.envs.text_env import TaskNotFoundError
 
 SOURCE = "embedded"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sdar_gym.envs import data_files
+from sdar_gym.envs.data_files import DATA_VARIABLE as DATA_VARIABLE
 from sdar_gym.envs.searchqa.local_index import EMBEDDED, check_corpus
-from sdar_gym.paths import local_path
 from sdar_gym.skills.index.manifest import is_index_folder
 from sdar_gym.skills.index.rows import SUFFIXES
 
-DATA_VARIABLE = "SDAR_GYM_DATA"
 _FOLDER = "searchqa"
 
 
@@ -19,16 +19,8 @@ class MissingCorpusError(ValueError):
 
 
 def located(name: str, path: str | os.PathLike[str]) -> str:
-    """Absolute path of data; a relative path that does not exist is searched in `$SDAR_GYM_DATA/searchqa`.
-
-    Absolute, so that it is independent of the working directory, the variable and the process.
-    """
-    place = local_path(name, path)
-    root = os.environ.get(DATA_VARIABLE)
-    if root and not Path(path).expanduser().is_absolute() and not os.path.exists(place):
-        below = local_path(DATA_VARIABLE, root) / _FOLDER / path
-        place = below if os.path.exists(below) else place
-    return str(place)
+    """Absolute path of data; a relative path that does not exist is searched in `$SDAR_GYM_DATA/searchqa`."""
+    return data_files.located(name, path, _FOLDER)
 
 
 def corpus_path(corpus: str | os.PathLike[str] | None, questions: str | None) -> str | None:

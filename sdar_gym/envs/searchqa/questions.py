@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sdar_gym.envs.data_files import identity_of, row_files, split_of
 from sdar_gym.envs.searchqa.reward import normalize
 from sdar_gym.envs.searchqa.rows import FIELDS, NEEDED, read_question
 from sdar_gym.envs.searchqa.tasks import (
@@ -19,7 +20,6 @@ from sdar_gym.envs.searchqa.tasks import (
     QuestionFormatError,
     RawQuestion,
     source_name,
-    split_of,
 )
 from sdar_gym.paths import local_path
 from sdar_gym.skills.index.rows import SUFFIXES, RowReader, kind_of
@@ -45,9 +45,7 @@ def open_questions(path: str | os.PathLike[str], holdout: float = 0.0) -> Listed
     """
     holdout = check_holdout(holdout)
     files = _files(local_path("questions", path))
-    # Path, size and modification time, to detect changed files.
-    identity = tuple((str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    return _read(identity, holdout)
+    return _read(identity_of(files), holdout)
 
 
 def check_holdout(holdout: float) -> float:
@@ -63,22 +61,12 @@ def check_holdout(holdout: float) -> float:
 
 
 def _files(place: Path) -> list[Path]:
-    if os.path.isfile(place):
-        return [place]
-    if not os.path.isdir(place):
+    if not os.path.exists(place):
         raise QuestionFormatError(
             f"There are no questions at {place}: no such file or folder. "
             "Leave `questions` out to play the embedded world."
         )
-    found = [
-        file
-        for pattern in ("*", "*/*")
-        for file in sorted(place.glob(pattern))
-        if file.is_file()
-        and file.name.lower().endswith(SUFFIXES)
-        and _CORPUS_WORD not in file.name.lower()
-        and split_of(file.name) is not None
-    ]
+    found = row_files(place, without=_CORPUS_WORD)
     if not found:
         raise QuestionFormatError(
             f"{place} holds no questions: no file such as train.jsonl or nq/test.parquet ({', '.join(SUFFIXES)})."

@@ -1,4 +1,4 @@
-"""Question sources: the protocol, questions read from files, and the names of splits and data sets."""
+"""Question sources: the protocol, questions read from files, and the names of data sets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sdar_gym.envs.data_files import SPLITS, words_of
 from sdar_gym.envs.searchqa.reward import normalize
 from sdar_gym.envs.text_env import TaskNotFoundError
 
-SPLITS = ("train", "dev", "test")
-# Spellings of splits in file and folder names.
-_SPLIT_WORDS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "val": "dev", "test": "test"}
 # Spellings of the seven data sets on which results are usually reported.
 _SOURCE_WORDS = {
     "nq": "nq",
@@ -151,14 +149,9 @@ class ListedQuestions:
         return self._questions[task_id]
 
 
-def split_of(name: str) -> str | None:
-    """Split in a file or folder name, or None."""
-    return next((_SPLIT_WORDS[word] for word in _words(name) if word in _SPLIT_WORDS), None)
-
-
 def source_of(name: str) -> str | None:
     """Data set in a file, folder or `data_source` name, or None."""
-    return next((_SOURCE_WORDS[word] for word in _words(name) if word in _SOURCE_WORDS), None)
+    return next((_SOURCE_WORDS[word] for word in words_of(name) if word in _SOURCE_WORDS), None)
 
 
 def source_name(path: Path) -> str:
@@ -170,7 +163,3 @@ def source_name(path: Path) -> str:
         or re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")
         or "questions"
     )
-
-
-def _words(name: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", name.lower())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 from typing import TypeVar
 
-from sdar_gym.envs.searchqa.tasks import SPLITS
+from sdar_gym.envs.data_files import SPLITS
+from sdar_gym.envs.draws import pick, shuffled
 from sdar_gym.envs.searchqa.wordings import FILLERS, PASSAGES, PRODUCTS, TRADES
 from sdar_gym.skills.index.base import Document
 from sdar_gym.skills.index.corpus import contents_of
@@ -76,20 +76,6 @@ class World:
     def of(self, split: str, kind: str) -> list[Thing]:
         """Things of one kind and split, in a fixed order."""
         return [thing for thing in self.things.values() if thing.split == split and thing.kind == kind]
-
-
-def pick(rng: Random, options: Sequence[_T]) -> _T:
-    """A random option; uses only `Random.random`, which is stable across Python versions."""
-    return options[int(rng.random() * len(options))]
-
-
-def shuffled(rng: Random, items: Sequence[_T]) -> list[_T]:
-    """The items in random order; uses only `Random.random`."""
-    result = list(items)
-    for last in range(len(result) - 1, 0, -1):
-        other = int(rng.random() * (last + 1))
-        result[last], result[other] = result[other], result[last]
-    return result
 
 
 @lru_cache(maxsize=1)

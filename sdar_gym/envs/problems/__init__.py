@@ -1,0 +1,1 @@
+"""Problems with a verifier: what the Math, Code and Science environments share."""

@@ -21,7 +21,7 @@ from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills import LearningRetriever, Retriever
 from sdar_gym.skills.lookup import retrieve_for
 from sdar_gym.skills.strategies.controls import NoRetriever
-from sdar_gym.text import shortened
+from sdar_gym.text import shortened, well_formed
 
 
 class Decoder(Protocol):
@@ -173,6 +173,7 @@ class Collector:
             _fail(episode, env, error, "reset")
             return episode
         episode.task_type, episode.split, episode.goal = info["task_type"], info["split"], info["goal"]
+        episode.reference = _text(info.get("reference")) or ""
         retrieval = retrieve_for(self._retriever, self._env_name, info, observation, stacklevel=3)
         episode.skills = retrieval.ids
         episode.skills_specific = None if self._retriever.name == NoRetriever.name else retrieval.specific
@@ -225,6 +226,7 @@ class Collector:
             tagged=parsed.tagged,
             dropped_turns=run.prompt.dropped_turns,
             teacher_too_long=run.teacher_ids is None,
+            feedback=_text(info.get("feedback")),
         )
         if run.prompt.continues:
             run.episode.continue_turn(turn, run.prompt.ids)
@@ -272,6 +274,11 @@ def _fail(episode: Episode, env: gymnasium.Env[str, str], error: Exception, wher
     # Best effort: the environment may be in any state.
     with suppress(Exception):
         env.close()
+
+
+def _text(value: Any) -> str | None:
+    """An optional text of an environment's `info`; None if it is anything else."""
+    return well_formed(value) if isinstance(value, str) else None
 
 
 def _seed(*parts: object) -> int:

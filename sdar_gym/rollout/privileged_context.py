@@ -18,10 +18,11 @@ from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills.growth.abstraction import steps_of
 from sdar_gym.skills.lookup import skill_env_name
 
-VIEWS = ("solution", "sibling", "feedback", "hindsight")
+VIEWS = ("solution", "sibling", "feedback", "sibling_or_feedback", "hindsight")
 CONTROLS = ("blank",)
 
-# Heading, one-word label and text of each view. A text is one line, because compact prompts have one line per fact.
+# Heading, one-word label and text of each view. In environments that are played step by step a text is one line,
+# because compact prompts have one line per fact. Where a verifier checks whole answers, they are shown as they are.
 # The control is the same text with `_BLANK` in place of the privileged parts.
 _SOLUTION = PrivilegedContext("{steps}.", "The expert's solution of this task, step by step", "solution")
 _SIBLING = PrivilegedContext("{steps}.", "A successful attempt at this task, with the result of each step", "example")
@@ -31,6 +32,9 @@ _FEEDBACK = PrivilegedContext(
 _HINDSIGHT = PrivilegedContext(
     "Accepted: {accepted}. Refused: {refused}. In the end {end}.", "Summary of this attempt, in hindsight", "hindsight"
 )
+_WHOLE_SOLUTION = PrivilegedContext("{solution}", "A correct solution of this problem", "solution")
+_WHOLE_SIBLING = PrivilegedContext("{answer}", "A correct answer to this problem, from another attempt", "example")
+_VERDICT = PrivilegedContext("{verdict}", "What checking an attempt at this problem found", "feedback")
 _BLANK = "(not shown)"
 _UNDERSTOOD = {
     (True, True): "yes",
@@ -46,8 +50,9 @@ _ENDS = {
     "context_full": "it was stopped, because the conversation had no room for another turn",
     "error": "it was stopped by an error of the environment",
 }
-# In characters. The reply to a step is shown at length, the results within a demonstration in brief.
-_LONGEST_ACTION, _LONGEST_RESULT, _LONGEST_REPLY = 200, 80, 1200
+# In characters. The reply to a step is shown at length, the results within a demonstration in brief. A whole answer is
+# limited by the teacher's prompt; this bound is for texts that no prompt has room for.
+_LONGEST_ACTION, _LONGEST_RESULT, _LONGEST_REPLY, _LONGEST_ANSWER = 200, 80, 1200, 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +201,12 @@ def attach_teacher_prompts(
     user message has it, so that it is read once for all turns. There `feedback`, which differs from turn to turn,
     stands in the user message before its response.
 
-    - `solution`: the actions of the environment's expert in this task.
-    - `sibling`: the shortest won episode of the group, without its refused steps. Never the episode's own.
-    - `feedback`: the environment's reply to this very step; after the last step, how the episode ended.
+    - `solution`: the environment's worked solution, or the actions of its expert in this task.
+    - `sibling`: the shortest won episode of the group, never the episode's own: its steps without the refused ones, or
+      its correct answer where a verifier checks whole answers.
+    - `feedback`: the environment's reply to this very step, after the last step how the episode ended; or what the
+      verifier found.
+    - `sibling_or_feedback`: the sibling, and the feedback where no other episode of the group won.
     - `hindsight`: what was accepted and refused in the whole episode, abstracted as `steps_of` does, and how
       it ended.
 
@@ -218,7 +226,8 @@ def attach_teacher_prompts(
             episodes' prompts.
 
     Source:
-        `sibling`: SDPO (arXiv 2601.20802), where an episode is never its own demonstration. `feedback` and its
+        `sibling` and `sibling_or_feedback`: SDPO (arXiv 2601.20802), where an episode is never its own demonstration,
+        and feedback is used where there is none. `feedback` and its
         control: OCSD (arXiv 2608.04788). `hindsight`: SEED (arXiv 2607.14777) and OPID (arXiv 2606.26790), in which
         a model writes the summary; here rules do. All wordings are ours.
     """
@@ -298,12 +307,20 @@ def _texts(
         return list(_feedback(episode))
     if view == "hindsight":
         text = _hindsight(episode)
-    elif view == "sibling":
-        text = _sibling(episode, group)
+    elif view == "solution":
+        text = _solution(episode, solutions)
     else:
-        actions = solutions.actions(episode.task_id) if solutions is not None else None
-        text = _filled(_SOLUTION, steps=_listed(actions)) if actions else None
+        text = _sibling(episode, group)
+        if text is None and view == "sibling_or_feedback":
+            return list(_feedback(episode))
     return [text] * len(episode.turns)
+
+
+def _solution(episode: Episode, solutions: SolutionBook | None) -> _Pair | None:
+    if episode.reference:
+        return _filled(_WHOLE_SOLUTION, solution=episode.reference[:_LONGEST_ANSWER])
+    actions = solutions.actions(episode.task_id) if solutions is not None else None
+    return _filled(_SOLUTION, steps=_listed(actions)) if actions else None
 
 
 def _sibling(episode: Episode, group: Sequence[Episode]) -> _Pair | None:
@@ -312,6 +329,8 @@ def _sibling(episode: Episode, group: Sequence[Episode]) -> _Pair | None:
         return None
     # Ties are decided by the order of the group.
     best = min(won, key=lambda other: len(other.turns))
+    if best.turns[-1].feedback is not None:
+        return _filled(_WHOLE_SIBLING, answer=best.turns[-1].action[:_LONGEST_ANSWER])
     steps = [
         f"{_short(turn.action, _LONGEST_ACTION)} -> {_short(reply, _LONGEST_RESULT)}"
         for turn, reply in zip(best.turns, _replies(best), strict=True)
@@ -322,8 +341,11 @@ def _sibling(episode: Episode, group: Sequence[Episode]) -> _Pair | None:
 
 def _feedback(episode: Episode) -> Iterator[_Pair]:
     for turn, reply in zip(episode.turns, _replies(episode), strict=True):
-        understood = _UNDERSTOOD[turn.valid_form, turn.valid_action]
-        yield _filled(_FEEDBACK, understood=understood, reply=_short(reply, _LONGEST_REPLY))
+        if turn.feedback is not None:
+            yield _filled(_VERDICT, verdict=turn.feedback[:_LONGEST_ANSWER])
+        else:
+            understood = _UNDERSTOOD[turn.valid_form, turn.valid_action]
+            yield _filled(_FEEDBACK, understood=understood, reply=_short(reply, _LONGEST_REPLY))
 
 
 def _hindsight(episode: Episode) -> _Pair:

@@ -92,6 +92,8 @@ class TurnRecord:
         tagged: Whether the response had the tags that mark an action.
         dropped_turns: Past turns that were left out of the prompt to keep its limit.
         teacher_too_long: Whether the teacher's prompt was over its limit, so that this turn has no teacher.
+        feedback: What the environment's verifier said of the action in detail, for teachers and logs; None if the
+            environment has no verifier.
     """
 
     observation: str
@@ -110,6 +112,7 @@ class TurnRecord:
     tagged: bool = True
     dropped_turns: int = 0
     teacher_too_long: bool = False
+    feedback: str | None = None
 
 
 @dataclass(slots=True)
@@ -125,6 +128,7 @@ class Episode:
         ended: `won`, `lost` (terminated without success), `truncated` (turn limit), `prompt_too_long`, `context_full`
             (no room for another turn in the conversation), or `error`.
         context_forks: Times a conversation began a new sequence because the chat template rewrote its past.
+        reference: The environment's worked solution of the task, for teachers and logs; empty if it has none.
         error: The environment's error, with task, turn and action; empty unless it `ended` by an error.
         metrics: The environment's metrics by name, such as `goal_condition_rate` or `f1`; see `Turn.extra`.
         skills: Ids of the skills that were retrieved for the teacher.
@@ -154,6 +158,7 @@ class Episode:
     skill_strategy: str = ""
     skill_backend: str = ""
     member: int = 0
+    reference: str = ""
     error: str = ""
 
     def continue_turn(self, turn: TurnRecord, prompt_ids: list[int]) -> None:
@@ -230,6 +235,7 @@ class Episode:
             **({"error": self.error} if self.error else {}),
             **({"context_forks": self.context_forks} if self.context_forks else {}),
             **({"metrics": dict(self.metrics)} if self.metrics else {}),
+            **({"reference": self.reference} if self.reference else {}),
             "skills": list(self.skills),
             "skills_specific": self.skills_specific,
             # JSON has no infinity.
@@ -248,6 +254,7 @@ class Episode:
                     "response_tokens": len(turn.response_ids),
                     "finish_reason": turn.finish_reason,
                     "mean_logprob": round(sum(turn.old_logp) / max(1, len(turn.old_logp)), 5),
+                    **({} if turn.feedback is None else {"feedback": turn.feedback}),
                 }
                 for turn in self.turns
             ],

@@ -1,4 +1,4 @@
-"""SDPO: Jensen-Shannon divergence on the top k tokens to an averaged teacher with a successful sibling episode."""
+"""SDPO: Jensen-Shannon divergence on the top k tokens to an averaged teacher with a sibling's success, or feedback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ METHODS = (
         name="sdpo",
         objective=Objective(
             policy_coeff=Schedule.constant(0.0),
-            teacher=Teacher(View.SIBLING, Weights.EMA, rate=0.05),
+            teacher=Teacher(View.SIBLING_OR_FEEDBACK, Weights.EMA, rate=0.05),
             distill=Distillation(
                 Schedule.constant(1.0),
                 Divergence.JSD,
@@ -25,11 +25,10 @@ METHODS = (
                 ratio_cap=2.0,
             ),
         ),
-        summary="Jensen-Shannon divergence on the student's top tokens to an averaged model that saw a success.",
+        summary="Jensen-Shannon divergence on the student's top tokens to an averaged model with success or feedback.",
         source="arXiv 2601.20802; github.com/lasgroup/SDPO",
         deviations=(
-            "Where no other episode of the group succeeded there is no teacher; the paper then uses feedback.",
-            "The demonstration is a list of actions and what came of them.",
+            "Where tasks are played step by step the demonstration is a list of actions and what came of them.",
         ),
     ),
 )

@@ -12,15 +12,17 @@ from sdar_gym.settings import Settings, setting, without_effect
 class View(StrEnum):
     """The privileged context in the teacher's prompt, which the student does not see.
 
-    `SKILLS`: retrieved skills. `SOLUTION`: the expert's solution of the task. `SIBLING`: a successful episode of the
-    same group. `FEEDBACK`: the environment's reply to this very action. `HINDSIGHT`: a summary of the finished episode.
-    `NONE`: nothing, for a teacher with other weights.
+    `SKILLS`: retrieved skills. `SOLUTION`: the reference or expert solution of the task. `SIBLING`: a successful
+    episode of the same group. `FEEDBACK`: the environment's reply to this very action. `SIBLING_OR_FEEDBACK`: a
+    successful episode of the group, and where there is none the feedback. `HINDSIGHT`: a summary of the finished
+    episode. `NONE`: nothing, for a teacher with other weights.
     """
 
     SKILLS = "skills"
     SOLUTION = "solution"
     SIBLING = "sibling"
     FEEDBACK = "feedback"
+    SIBLING_OR_FEEDBACK = "sibling_or_feedback"
     HINDSIGHT = "hindsight"
     NONE = "none"
 

@@ -93,7 +93,7 @@ def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, ou
         console.print(f"The policy was trained with other prompts. {difference}.", style="yellow")
     started = time.perf_counter()
     with progress_bar(console, "episodes") as bar:
-        task = bar.add_task("evaluating", total=run.evaluation.tasks)
+        task = bar.add_task("evaluating", total=run.evaluation.tasks * run.evaluation.repeats)
         summary, episodes = play_panel(run, model, lambda done, total: bar.update(task, completed=done, total=total))
     console.print(result_table([(checkpoint, summary)]))
     seconds = time.perf_counter() - started
@@ -167,9 +167,10 @@ def result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
 
     first = results[0][1]
     coverage = "" if first["skill_coverage"] is None else f", skill coverage {first['skill_coverage']:.0%}"
+    repeats = f", {first['repeats']} episodes each" if first["repeats"] > 1 else ""
     table = Table(
         title=(
-            f"success on {first['panel']} ({first['tasks']} tasks, hash {first['panel_hash']}), "
+            f"success on {first['panel']} ({first['tasks']} tasks{repeats}, hash {first['panel_hash']}), "
             f"T={first['temperature']:g}, seed {first['seed']}, "
             f"{'with' if first['with_skills'] else 'without'} skills{coverage}"
         ),
@@ -181,6 +182,11 @@ def result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
         table.add_column(Text(terminal_safe(name)), justify="right")
     table.add_row("all tasks", *(f"{result['success']:.3f}" for _, result in results), style="bold")
     table.add_row("95 % interval", *(f"{r['success_low']:.3f} to {r['success_high']:.3f}" for _, r in results))
+    # Of several episodes a task: the chance that one of k succeeds, and that all of them do.
+    for name in [
+        name for name in first if name.startswith(("pass@", "pass^")) and name[5:].isdigit() and name[5:] != "1"
+    ]:
+        table.add_row(name, *(f"{result.get(name, float('nan')):.3f}" for _, result in results))
     by_type = [success_by_type(result) for _, result in results]
     for kind in by_type[0]:
         table.add_row(kind, *(f"{rates.get(kind, float('nan')):.2f}" for rates in by_type))

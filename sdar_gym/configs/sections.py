@@ -420,6 +420,13 @@ class EvaluationSettings(Settings):
         None, "File of a fixed set; null chooses `tasks` of the split, the same ones every time."
     )
     tasks: int = setting(128, "Tasks of a chosen set.", low=1, high=MOST_EPISODES)
+    repeats: int = setting(
+        1,
+        "Episodes of each task. With more than one the result has pass@k and pass^k, and its interval is clustered by "
+        "task.",
+        low=1,
+        high=10_000,
+    )
     temperature: float = setting(0.4, "Temperature of the responses; 0 takes the most likely token.", low=0)
     top_p: float = setting(
         1.0, "Only the most likely tokens that together reach this probability are drawn.", above=0, high=1
@@ -444,6 +451,16 @@ class EvaluationSettings(Settings):
     def _check(self) -> None:
         if self.temperature:
             sampling_temperature("evaluation.temperature", self.temperature)
+        elif self.repeats > 1:
+            raise ValueError(
+                f"evaluation.repeats={self.repeats} with evaluation.temperature=0 plays the same episode "
+                f"{self.repeats} times; set a temperature, or leave repeats out."
+            )
+        if self.tasks * self.repeats > MOST_EPISODES:
+            raise ValueError(
+                f"evaluation.tasks x evaluation.repeats = {self.tasks * self.repeats:,} episodes; the limit is "
+                f"{MOST_EPISODES:,}. Lower one of the two."
+            )
         if self.panel is not None:
             self.store(panel=str(local_path("evaluation.panel", self.panel)))
 

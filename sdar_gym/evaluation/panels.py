@@ -40,9 +40,19 @@ def build_panel(env_id: str, env: TextEnv, settings: EvaluationSettings) -> Task
     return split_panel(env_id, env, split, settings.tasks)
 
 
-def panel_requests(panel: TaskPanel, seed: int) -> list[EpisodeRequest]:
-    """One episode per task; the draws depend on the seed alone."""
-    return [EpisodeRequest(task_id, number, 0, seed) for number, task_id in enumerate(panel.task_ids)]
+def panel_requests(panel: TaskPanel, seed: int, repeats: int = 1) -> list[EpisodeRequest]:
+    """The episodes of an evaluation; the draws depend on the seed alone.
+
+    Args:
+        panel: The tasks.
+        seed: Seed of the draws.
+        repeats: Episodes of each task, the members of its group.
+    """
+    return [
+        EpisodeRequest(task_id, number, member, seed)
+        for number, task_id in enumerate(panel.task_ids)
+        for member in range(repeats)
+    ]
 
 
 def play_panel(
@@ -84,7 +94,7 @@ def play_panel(
     params = SamplingParams(
         run.rollout.max_response_tokens, run.evaluation.temperature, run.evaluation.top_p, run.evaluation.top_k
     )
-    requests = panel_requests(panel, run.evaluation.seed)
+    requests = panel_requests(panel, run.evaluation.seed, run.evaluation.repeats)
     episodes: list[Episode] = []
     batch = run.evaluation.batch_size or default_evaluation_batch(device)
     for start in range(0, len(requests), batch):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 from sdar_gym.configs.sections import EvaluationSettings, RolloutSettings
 from sdar_gym.envs.tasks import TaskPanel
+from sdar_gym.evaluation.repeated import clustered_interval, repeated_metrics
 from sdar_gym.rollout.metrics import episode_metrics
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.text import shortened
@@ -65,17 +67,28 @@ def summarize(
 ) -> dict[str, Any]:
     """The result of one evaluation on a panel.
 
+    The interval of success is Wilson's; with several episodes a task it is a bootstrap clustered by task, and `pass@k`
+    and `pass^k` are added. `success` is the mean over all episodes, avg@n.
+
     Raises:
-        ValueError: A task of the panel was not played exactly once.
+        ValueError: Not every task of the panel was played equally often.
     """
-    if sorted(episode.task_id for episode in episodes) != sorted(panel.task_ids):
+    by_task: defaultdict[str, list[bool]] = defaultdict(list)
+    for episode in episodes:
+        by_task[episode.task_id].append(episode.won)
+    repeats = max((len(wins) for wins in by_task.values()), default=1)
+    if set(by_task) != set(panel.task_ids) or any(len(wins) != repeats for wins in by_task.values()):
         raise ValueError(
             f"Panel {panel.name!r} has {len(panel.task_ids)} tasks, {len(episodes)} episodes came back: a runner was "
             "lost. Evaluate again."
         )
-    wins = [episode.won for episode in episodes]
-    low, high = wilson_interval(sum(wins), len(wins))
     metrics = episode_metrics(episodes)
+    if repeats == 1:
+        low, high = wilson_interval(sum(episode.won for episode in episodes), len(episodes))
+    else:
+        tasks = [by_task[task_id] for task_id in panel.task_ids]
+        low, high = clustered_interval([sum(wins) / repeats for wins in tasks])
+        metrics |= repeated_metrics(tasks)
     rates = [value for name, value in metrics.items() if name.startswith("success/")]
     return {
         **metrics,
@@ -86,7 +99,8 @@ def summarize(
         "skill_coverage": metrics.get("skill_coverage"),
         "panel": panel.name,
         "panel_hash": panel.hash,
-        "tasks": len(episodes),
+        "tasks": len(panel.task_ids),
+        "repeats": repeats,
         "temperature": temperature,
         "seed": seed,
         "with_skills": with_skills,

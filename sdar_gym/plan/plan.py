@@ -225,7 +225,8 @@ def cost_of(
     decode = rollout(_episodes(run))[1]
     seconds = {name: compute_seconds(value, gpu, efficiency) for name, value in flops.items()}
     seconds["decode"] = decode.seconds
-    evaluated = run.evaluation.tasks + (run.evaluation.teacher_tasks if run.objective.teacher is not None else 0)
+    teacher_tasks = run.evaluation.teacher_tasks if run.objective.teacher is not None else 0
+    evaluated = (run.evaluation.tasks + teacher_tasks) * run.evaluation.repeats
     evaluation = rollout(evaluated)[0] if evaluated else 0.0
     return Cost(
         tokens=tokens,

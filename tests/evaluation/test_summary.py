@@ -103,6 +103,7 @@ def test_a_result_names_all_that_it_depends_on() -> None:
         "panel": "small-4",
         "panel_hash": PANEL.hash,
         "tasks": 4,
+        "repeats": 1,
         "temperature": 0.4,
         "seed": 7,
         "with_skills": False,
@@ -141,3 +142,15 @@ def test_the_mean_over_types_counts_each_type_once() -> None:
     summary = summarize(played, PANEL, 0.4, 7, False)
     assert success_by_type(summary) == {"cool": 1.0, "heat": pytest.approx(2 / 3)}
     assert summary["by_type_mean"] == pytest.approx(5 / 6)
+
+
+def test_several_episodes_a_task_give_pass_at_k_and_an_interval_over_tasks() -> None:
+    wins = {"a": (True, True), "b": (True, False), "c": (False, False), "d": (False, True)}
+    played = [episode(task_id, won=won, valid=(True,)) for task_id, outcomes in wins.items() for won in outcomes]
+    summary = summarize(played, PANEL, 0.4, 7, False)
+    assert (summary["tasks"], summary["repeats"], summary["success"]) == (4, 2, 0.5)
+    assert (summary["pass@1"], summary["pass^1"]) == (0.5, 0.5)
+    assert (summary["pass@2"], summary["pass^2"]) == (0.75, 0.25)
+    assert summary["success_low"] < 0.5 < summary["success_high"]
+    assert summary["pass@2_low"] < 0.75 < summary["pass@2_high"] <= 1.0
+    assert json.loads(json.dumps(summary)) == summary

@@ -72,21 +72,21 @@ class PanelEvaluator:
     def _play(self, panel: TaskPanel, with_skills: bool, sync: Callable[[], None]) -> list[Episode]:
         """Plays all tasks of a panel; runners that come back get their weights from `sync`."""
         settings = self._settings
-        requests = panel_requests(panel, settings.seed)
+        requests = panel_requests(panel, settings.seed, settings.repeats)
         params = SamplingParams(self._rollout.max_response_tokens, settings.temperature, settings.top_p, settings.top_k)
-        played: dict[int, Episode] = {}
+        played: dict[tuple[int, int], Episode] = {}
         for attempt in range(_ATTEMPTS):
             if attempt:
                 sync()
-            left = [request for request in requests if request.group_id not in played]
+            left = [request for request in requests if (request.group_id, request.member) not in played]
             episodes = self._dispatcher.collect(left, params, 1, skills_in_prompt=with_skills, teacher_prompts=False)
             for episode in episodes:
                 if episode.error:
                     raise RolloutError(f"Panel {panel.name!r} cannot be played. {episode.error}")
-            played |= {episode.group_id: episode for episode in episodes}
+            played |= {(episode.group_id, episode.member): episode for episode in episodes}
             if len(played) == len(requests):
                 break
-        return [played[number] for number in sorted(played)]
+        return [played[key] for key in sorted(played)]
 
     def _evaluate_teacher(self, updates: int) -> dict[str, Any] | None:
         """Success of the teacher with skills in its prompt: one that shares weights can lose what it teaches.

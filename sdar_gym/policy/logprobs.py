@@ -212,6 +212,41 @@ def topk_scores(
 
 
 @torch.no_grad()
+def sampled_tokens(
+    model: PreTrainedModel,
+    input_ids_BS: torch.Tensor,
+    position_BT: torch.Tensor,
+    response_mask_BT: torch.Tensor,
+    samples: int,
+    temperature: float = 1.0,
+    *,
+    generator: torch.Generator | None = None,
+    logit_budget_bytes: int = LOGIT_BUDGET_BYTES,
+) -> torch.Tensor:
+    """Tokens drawn from the model's distribution at the place of every response token.
+
+    Args:
+        model: The causal language model.
+        input_ids_BS: Sequences, padded on the right.
+        position_BT: Position of each response token in its sequence, increasing and at least 1.
+        response_mask_BT: 1 where the row has a response token.
+        samples: Independent draws at each place.
+        temperature: Divisor of the logits.
+        generator: Source of the draws, on the model's device.
+        logit_budget_bytes: Memory of a chunk's logits.
+
+    Returns:
+        Token ids, [B, T, samples], 0 where masked.
+    """
+    tokens = response_tokens(model, input_ids_BS, position_BT, response_mask_BT)
+    drawn = [
+        torch.multinomial(torch.softmax(logits, dim=-1), samples, replacement=True, generator=generator)
+        for _, logits in logits_of(tokens, head_of(model), temperature, logit_budget_bytes)
+    ]
+    return tokens.scatter(torch.cat(drawn), response_mask_BT.shape)
+
+
+@torch.no_grad()
 def gather_scores(
     model: PreTrainedModel,
     input_ids_BS: torch.Tensor,

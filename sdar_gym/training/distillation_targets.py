@@ -27,7 +27,7 @@ class DistillationTargets:
         slot_B: For each row of the shard its place in the tensors below, -1 where it is not distilled.
         hidden_RTH: Hidden states for the head, with support `full`.
         head: The head's matrix and bias, with support `full`.
-        ids_RTK: The top k tokens, with support `topk`.
+        ids_RTK: The top k tokens, with support `topk`; the drawn ones with `teacher_samples`.
         logp_RTK: Their log-probabilities under the teacher, with support `topk`.
     """
 
@@ -81,7 +81,23 @@ class DistillationTerm:
         """Divergence, agreement and, with support `full`, the teacher's log-probability of the sampled token."""
         if self._distill.support is Support.FULL:
             return self._full(logits_NV, rows_N, places_N)
+        if self._distill.support is Support.TEACHER_SAMPLES:
+            return self._drawn(logits_NV, rows_N, places_N)
         return self._topk(logits_NV, rows_N, places_N)
+
+    def _drawn(self, logits_NV: Tensor, rows_N: Tensor, places_N: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy, estimated by tokens from the teacher: the mean of -log p_student of the draws.
+
+        Agreement is with the token that was drawn most often.
+        """
+        if self._ids_BTK is None:
+            raise ValueError("The teacher's samples are missing; they belong to support 'teacher_samples'.")
+        ids_NK = self._ids_BTK[rows_N, places_N]
+        student_NK = logits_NV.gather(1, ids_NK) - torch.logsumexp(logits_NV, dim=-1, keepdim=True)
+        return {
+            DIVERGENCE: -student_NK.mean(dim=-1),
+            AGREEMENT: (logits_NV.argmax(dim=-1) == ids_NK.mode(dim=-1).values).to(logits_NV.dtype),
+        }
 
     def _full(self, logits_NV: Tensor, rows_N: Tensor, places_N: Tensor) -> dict[str, Tensor]:
         if self._hidden_BTH is None or self._head is None:

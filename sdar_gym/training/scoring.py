@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from sdar_gym.algorithms.methods.distil import Cost
 from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, Support, TopKSource
-from sdar_gym.policy.logprobs import gather_scores, response_hidden, score_responses, topk_scores
+from sdar_gym.policy.logprobs import gather_scores, response_hidden, sampled_tokens, score_responses, topk_scores
 from sdar_gym.policy.prefix_caching import prefix_batches
 from sdar_gym.policy.teacher_weights import TeacherWeights
 from sdar_gym.training.collate import (
@@ -90,6 +92,7 @@ class Scorer:
         teacher: TeacherWeights,
         columns: Columns,
         chosen_B: Tensor,
+        purpose: str = "loss",
     ) -> DistillationTargets:
         """The teacher's distributions as far as the divergence needs them.
 
@@ -99,6 +102,7 @@ class Scorer:
             teacher: Provides the distributions.
             columns: The shard, with the teacher's prompts.
             chosen_B: Bool, the rows to keep; the others have no slot.
+            purpose: What the targets are for; with the tokens it decides the draws of a teacher known by its samples.
         """
         chosen_B = chosen_B & torch.as_tensor(columns[RESPONSE_MASK]).any(dim=1)
         slot_B = torch.where(chosen_B, chosen_B.cumsum(dim=0) - 1, -1)
@@ -109,6 +113,18 @@ class Scorer:
             with teacher.swapped_in() as model:
                 hidden = self._each(*prompts, head[0].shape[1:], lambda inputs, _: response_hidden(model, *inputs))
             return DistillationTargets(slot_B, hidden_RTH=hidden, head=head)
+        if distill.support is Support.TEACHER_SAMPLES:
+            draws = _generator(selected[INPUT_IDS], purpose, self._device)
+            with teacher.swapped_in() as model:
+                ids = self._each(
+                    *prompts,
+                    (distill.samples or 1,),
+                    lambda inputs, _: sampled_tokens(
+                        model, *inputs, distill.samples or 1, self._temperature, generator=draws
+                    ),
+                    dtype=torch.long,
+                )
+            return DistillationTargets(slot_B, ids_RTK=ids)
         # At least one token is left for the tail bucket.
         k = min(distill.k or 1, int(student.config.get_text_config().vocab_size) - 1)
         if distill.topk_source is TopKSource.TEACHER:
@@ -155,7 +171,7 @@ class Scorer:
         forward = Divergence.FORWARD_CE if cost is Cost.CE else Divergence.FORWARD_KL
         measured = replace(distill, divergence=forward, alpha=None, teacher_floor=None)
         everything_B = torch.ones(len(columns[RESPONSE_POSITION]), dtype=torch.bool)
-        targets = self.targets(measured, student, teacher, columns, everything_B)
+        targets = self.targets(measured, student, teacher, columns, everything_B, "cost")
 
         def of(inputs: Inputs, rows: Tensor) -> Tensor:
             term = distillation_term(measured, targets, targets.slot_B[rows], inputs, self._temperature)
@@ -190,6 +206,12 @@ class Scorer:
                 result = torch.zeros((*mask_BT.shape, *trailing), dtype=part.dtype)
             result[rows, :longest] = part.cpu()
         return torch.zeros((*mask_BT.shape, *trailing), dtype=dtype) if result is None else result
+
+
+def _generator(ids: Tensor, purpose: str, device: torch.device) -> torch.Generator:
+    """Draws that the sampled tokens decide: other ones in each update, the same ones in a run that is resumed."""
+    digest = hashlib.blake2b(np.ascontiguousarray(ids.numpy()).tobytes(), digest_size=7, key=purpose.encode())
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest.digest(), "big"))
 
 
 def widths(position_BT: Tensor, mask_BT: Tensor) -> Tensor:

@@ -44,6 +44,10 @@ def topk(k: int, source: str, tail_bucket: bool = True) -> Distillation:
     )
 
 
+def drawn(samples: int) -> Distillation:
+    return Distillation(Schedule.constant(1.0), Divergence.FORWARD_CE, Support.TEACHER_SAMPLES, samples=samples)
+
+
 @pytest.fixture(scope="module")
 def student(policy_folder: Path) -> PreTrainedModel:
     return load_model(str(policy_folder), "float64")
@@ -134,6 +138,42 @@ def test_costs_are_cross_entropy_or_kl_to_the_teacher(
         torch.testing.assert_close(found_BT[row, :length], expected, rtol=1e-7, atol=1e-10)
         assert expected.abs().max() > 1e-3
     assert not found_BT[~torch.as_tensor(columns[RESPONSE_MASK])].any()
+
+
+def test_samples_of_the_teacher_estimate_the_cross_entropy_without_bias(
+    student: PreTrainedModel, teacher: TeacherWeights, columns: Any
+) -> None:
+    scorer = Scorer(10_000, TEMPERATURE, torch.device("cpu"), contextlib.nullcontext)
+    exact_BT = scorer.costs(FULL, Cost.CE, student, teacher, columns)
+    found_BT = scorer.costs(drawn(20_000), Cost.CE, student, teacher, columns)
+    mask_BT = torch.as_tensor(columns[RESPONSE_MASK])
+    torch.testing.assert_close(found_BT[mask_BT], exact_BT[mask_BT], rtol=0.02, atol=0.02)
+    assert not found_BT[~mask_BT].any()
+    # The teacher's draws, not the student's: its own cross-entropy is another.
+    own = {**columns, TEACHER_INPUT_IDS: columns[INPUT_IDS], TEACHER_POSITION: columns[RESPONSE_POSITION]}
+    other_BT = scorer.costs(drawn(20_000), Cost.CE, student, teacher, own)
+    assert (other_BT - exact_BT)[mask_BT].abs().max() > 0.1
+
+
+def test_samples_depend_on_the_tokens_and_the_purpose_alone(
+    student: PreTrainedModel, teacher: TeacherWeights, columns: Any
+) -> None:
+    scorer = Scorer(10_000, TEMPERATURE, torch.device("cpu"), contextlib.nullcontext)
+    everything_B = torch.ones(6, dtype=torch.bool)
+
+    def ids(columns: Any, purpose: str = "loss") -> torch.Tensor:
+        targets = scorer.targets(drawn(8), student, teacher, columns, everything_B, purpose)
+        assert targets.ids_RTK is not None and targets.logp_RTK is None
+        return targets.ids_RTK
+
+    first = ids(columns)
+    assert first.shape == (5, WIDTH, 8) and first.dtype is torch.long
+    torch.manual_seed(1)  # The draws of others change nothing.
+    assert torch.equal(first, ids(columns))
+    assert not torch.equal(first, ids(columns, "cost"))
+    other = columns[INPUT_IDS].copy()
+    other[0, 0] += 1
+    assert not torch.equal(first, ids({**columns, INPUT_IDS: other}))
 
 
 @pytest.mark.parametrize("distill", [FULL, topk(3, "teacher"), topk(3, "student")], ids=["full", "t", "s"])

@@ -72,6 +72,11 @@ class FutureCredit(AdvantageShaper):
                 "shaping.name='future_credit' sums the cost of distributions: it needs distill with a divergence over "
                 "distributions, such as forward_ce."
             )
+        if distill.support is Support.TEACHER_SAMPLES and self.cost is Cost.KL:
+            raise ValueError(
+                "shaping.cost='kl' needs the teacher's probabilities, and distill.support='teacher_samples' only has "
+                "its samples. Use shaping.cost='ce'."
+            )
         if distill.groups is not GroupFilter.ALL or distill.positive_only:
             raise ValueError(
                 "shaping.name='future_credit' needs the cost of every token: set distill.groups='all' and "

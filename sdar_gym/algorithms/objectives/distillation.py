@@ -34,11 +34,16 @@ class Divergence(StrEnum):
 
 
 class Support(StrEnum):
-    """What a divergence runs over: the sampled tokens, the most likely k, or the whole vocabulary."""
+    """What a divergence runs over.
+
+    `SAMPLED`: the student's sampled tokens. `TOPK`: the k most likely tokens. `FULL`: the whole vocabulary.
+    `TEACHER_SAMPLES`: tokens drawn from the teacher at each position, for a teacher whose probabilities are not known.
+    """
 
     SAMPLED = "sampled"
     TOPK = "topk"
     FULL = "full"
+    TEACHER_SAMPLES = "teacher_samples"
 
 
 class TopKSource(StrEnum):
@@ -73,6 +78,9 @@ class Distillation(Settings):
     tail_bucket: bool | None = setting(
         None, "With `topk`: whether all other tokens count as one; without it the k are renormalized."
     )
+    samples: int | None = setting(
+        None, "With `teacher_samples`: tokens drawn from the teacher at each position.", low=1
+    )
     alpha: float | None = setting(
         None, "With `jsd`: mixing weight, 0 the forward and 1 the reverse KL.", low=0.0, high=1.0
     )
@@ -90,10 +98,10 @@ class Distillation(Settings):
         if self.coeff.minimum < 0.0:
             raise ValueError(f"distill.coeff must never be negative, got {self.coeff.plain()}; drop the sign.")
         self._check_support()
-        if self.gate is not None and self.gate.needs_gap and self.support is Support.TOPK:
+        if self.gate is not None and self.gate.needs_gap and self.support in (Support.TOPK, Support.TEACHER_SAMPLES):
             raise ValueError(
-                f"distill.gate={self.gate.NAME!r} reads the teacher's probability of the sampled token, which a top-k "
-                "teacher may not have. Use distill.support='full', or distill.gate=null."
+                f"distill.gate={self.gate.NAME!r} reads the teacher's probability of the sampled token, which "
+                f"distill.support={str(self.support)!r} may not have. Use distill.support='full', or distill.gate=null."
             )
         if self.divergence is Divergence.JSD:
             if self.alpha is None:
@@ -112,11 +120,21 @@ class Distillation(Settings):
 
     def _check_support(self) -> None:
         if self.divergence.full == (self.support is Support.SAMPLED):
-            fitting = "'topk' or 'full'" if self.divergence.full else "'sampled'"
+            fitting = "'topk', 'full' or 'teacher_samples'" if self.divergence.full else "'sampled'"
             raise ValueError(
                 f"distill.divergence={str(self.divergence)!r} goes with distill.support={fitting}, "
                 f"got {str(self.support)!r}."
             )
+        if self.support is Support.TEACHER_SAMPLES:
+            if self.divergence is not Divergence.FORWARD_CE:
+                raise ValueError(
+                    f"distill.support='teacher_samples' estimates distill.divergence='forward_ce' only, got "
+                    f"{str(self.divergence)!r}: the others need the teacher's probabilities."
+                )
+            if self.samples is None:
+                raise ValueError("distill.support='teacher_samples' needs distill.samples, the draws at each position.")
+        else:
+            without_effect("distill.samples", self.samples, "only distill.support='teacher_samples' draws tokens")
         if self.support is Support.TOPK:
             if self.k is None:
                 raise ValueError("distill.support='topk' needs distill.k; OPSD's script uses 50, SDPO 100.")

@@ -149,7 +149,7 @@ DISTILLATIONS = [
     (SAMPLED | {"support": "full"}, r"'log_ratio' goes with distill\.support='sampled', got 'full'"),
     (
         SAMPLED | {"divergence": "reverse_kl"},
-        r"'reverse_kl' goes with distill\.support='topk' or 'full', got 'sampled'",
+        r"'reverse_kl' goes with distill\.support='topk', 'full' or 'teacher_samples', got 'sampled'",
     ),
     (FULL | {"support": "topk"}, r"needs distill\.k"),
     (FULL | {"support": "topk", "k": 1}, r"distill\.k must be a whole number from 2"),
@@ -158,6 +158,16 @@ DISTILLATIONS = [
     (FULL | {"k": 5}, r"distill\.k=5 has no effect"),
     (FULL | {"topk_source": "teacher"}, r"distill\.topk_source='teacher' has no effect"),
     (FULL | {"tail_bucket": False}, r"distill\.tail_bucket=False has no effect"),
+    (
+        FULL | {"divergence": "forward_kl", "support": "teacher_samples", "samples": 4},
+        "estimates distill.divergence='forward_ce' only",
+    ),
+    (FULL | {"divergence": "forward_ce", "support": "teacher_samples"}, r"needs distill\.samples"),
+    (FULL | {"samples": 4}, r"distill\.samples=4 has no effect"),
+    (
+        {"coeff": 1.0, "divergence": "forward_ce", "support": "teacher_samples", "samples": 4, "gate": "sigmoid"},
+        "distill.support='teacher_samples' may not have",
+    ),
     (FULL | {"divergence": "jsd"}, r"needs distill\.alpha in \[0, 1\]"),
     (FULL | {"divergence": "jsd", "alpha": 1.5}, r"distill\.alpha must be a finite number from 0 to 1"),
     (SAMPLED | {"alpha": 0.5}, r"distill\.alpha=0\.5 has no effect"),
@@ -165,7 +175,7 @@ DISTILLATIONS = [
     (FULL | {"teacher_floor": -12.0}, r"distill\.teacher_floor=-12\.0 has no effect"),
     (SAMPLED | {"gate": {"name": "constant", "beta": 5.0}}, r"distill\.gate has no setting 'beta'"),
     (SAMPLED | {"gate": {"name": "sigmoid", "beta": 0}}, r"distill\.gate\.beta must be a .* above 0, got 0"),
-    (FULL | {"support": "topk", "k": 5, "gate": "sigmoid"}, "a top-k teacher may not have"),
+    (FULL | {"support": "topk", "k": 5, "gate": "sigmoid"}, "distill.support='topk' may not have"),
     (SAMPLED | {"ratio_cap": 0.5}, r"distill\.ratio_cap must be a finite number of at least 1"),
     (SAMPLED | {"divergence": "reverse_kl_k3", "ratio_cap": 2.0}, "has its own importance ratio"),
 ]

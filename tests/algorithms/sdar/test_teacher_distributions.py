@@ -169,6 +169,34 @@ def test_the_divergence_is_that_of_the_whole_distributions(
     assert differs > 0.1
 
 
+def test_a_teacher_known_by_its_samples_is_learned_from(build: Build) -> None:
+    distill = {"coeff": 0.5, "divergence": "forward_ce", "support": "teacher_samples", "samples": 3, "gate": None}
+    objective = {"teacher": TEACHERS["live"], "distill": distill, "policy_coeff": 0.0, "kl_coeff": 0.0}
+    config = small_config("sdar", objective=objective, max_steps=3, group_size=2, micro_batch_tokens=200)
+    algorithm = build(config.policy(dtype="float64"))
+    learner = learner_of(algorithm)
+    watched, drawn, targets = Watched(learner), [], learner._scorer.targets
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        drawn.append(targets(*args, **kwargs))
+        return drawn[-1]
+
+    learner._scorer.targets = note
+    algorithm.train()
+    student, columns, compared = watched.students[-1], watched.columns[-1], 0
+    for rows, out in watched.passes:
+        for place, row in enumerate(rows):
+            length, prompt = int(columns[RESPONSE_MASK][row].sum()), int(columns[RESPONSE_POSITION][row, 0])
+            student_NV = full_logp(student, columns[INPUT_IDS][row], prompt, length)
+            ids = drawn[-1].ids_RTK[drawn[-1].slot_B[row], :length]
+            assert ids.shape == (length, 3)
+            expected = -student_NV.gather(1, ids).mean(-1)
+            torch.testing.assert_close(out[DIVERGENCE][place, :length], expected, rtol=1e-9, atol=1e-11)
+            assert FULL_TEACHER_LOGP not in out, "A black box has no log-probabilities."
+            compared += length
+    assert compared == int(columns[RESPONSE_MASK].sum()) and len(drawn) == 1
+
+
 def test_teachers_have_different_weights_after_some_updates(build: Build) -> None:
     algorithm = build(full_config("frozen", "full"))
     watched = Watched(learner_of(algorithm))

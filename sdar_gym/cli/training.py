@@ -197,7 +197,7 @@ def result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:
         # A teacher that shares the student's weights can get worse during training.
         tasks = next(teacher["tasks"] for teacher in teachers if teacher)
         table.add_row(
-            f"its teacher, with skills ({tasks} tasks)",
+            f"its teacher, with its view ({tasks} tasks)",
             *(f"{teacher['success']:.3f}" if teacher else "" for teacher in teachers),
         )
     table.add_row("mean turns", *(f"{result['episode_turns']:.1f}" for _, result in results))

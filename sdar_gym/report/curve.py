@@ -79,7 +79,7 @@ def draw_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, tit
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("success")
     panel = next((curve.panel_text for curve in reversed(read.values()) if curve.panel_text), "")
-    legend_text = "95 % intervals; thin: training episodes; dotted: the teacher, with skills"
+    legend_text = "95 % intervals; thin: training episodes; dotted: the teacher, with its view"
     gaps = sum(curve.gaps for curve in read.values())
     if gaps:
         legend_text += f"; {gaps} number(s) missing or not finite"

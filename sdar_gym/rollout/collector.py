@@ -41,12 +41,14 @@ class EpisodeRequest:
         group_id: Episodes with the same group id play the same task from the same seed.
         member: Position in the group; with the seed it decides the draws.
         seed: Seed of the whole collection.
+        privileged: What the acting policy reads beyond the student's prompt, to measure a teacher; None for nothing.
     """
 
     task_id: str
     group_id: int
     member: int
     seed: int
+    privileged: PrivilegedContext | None = None
 
     @property
     def reset_seed(self) -> int:
@@ -185,7 +187,8 @@ class Collector:
         """The request of the next turn; None if its prompt is too long, which ends the episode."""
         view = run.view
         try:
-            run.prompt = self._context.next_prompt(run.episode, view, run.skills if self._skills_in_prompt else None)
+            shown = run.request.privileged or (run.skills if self._skills_in_prompt else None)
+            run.prompt = self._context.next_prompt(run.episode, view, shown)
         except PromptTooLongError:
             return self._finish(run, "prompt_too_long")
         except ContextFullError:

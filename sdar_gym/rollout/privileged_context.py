@@ -12,6 +12,7 @@ from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.prompting import PrivilegedContext
 from sdar_gym.rollout.build import build_context
+from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.context import PromptContext, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
@@ -264,6 +265,32 @@ def attach_teacher_prompts(
                 sequence.control_ids, sequence.control_starts = blank
             counts["with_context"] += len(turns)
     return ViewReport(**counts)
+
+
+def requests_with_view(view: str, episodes: Sequence[Episode], seed: int) -> list[EpisodeRequest]:
+    """Requests of the same tasks, in which the acting policy reads what a teacher with this view would read.
+
+    Only where a verifier checks whole answers: elsewhere feedback differs from step to step. The policy is then its own
+    teacher in another attempt, with the solution, a sibling's answer, or the feedback on the first attempt.
+
+    Args:
+        view: One of `VIEWS`.
+        episodes: Finished episodes; whole groups, for siblings.
+        seed: Seed of the draws.
+
+    Returns:
+        A request for each episode that has a privileged context; empty in environments without a verifier.
+    """
+    verified = [episode for episode in episodes if episode.turns and episode.turns[-1].feedback is not None]
+    groups: defaultdict[int, list[Episode]] = defaultdict(list)
+    for episode in verified:
+        groups[episode.group_id].append(episode)
+    requests = []
+    for episode in verified:
+        text = _texts(view, episode, groups[episode.group_id], None)[-1]
+        if text is not None:
+            requests.append(EpisodeRequest(episode.task_id, episode.group_id, episode.member, seed, text.full))
+    return requests
 
 
 def _check_context(episodes: Sequence[Episode], context: PromptContext, env_name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sdar_gym.algorithms.objectives.teacher import Teacher, View, Weights
@@ -11,7 +11,9 @@ from sdar_gym.configs.sections import EvaluationSettings, RolloutSettings
 from sdar_gym.envs.tasks import TaskPanel, freeze_panel
 from sdar_gym.evaluation.panels import panel_requests
 from sdar_gym.evaluation.summary import context_of_result, summarize
+from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.privileged_context import requests_with_view
 from sdar_gym.rollout.trajectory import Episode
 
 # Tasks of a lost env runner are played by the others.
@@ -63,16 +65,18 @@ class PanelEvaluator:
         """
         settings, sync = self._settings, self._dispatcher.sync_weights
         sync()
-        self.last_episodes = self._play(self.panel, settings.with_skills, sync)
+        requests = panel_requests(self.panel, settings.seed, settings.repeats)
+        self.last_episodes = self._play(self.panel, requests, settings.with_skills, sync)
         result = summarize(self.last_episodes, self.panel, settings.temperature, settings.seed, settings.with_skills)
         result |= context_of_result(self._rollout, settings)
         teacher = self._evaluate_teacher(updates)
         return {**result, "teacher": teacher} if teacher else result
 
-    def _play(self, panel: TaskPanel, with_skills: bool, sync: Callable[[], None]) -> list[Episode]:
-        """Plays all tasks of a panel; runners that come back get their weights from `sync`."""
+    def _play(
+        self, panel: TaskPanel, requests: Sequence[EpisodeRequest], with_skills: bool, sync: Callable[[], None]
+    ) -> list[Episode]:
+        """Plays tasks of a panel; runners that come back get their weights from `sync`."""
         settings = self._settings
-        requests = panel_requests(panel, settings.seed, settings.repeats)
         params = SamplingParams(self._rollout.max_response_tokens, settings.temperature, settings.top_p, settings.top_k)
         played: dict[tuple[int, int], Episode] = {}
         for attempt in range(_ATTEMPTS):
@@ -89,32 +93,46 @@ class PanelEvaluator:
         return [played[key] for key in sorted(played)]
 
     def _evaluate_teacher(self, updates: int) -> dict[str, Any] | None:
-        """Success of the teacher with skills in its prompt: one that shares weights can lose what it teaches.
+        """Success of the teacher with its view in the prompt: one that shares weights can lose what it teaches.
 
         Returns:
             Its result on the first tasks of the panel, or None where there is no teacher that could act.
         """
         teacher, dispatcher = self._teacher, self._dispatcher
-        if not self._settings.teacher_tasks or teacher is None or teacher.view is not View.SKILLS:
+        if not self._settings.teacher_tasks or teacher is None or teacher.view is View.NONE:
+            return None
+        if teacher.view is not View.SKILLS and not self._teacher_requests(teacher):
             return None
         if teacher.weights is Weights.EXTERNAL:
             return None
         if teacher.weights is Weights.LIVE:
-            return self._teacher_result(dispatcher.sync_weights)
+            return self._teacher_result(teacher, dispatcher.sync_weights)
         if teacher.weights is Weights.FROZEN:
-            # Before the first update it is the student with skills.
+            # Before the first update it is the student with the view.
             if updates == 0:
-                self.frozen_teacher = self._teacher_result(dispatcher.sync_weights)
+                self.frozen_teacher = self._teacher_result(teacher, dispatcher.sync_weights)
             return self.frozen_teacher
         try:
             dispatcher.sync_teacher_weights()
-            return self._teacher_result(dispatcher.sync_teacher_weights)
+            return self._teacher_result(teacher, dispatcher.sync_teacher_weights)
         finally:
             dispatcher.sync_weights()
 
-    def _teacher_result(self, sync: Callable[[], None]) -> dict[str, Any]:
+    def _teacher_requests(self, teacher: Teacher) -> list[EpisodeRequest]:
+        """The first tasks of the panel with the teacher's view of the student's episodes; one request a task."""
+        found = requests_with_view(str(teacher.view), self.last_episodes, self._settings.seed)
+        first = {request.task_id: request for request in reversed(found)}
+        return [first[task_id] for task_id in self.panel.task_ids if task_id in first][: self._settings.teacher_tasks]
+
+    def _teacher_result(self, teacher: Teacher, sync: Callable[[], None]) -> dict[str, Any]:
         settings, whole = self._settings, self.panel
-        panel = freeze_panel(f"{whole.name}-teacher", whole.env_id, whole.task_ids, settings.teacher_tasks)
-        episodes = self._play(panel, True, sync)
-        summary = summarize(episodes, panel, settings.temperature, settings.seed, True)
+        name = f"{whole.name}-teacher"
+        if teacher.view is View.SKILLS:
+            panel = freeze_panel(name, whole.env_id, whole.task_ids, settings.teacher_tasks)
+            requests = panel_requests(panel, settings.seed)
+        else:
+            requests = self._teacher_requests(teacher)
+            panel = TaskPanel(name, whole.env_id, tuple(request.task_id for request in requests))
+        episodes = self._play(panel, requests, teacher.view is View.SKILLS, sync)
+        summary = summarize(episodes, panel, settings.temperature, settings.seed, teacher.view is View.SKILLS)
         return {name: summary[name] for name in ("success", "success_low", "success_high", "tasks", "skill_coverage")}

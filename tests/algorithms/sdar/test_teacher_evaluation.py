@@ -73,9 +73,9 @@ def played_weights(algorithm: SDAR, monkeypatch: pytest.MonkeyPatch) -> list[tup
     seen: list[tuple[bool, Any]] = []
     play = algorithm._evaluator._play
 
-    def note(panel: Any, with_skills: bool, sync: Any) -> Any:
+    def note(panel: Any, requests: Any, with_skills: bool, sync: Any) -> Any:
         seen.append((with_skills, runner_weights(algorithm)))
-        return play(panel, with_skills, sync)
+        return play(panel, requests, with_skills, sync)
 
     monkeypatch.setattr(algorithm._evaluator, "_play", note)
     return seen

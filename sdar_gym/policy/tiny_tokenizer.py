@@ -1,4 +1,4 @@
-"""Tokenizer training for the tiny policy: byte-level BPE like Qwen's, with whole numbers and "go to" as one token."""
+"""Tokenizer training for the tiny policies: byte-level BPE like Qwen's, in pieces that suit very small models."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ CHAT_TEMPLATE = (
 # "fridge 1" are two tokens on purpose: as one token, every combination has to be learned separately, and a policy this
 # small then fails to copy rare names from the prompt.
 _PIECES = r" ?go to(?![a-z])| ?[A-Za-z]+| ?\d+| ?[^\sA-Za-z\d]+|\n|\s+"
+# Single digits and signs, for problems: a number is then copied and computed digit by digit.
+_SINGLE_PIECES = r" ?[A-Za-z]+|\d|[^\sA-Za-z\d]|\n|\s"
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, *, single_digits: bool = False) -> PreTrainedTokenizerFast:
     """Train a tokenizer.
 
     Args:
         texts: Prompts and responses.
         vocab_size: Largest number of tokens, without the tags of responses.
+        single_digits: Whether digits and signs are tokens of their own.
 
     Returns:
         A `transformers` tokenizer with Qwen's ChatML template and `<|im_end|>` as the end token.
@@ -36,7 +39,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [
-            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.Split(Regex(_SINGLE_PIECES if single_digits else _PIECES), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -33,9 +33,9 @@ _FEEDBACK = PrivilegedContext(
 _HINDSIGHT = PrivilegedContext(
     "Accepted: {accepted}. Refused: {refused}. In the end {end}.", "Summary of this attempt, in hindsight", "hindsight"
 )
-_WHOLE_SOLUTION = PrivilegedContext("{solution}", "A correct solution of this problem", "solution")
-_WHOLE_SIBLING = PrivilegedContext("{answer}", "A correct answer to this problem, from another attempt", "example")
-_VERDICT = PrivilegedContext("{verdict}", "What checking an attempt at this problem found", "feedback")
+WHOLE_SOLUTION = PrivilegedContext("{solution}", "A correct solution of this problem", "solution")
+WHOLE_SIBLING = PrivilegedContext("{answer}", "A correct answer to this problem, from another attempt", "example")
+VERDICT = PrivilegedContext("{verdict}", "What checking an attempt at this problem found", "feedback")
 _BLANK = "(not shown)"
 _UNDERSTOOD = {
     (True, True): "yes",
@@ -345,7 +345,7 @@ def _texts(
 
 def _solution(episode: Episode, solutions: SolutionBook | None) -> _Pair | None:
     if episode.reference:
-        return _filled(_WHOLE_SOLUTION, solution=episode.reference[:_LONGEST_ANSWER])
+        return _filled(WHOLE_SOLUTION, solution=episode.reference[:_LONGEST_ANSWER])
     actions = solutions.actions(episode.task_id) if solutions is not None else None
     return _filled(_SOLUTION, steps=_listed(actions)) if actions else None
 
@@ -357,7 +357,7 @@ def _sibling(episode: Episode, group: Sequence[Episode]) -> _Pair | None:
     # Ties are decided by the order of the group.
     best = min(won, key=lambda other: len(other.turns))
     if best.turns[-1].feedback is not None:
-        return _filled(_WHOLE_SIBLING, answer=best.turns[-1].action[:_LONGEST_ANSWER])
+        return _filled(WHOLE_SIBLING, answer=best.turns[-1].action[:_LONGEST_ANSWER])
     steps = [
         f"{_short(turn.action, _LONGEST_ACTION)} -> {_short(reply, _LONGEST_RESULT)}"
         for turn, reply in zip(best.turns, _replies(best), strict=True)
@@ -369,7 +369,7 @@ def _sibling(episode: Episode, group: Sequence[Episode]) -> _Pair | None:
 def _feedback(episode: Episode) -> Iterator[_Pair]:
     for turn, reply in zip(episode.turns, _replies(episode), strict=True):
         if turn.feedback is not None:
-            yield _filled(_VERDICT, verdict=turn.feedback[:_LONGEST_ANSWER])
+            yield _filled(VERDICT, verdict=turn.feedback[:_LONGEST_ANSWER])
         else:
             understood = _UNDERSTOOD[turn.valid_form, turn.valid_action]
             yield _filled(_FEEDBACK, understood=understood, reply=_short(reply, _LONGEST_REPLY))

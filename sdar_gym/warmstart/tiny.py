@@ -1,12 +1,12 @@
-"""Warm start: supervised training of the tiny policy, which then plays well with a skill text and poorly without."""
+"""Warm start: supervised training of a tiny policy, which then plays well with a privileged text and poorly without."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -17,15 +17,30 @@ from sdar_gym.policy.tiny_model import TinyShape, build_tiny
 from sdar_gym.policy.tiny_tokenizer import train_tokenizer
 from sdar_gym.rollout.trajectory import ResponseSpan, TokenSequence
 from sdar_gym.warmstart.supervised import rate_factor, response_nll, response_tokens
-from sdar_gym.warmstart.tiny_demonstrations import Demonstration, DemonstrationMix, demonstrations
+from sdar_gym.warmstart.tiny_demonstrations import Demonstration, DemonstrationMix
 
 # Rows are sorted by length within this many batches, to reduce padding.
 _BUCKET = 16
 
 
+class Mixture(Protocol):
+    """Demonstrations for one environment."""
+
+    SINGLE_DIGITS: ClassVar[bool]
+    """Whether digits and signs are tokens of their own."""
+
+    def stream(self, seed: int) -> Iterator[Demonstration]:
+        """Endless stream of demonstrations; `seed` decides all draws."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """The mixture as JSON."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Hyperparameters of the warm start; the defaults made the shipped checkpoint.
+    """Hyperparameters of the warm start; the defaults made the checkpoint for ALFWorld.
 
     Attributes:
         steps: Optimizer steps.
@@ -34,6 +49,8 @@ class Recipe:
         vocab_size: Largest number of tokens of the tokenizer.
         tokenizer_rows: Demonstrations for training the tokenizer.
         seed: Seed of the demonstrations and the initial weights.
+        shape: Sizes of the model.
+        mix: The demonstrations.
     """
 
     steps: int = 3600
@@ -43,13 +60,15 @@ class Recipe:
     tokenizer_rows: int = 6_000
     seed: int = 0
     shape: TinyShape = field(default_factory=TinyShape)
-    mix: DemonstrationMix = field(default_factory=DemonstrationMix)
+    mix: Mixture = field(default_factory=DemonstrationMix)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON, saved beside a checkpoint."""
-        content = asdict(self)
-        content["mix"]["prior"] = dict(self.mix.prior)
-        return content
+        return {
+            **{f.name: getattr(self, f.name) for f in fields(self)},
+            "shape": asdict(self.shape),
+            "mix": self.mix.to_json(),
+        }
 
 
 def warm_start(
@@ -64,8 +83,9 @@ def warm_start(
     Returns:
         The policy, in evaluation mode, and its tokenizer.
     """
-    sample = islice(demonstrations(recipe.mix, recipe.seed), recipe.tokenizer_rows)
-    tokenizer = train_tokenizer((f"{row.prompt}\n{row.response}" for row in sample), recipe.vocab_size)
+    sample = islice(recipe.mix.stream(recipe.seed), recipe.tokenizer_rows)
+    texts = (f"{row.prompt}\n{row.response}" for row in sample)
+    tokenizer = train_tokenizer(texts, recipe.vocab_size, single_digits=recipe.mix.SINGLE_DIGITS)
     model = build_tiny(tokenizer, recipe.shape, recipe.seed)
     # After 400 steps the loss was .11 nats per response token with Muon (rate 8e-3), .20 with AdamW (3e-3). Muon is for
     # matrices, so embeddings and norms use AdamW; the adjusted rate lets both share one schedule.
@@ -103,7 +123,7 @@ def save_policy(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, fol
 
 
 def _batches(tokenizer: Any, recipe: Recipe) -> Iterator[list[TokenSequence]]:
-    rows = demonstrations(recipe.mix, recipe.seed + 1)
+    rows = recipe.mix.stream(recipe.seed + 1)
     order = torch.Generator().manual_seed(recipe.seed)
     while True:
         encoded = sorted((_encode(tokenizer, row) for row in islice(rows, 128 * _BUCKET)), key=lambda row: len(row.ids))

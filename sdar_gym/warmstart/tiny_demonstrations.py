@@ -9,8 +9,9 @@ experience in this environment. A skill text of another task type is ignored.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from random import Random
+from typing import Any, ClassVar
 
 from sdar_gym.envs.alfworld.demonstrator import (
     Demonstrator,
@@ -28,6 +29,14 @@ from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
 from sdar_gym.envs.prompting import skill_context
 
 _IDLE_TURNS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """One turn: a prompt and its target response."""
+
+    prompt: str
+    response: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +72,15 @@ class DemonstrationMix:
     )
     max_steps: tuple[int, int] = (20, 50)
 
+    SINGLE_DIGITS: ClassVar[bool] = False
 
-@dataclass(frozen=True, slots=True)
-class Demonstration:
-    """One turn: a prompt and its target response."""
+    def stream(self, seed: int) -> Iterator[Demonstration]:
+        """Endless stream of demonstrations; `seed` decides all draws."""
+        return demonstrations(self, seed)
 
-    prompt: str
-    response: str
+    def to_json(self) -> dict[str, Any]:
+        """The mixture as JSON."""
+        return {**asdict(self), "prior": dict(self.prior)}
 
 
 def demonstrations(mix: DemonstrationMix, seed: int) -> Iterator[Demonstration]:

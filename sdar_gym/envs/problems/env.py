@@ -80,6 +80,10 @@ class ProblemEnv(TextEnv, Generic[P]):
             ValueError: No episode is running.
         """
 
+    def mistaken_answers(self) -> tuple[str, ...]:
+        """Actions with known mistakes for the problem of the running episode; empty if none are known."""
+        return ()
+
     @property
     def problem(self) -> P:
         """Problem of the running episode, with its answer.

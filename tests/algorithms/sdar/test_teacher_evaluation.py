@@ -110,7 +110,7 @@ def test_weights_come_back_even_if_the_teacher_fails(build: Build, monkeypatch: 
     algorithm = build(small_config("sdar", objective=EMA, lr=1e-2))
     algorithm.train()
 
-    def broken(sync: Any) -> Any:
+    def broken(teacher: Any, sync: Any) -> Any:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(algorithm._evaluator, "_teacher_result", broken)

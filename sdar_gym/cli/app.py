@@ -152,6 +152,10 @@ def warmstart(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Interrupted warm start of a model to continue, exactly.", **PATH_OPTION),
     ] = None,
+    env: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Tiny policy: the environment that it is for; default sdar/ALFWorld-v0."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=_MOST, help="Tiny policy: optimizer steps; default: the built-in one's.")
     ] = None,
@@ -163,7 +167,7 @@ def warmstart(
         Optional[bool],  # noqa: UP045
         typer.Option(
             "--measure/--no-measure",
-            help="Tiny policy: at the end, play the panel of quickstart without and with skills; default: yes.",
+            help="Tiny policy: at the end, play its panel without and with skills, or its views; default: yes.",
         ),
     ] = None,
 ) -> None:
@@ -171,7 +175,7 @@ def warmstart(
     require("train", "The warm start")
     from sdar_gym.cli.warmstart import model_command, tiny_command
 
-    of_tiny = {"--steps": steps, "--seed": seed, "--measure": measure}
+    of_tiny = {"--env": env, "--steps": steps, "--seed": seed, "--measure": measure}
     if model is not None or resume is not None:
         for name, value in of_tiny.items():
             if value is not None:
@@ -184,7 +188,7 @@ def warmstart(
         raise typer.BadParameter(
             f"{(changes or [f'--config {config}'])[0]} needs --model: the tiny policy has a recipe."
         )
-    tiny_command(output, steps, seed, measure is not False)
+    tiny_command(output, env or "sdar/ALFWorld-v0", steps, seed, measure is not False)
 
 
 @app.command()

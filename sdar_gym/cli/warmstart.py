@@ -90,17 +90,18 @@ def model_command(
     console.tell(f"policy: {folder / 'policy'}   evaluate it: sdar-gym eval {folder}")
 
 
-def tiny_command(output: Path, steps: int | None, seed: int | None, measure: bool) -> None:
-    """Trains the tiny policy with a progress bar, evaluates it on the quick start's panel, and accepts it or not."""
+def tiny_command(output: Path, env_id: str, steps: int | None, seed: int | None, measure: bool) -> None:
+    """Trains a tiny policy with a progress bar, evaluates it on its configuration's panel, and accepts it or not."""
     check_output_folder("output", output)
     quiet()
     import torch
 
-    from sdar_gym.warmstart.tiny import Recipe, save_policy, warm_start
-    from sdar_gym.warmstart.tiny_acceptance import measure_base
+    from sdar_gym.warmstart.tiny import save_policy, warm_start
+    from sdar_gym.warmstart.tiny_policies import tiny_policy_of
 
+    tiny = tiny_policy_of(env_id)
     torch.set_num_threads(1)  # Faster than several threads for matrices this small.
-    recipe = Recipe(seed=seed or 0)
+    recipe = replace(tiny.recipe, seed=seed or 0)
     if steps is not None:
         recipe = replace(recipe, steps=steps)
     console = Terminal()
@@ -120,13 +121,23 @@ def tiny_command(output: Path, steps: int | None, seed: int | None, measure: boo
     if measure:
         with progress_bar(console, "episodes") as bar:
             task = bar.add_task("measuring", total=None)
-            content["measured"] = measure_base(
-                load_config("quickstart"),
+            content["measured"] = tiny.measure(
+                load_config(tiny.config),
                 str(output),
                 lambda done, total: bar.update(task, completed=done, total=total),
             )
         measured = content["measured"]
-        console.print(result_table([("without skills", measured["without_skills"]), ("with", measured["with_skills"])]))
+        if "with_skills" in measured:
+            columns = [("without skills", measured["without_skills"]), ("with", measured["with_skills"])]
+            console.print(result_table(columns))
+        else:
+            console.print(result_table([("alone", measured["alone"])]))
+            for view in (view for view in measured if view not in ("alone", "accepted")):
+                result = measured[view]
+                console.print(
+                    f"with {view}: {result['success']:.3f} in {result['episodes']} episodes, of which "
+                    f"{result['same_episodes_alone']:.3f} were won alone"
+                )
         good = Text("accepted", "bold green")
         bad = Text.assemble(("not accepted", "bold red"), ": train again")
         console.print(good if measured["accepted"] else bad)

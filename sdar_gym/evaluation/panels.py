@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +55,86 @@ def panel_requests(panel: TaskPanel, seed: int, repeats: int = 1) -> list[Episod
     ]
 
 
+class PanelPlayer:
+    """Plays tasks of a run's panel with a saved policy, in this process; a context manager.
+
+    Args:
+        run: Determines environment, prompt, panel and sampling.
+        model_name: The policy.
+
+    Attributes:
+        panel: The panel.
+
+    Raises:
+        ValueError: A setting, the panel or the policy is invalid.
+    """
+
+    def __init__(self, run: RunConfig, model_name: str):
+        self._run = run
+        device = choose_device(run.policy.device)
+        env = make_env(run.env, run.env_config)
+        self.panel = build_panel(run.env, env, run.evaluation)
+        env.close()
+        retriever = build_retriever(run.env, run.skills)
+        tokenizer = load_tokenizer(model_name)
+        rollout = run.rollout.within(context_length(load_model_config(model_name)))
+        # A saved policy has its adapters merged.
+        policy = replace(run.policy, model=model_name, lora=None)
+        self._engine = build_engine(EngineSpec(policy=policy, rollout=rollout, device=device, tokenizer=tokenizer))
+        self._collector = build_collector(
+            self._engine,
+            tokenizer,
+            run.env,
+            run.env_config,
+            rollout,
+            retriever,
+            teacher_prompts=False,
+            skills_in_prompt=run.evaluation.with_skills,
+        )
+        self._params = SamplingParams(
+            run.rollout.max_response_tokens, run.evaluation.temperature, run.evaluation.top_p, run.evaluation.top_k
+        )
+        self._batch = run.evaluation.batch_size or default_evaluation_batch(device)
+
+    def requests(self) -> list[EpisodeRequest]:
+        """The episodes of the evaluation."""
+        return panel_requests(self.panel, self._run.evaluation.seed, self._run.evaluation.repeats)
+
+    def play(
+        self, requests: Sequence[EpisodeRequest], report: Callable[[int, int], None] = lambda done, total: None
+    ) -> list[Episode]:
+        """Plays episodes, in batches.
+
+        Args:
+            requests: What to play.
+            report: Called with the numbers of finished and of all episodes.
+
+        Raises:
+            ValueError: A task raised an error.
+        """
+        episodes: list[Episode] = []
+        for start in range(0, len(requests), self._batch):
+            episodes += self._collector.collect(requests[start : start + self._batch], self._params)
+            failed = next((episode for episode in episodes if episode.error), None)
+            if failed is not None:
+                raise ValueError(f"Panel {self.panel.name!r} cannot be played. {failed.error}")
+            report(len(episodes), len(requests))
+        return episodes
+
+    def summary(self, episodes: Sequence[Episode]) -> dict[str, Any]:
+        """The result of an evaluation, with the settings that it depends on."""
+        settings = self._run.evaluation
+        result = summarize(episodes, self.panel, settings.temperature, settings.seed, settings.with_skills)
+        return {**result, **context_of_result(self._run.rollout, settings)}
+
+    def __enter__(self) -> PanelPlayer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._collector.close()
+        self._engine.close()
+
+
 def play_panel(
     run: RunConfig, model_name: str, report: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[dict[str, Any], list[Episode]]:
@@ -71,40 +151,6 @@ def play_panel(
     Raises:
         ValueError: A setting, the panel or the policy is invalid, or a task raised an error.
     """
-    device = choose_device(run.policy.device)
-    env = make_env(run.env, run.env_config)
-    panel = build_panel(run.env, env, run.evaluation)
-    env.close()
-    retriever = build_retriever(run.env, run.skills)
-    tokenizer = load_tokenizer(model_name)
-    rollout = run.rollout.within(context_length(load_model_config(model_name)))
-    # A saved policy has its adapters merged.
-    policy = replace(run.policy, model=model_name, lora=None)
-    engine = build_engine(EngineSpec(policy=policy, rollout=rollout, device=device, tokenizer=tokenizer))
-    collector = build_collector(
-        engine,
-        tokenizer,
-        run.env,
-        run.env_config,
-        rollout,
-        retriever,
-        teacher_prompts=False,
-        skills_in_prompt=run.evaluation.with_skills,
-    )
-    params = SamplingParams(
-        run.rollout.max_response_tokens, run.evaluation.temperature, run.evaluation.top_p, run.evaluation.top_k
-    )
-    requests = panel_requests(panel, run.evaluation.seed, run.evaluation.repeats)
-    episodes: list[Episode] = []
-    batch = run.evaluation.batch_size or default_evaluation_batch(device)
-    for start in range(0, len(requests), batch):
-        episodes += collector.collect(requests[start : start + batch], params)
-        failed = next((episode for episode in episodes if episode.error), None)
-        if failed is not None:
-            raise ValueError(f"Panel {panel.name!r} cannot be played. {failed.error}")
-        report(len(episodes), len(requests))
-    collector.close()
-    engine.close()
-    settings = run.evaluation
-    result = summarize(episodes, panel, settings.temperature, settings.seed, settings.with_skills)
-    return {**result, **context_of_result(run.rollout, settings)}, episodes
+    with PanelPlayer(run, model_name) as player:
+        episodes = player.play(player.requests(), report)
+        return player.summary(episodes), episodes

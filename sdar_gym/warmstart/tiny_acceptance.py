@@ -1,20 +1,26 @@
-"""Acceptance test of a warm-started policy: weak without skills, strong with skills in its prompt."""
+"""Acceptance test of a warm-started tiny policy: weak alone, strong with a privileged text in its prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sdar_gym.configs.schema import RunConfig
-from sdar_gym.evaluation.panels import play_panel
+from sdar_gym.evaluation.panels import PanelPlayer, play_panel
+from sdar_gym.evaluation.summary import wilson_interval
+from sdar_gym.rollout.privileged_context import requests_with_view
 
 # Ranges of success on the evaluation panel.
 WITHOUT_SKILLS = (0.20, 0.40)
 WITH_SKILLS = 0.90
+WITH_VIEW = 0.70
+VIEWS = ("solution", "sibling", "feedback")
+# Episodes of each task, so that most tasks have a successful sibling.
+_REPEATS = 8
 
 
-def measure_base(
+def measure_skills(
     run: RunConfig, model_name: str, report: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, Any]:
     """Evaluate a policy without and with skills in its prompt.
@@ -38,4 +44,49 @@ def measure_base(
         results["with_skills" if with_skills else "without_skills"] = summary
     low, high = WITHOUT_SKILLS
     accepted = low <= results["without_skills"]["success"] <= high and results["with_skills"]["success"] > WITH_SKILLS
+    return {**results, "accepted": accepted}
+
+
+def measure_views(
+    run: RunConfig,
+    model_name: str,
+    views: Sequence[str] = VIEWS,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Evaluate a policy alone, and with what a teacher's views show of those episodes, where a verifier checks answers.
+
+    Args:
+        run: Configuration of panel, prompt and sampling.
+        model_name: The policy's name.
+        views: The teacher's views.
+        report: Called with episodes done and episodes in total.
+
+    Returns:
+        The summary `alone`; for each view its success with a Wilson interval, the number of episodes, and the success
+        alone in the very same episodes; and `accepted`.
+    """
+    run = replace(run, evaluation=replace(run.evaluation, repeats=_REPEATS))
+    with PanelPlayer(run, model_name) as player:
+        requests = player.requests()
+        total = len(requests) * (1 + len(views))
+        first = player.play(requests, lambda done, _: report(done, total))
+        won = {episode.episode_id: episode.won for episode in first}
+        results: dict[str, Any] = {"alone": player.summary(first)}
+        for number, view in enumerate(views, start=1):
+            # Other draws than in the first attempt.
+            shown = requests_with_view(view, first, run.evaluation.seed + number)
+            episodes = player.play(shown, lambda done, _, before=number: report(before * len(requests) + done, total))
+            wins = sum(episode.won for episode in episodes)
+            low, high = wilson_interval(wins, len(episodes))
+            results[view] = {
+                "success": wins / len(episodes),
+                "success_low": low,
+                "success_high": high,
+                "episodes": len(episodes),
+                "same_episodes_alone": sum(won[episode.episode_id] for episode in episodes) / len(episodes),
+            }
+    low, high = WITHOUT_SKILLS
+    accepted = low <= results["alone"]["success"] <= high and all(
+        results[view]["success"] > WITH_VIEW for view in views
+    )
     return {**results, "accepted": accepted}

@@ -15,7 +15,7 @@ from sdar_gym.evaluation.panels import build_panel, panel_requests, play_panel
 from sdar_gym.evaluation.summary import context_of_result, summarize
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.warmstart import tiny_acceptance
-from sdar_gym.warmstart.tiny_acceptance import measure_base
+from sdar_gym.warmstart.tiny_acceptance import measure_skills
 
 ENV = "sdar/ALFWorld-v0"
 ENV_CONFIG = {"games": "generated", "scene": "small", "max_steps": 2}
@@ -104,7 +104,7 @@ def test_the_teacher_is_measured_with_the_skills_in_its_prompt(policy_folder: Pa
 
 def test_a_base_is_measured_without_and_with_skills(policy_folder: Path) -> None:
     progress: list[tuple[int, int]] = []
-    measured = measure_base(run_of(tasks=3), str(policy_folder), lambda done, total: progress.append((done, total)))
+    measured = measure_skills(run_of(tasks=3), str(policy_folder), lambda done, total: progress.append((done, total)))
     assert progress == [(3, 6), (6, 6)]
     assert measured["without_skills"] == play_panel(run_of(tasks=3), str(policy_folder))[0]
     assert measured["with_skills"]["with_skills"] is True
@@ -122,4 +122,4 @@ def test_a_base_is_weak_without_skills_and_strong_with_them(
         return {"success": skilled if run.evaluation.with_skills else plain}, []
 
     monkeypatch.setattr(tiny_acceptance, "play_panel", play)
-    assert measure_base(run_of(), "any")["accepted"] is accepted
+    assert measure_skills(run_of(), "any")["accepted"] is accepted

@@ -1,5 +1,6 @@
-"""DistIL's two claims on a tree of two steps, with exact expected gradients: reverse KL can raise the worse action although
-the teacher is better, forward cross-entropy with future credit raises the value.
+"""DistIL's two claims on a tree of two steps, with exact expected gradients.
+
+Reverse KL can raise the worse action although the teacher is better; forward cross-entropy does not.
 
     python benchmarks/distil_tree.py --out docs/results/distil-tree
 
@@ -197,8 +198,8 @@ def main() -> None:
     for name, found in result["objectives"].items():
         print(
             f"{name:<32} first step: value {found['first_step_value']:+.5f}, bad action "
-            f"{found['first_step_bad_action']:+.5f}; lowest {found['lowest_value']:.3f}, last {found['last_value']:.3f}, "
-            f"root {found['root_at_the_end']}"
+            f"{found['first_step_bad_action']:+.5f}; lowest {found['lowest_value']:.3f}, "
+            f"last {found['last_value']:.3f}, root {found['root_at_the_end']}"
         )
     print("share of random pairs with a better teacher in which a step lowers the value:", result["random"])
 

@@ -1,4 +1,4 @@
-"""DistIL's two claims on a tree: reverse KL raises the worse action although the teacher is better; forward CE does not."""
+"""DistIL's two claims on a tree: reverse KL can raise the worse action of a better teacher, forward CE does not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_with_future_credit_the_gradient_is_that_of_the_expected_cost(tree: Any)
     probability = logp[tree.STATE_PT, tree.TAKEN_PT].sum(dim=1).exp()
     (probability * forward_ce(logp, tree.TEACHER_SA)[tree.STATE_PT].sum(dim=1)).sum().backward()
     found = tree.gradient(tree.objectives()["forward CE with future credit"], tree.STUDENT_SA)
-    torch.testing.assert_close(found, logits.grad, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found, logits.grad, rtol=0, atol=1e-10)
     local = tree.gradient(tree.objectives()["forward CE"], tree.STUDENT_SA)
     assert (local - found).abs().max() > 1e-2
 

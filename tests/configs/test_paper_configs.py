@@ -23,11 +23,19 @@ SCRIPTS: dict[str, tuple[Any, ...]] = {
     "webshop": (2, 4096, 16, 15, 0.1, 0.01, 0, 1920 // 64, 0.4, 5),
     "searchqa": (4, 4096, 128, 4, 0.01, 0.001, 15, 4096 // 256, 0.0, 0),
 }
+# Of DistIL: environment, model, the teacher's view, learning rate, updates, longest teacher prompt.
+# Source: rishabh-1086.github.io/project-distIL; arXiv 2601.20802 (SDPO) and 2601.18734 (OPSD) for what it does not say.
+DISTIL: dict[str, tuple[Any, ...]] = {
+    "math-qwen3-4b": ("sdar/Math-v0", "Qwen/Qwen3-4B", "solution", 2e-4, 100, 8192),
+    "code-qwen3-8b": ("sdar/Code-v0", "Qwen/Qwen3-8B", "feedback", 1e-6, 80, 10_240),
+    "science-qwen3-8b": ("sdar/Science-v0", "Qwen/Qwen3-8B", "sibling", 1e-5, 150, 10_240),
+}
 
 
 def test_there_is_one_for_each_published_environment_and_model() -> None:
     published = {name for name in builtin_configs() if name.startswith("paper/")}
-    assert published == {f"paper/{env}-{model}" for env in ENVIRONMENTS for model in MODELS}
+    sdar = {f"paper/{env}-{model}" for env in ENVIRONMENTS for model in MODELS}
+    assert published == sdar | {f"paper/distil-{name}" for name in DISTIL}
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
@@ -62,6 +70,29 @@ def test_the_numbers_are_those_of_the_launch_scripts(env: str, model: str) -> No
     assert distill is not None and distill.gate is not None
     assert (distill.coeff.at(0), distill.gate.beta) == (0.01, 5.0)  # pyright: ignore[reportAttributeAccessIssue]
     assert (run.objective.entropy_coeff, run.objective.clip_low, run.objective.dual_clip) == (0.001, 0.2, 3.0)
+
+
+@pytest.mark.parametrize("name", DISTIL)
+def test_distil_has_the_protocol_of_its_domain(name: str) -> None:
+    run = load_config(f"paper/distil-{name}")
+    objective, training = run.objective, run.training
+    assert objective.teacher is not None and objective.distill is not None
+    assert DISTIL[name] == (
+        run.env,
+        run.policy.model,
+        objective.teacher.view,
+        training.lr,
+        training.iterations,
+        run.rollout.max_teacher_prompt_tokens,
+    )
+    assert (training.tasks_per_iteration, training.group_size) == (32, 8)
+    assert (objective.distill.divergence, objective.distill.support, objective.distill.k) == ("forward_ce", "topk", 100)
+    assert objective.shaping is not None and objective.shaping.NAME == "future_credit"
+    assert not objective.policy_coeff.at(0) and objective.kl_coeff == objective.entropy_coeff == 0
+    assert run.evaluation.repeats == 16 and run.skills.strategy == "none"
+    # The baselines are the same run with another method.
+    assert load_config(f"paper/distil-{name}", ["method=grpo"]).objective.distill is None
+    assert load_config(f"paper/distil-{name}", ["method=sdpo"]).objective.distill is not None
 
 
 def test_the_baseline_is_the_same_run_without_distillation() -> None:

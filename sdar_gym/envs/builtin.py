@@ -1,4 +1,4 @@
-"""Registration of the built-in environments: ALFWorld, Search-QA and WebShop."""
+"""Registration of the built-in environments: ALFWorld, Math, Search-QA and WebShop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def register_builtin() -> None:
         prompt="sdar_gym.envs.alfworld.prompt:TEMPLATES",
         skills="alfworld",
         expert="sdar_gym.envs.alfworld.expert:Expert",
+    )
+    register(
+        "sdar/Math-v0",
+        "sdar_gym.envs.math.env:MathEnv",
+        prompt="sdar_gym.envs.math.prompt:TEMPLATES",
+        skills="math",
+        expert="sdar_gym.envs.math.expert:Expert",
     )
     register(
         "sdar/SearchQA-v0",

@@ -1,0 +1,1 @@
+"""Math: problems whose answer is checked by equivalence."""

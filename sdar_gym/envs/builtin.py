@@ -1,4 +1,4 @@
-"""Registration of the built-in environments: ALFWorld, Search-QA and WebShop."""
+"""Registration of the built-in environments: ALFWorld, Science, Search-QA and WebShop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def register_builtin() -> None:
         prompt="sdar_gym.envs.alfworld.prompt:TEMPLATES",
         skills="alfworld",
         expert="sdar_gym.envs.alfworld.expert:Expert",
+    )
+    register(
+        "sdar/Science-v0",
+        "sdar_gym.envs.science.env:ScienceEnv",
+        prompt="sdar_gym.envs.science.prompt:TEMPLATES",
+        skills="science",
+        expert="sdar_gym.envs.science.expert:Expert",
     )
     register(
         "sdar/SearchQA-v0",

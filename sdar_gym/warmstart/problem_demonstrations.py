@@ -41,9 +41,9 @@ class ProblemMix:
 
     env_id: str
     env_config: Mapping[str, Any] = field(default_factory=lambda: {"levels": [1]})
-    solution: float = 0.2
-    sibling: float = 0.15
-    feedback: float = 0.3
+    solution: float = 0.15
+    sibling: float = 0.1
+    feedback: float = 0.2
     other: float = 0.05
     made_up: float = 0.4
     first_wrong: float = 0.8

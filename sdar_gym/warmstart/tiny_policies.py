@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.text import closest, shortened
+from sdar_gym.warmstart.problem_demonstrations import ProblemMix
 from sdar_gym.warmstart.tiny import Recipe
 from sdar_gym.warmstart.tiny_acceptance import measure_skills, measure_views
-
-Measure = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +34,26 @@ def _views(run: RunConfig, model_name: str, report: Callable[[int, int], None]) 
     return measure_views(run, model_name, report=report)
 
 
+def _of_problems(name: str, prior: Mapping[str, float]) -> TinyPolicy:
+    mix = ProblemMix(f"sdar/{name}-v0", prior=prior)
+    recipe = Recipe(steps=4000, vocab_size=512, mix=mix)
+    return TinyPolicy(f"tiny-{name.lower()}", f"quickstart-{name.lower()}", recipe, _views)
+
+
 TINY_POLICIES: dict[str, TinyPolicy] = {
     "sdar/ALFWorld-v0": TinyPolicy("tiny", "quickstart", Recipe(), measure_skills),
+    "sdar/Math-v0": _of_problems("Math", {"arithmetic": 0.5, "algebra": 0.35, "number_theory": 0.25, "counting": 0.1}),
+    "sdar/Science-v0": _of_problems(
+        "Science",
+        {
+            "mechanics": 0.55,
+            "gas_laws": 0.4,
+            "stoichiometry": 0.35,
+            "dilution": 0.25,
+            "decay": 0.15,
+            "circuits": 0.05,
+        },
+    ),
 }
 
 

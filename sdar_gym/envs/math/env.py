@@ -141,6 +141,10 @@ class MathEnv(ProblemEnv[MathProblem]):
             return problem.solution
         return solution_of([problem.solution] if problem.solution else [], problem.answer)
 
+    def mistaken_answers(self) -> tuple[str, ...]:
+        """Solutions with the known mistakes of an embedded problem."""
+        return tuple(solution_of(mistake.steps, mistake.answer) for mistake in self.problem.mistakes)
+
     def _open(self, path: str | None) -> ProblemSource[MathProblem]:
         if path is None:
             return LevelProblems(self._levels)

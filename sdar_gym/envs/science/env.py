@@ -131,6 +131,10 @@ class ScienceEnv(ProblemEnv[ScienceProblem]):
         """
         return self.problem.solution or written_solution((), self.problem.answer)
 
+    def mistaken_answers(self) -> tuple[str, ...]:
+        """Solutions with the known mistakes of an embedded problem."""
+        return tuple(written_solution(mistake.steps, mistake.answer) for mistake in self.problem.mistakes)
+
 
 def _checked_levels(levels: int | Iterable[int]) -> tuple[int, ...]:
     listed = [levels] if isinstance(levels, int) else levels

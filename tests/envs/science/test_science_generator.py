@@ -141,6 +141,12 @@ def test_values_are_possible(family: Family[ScienceDraft], level: int) -> None:
             number, _, unit = written.partition(" ")
             assert float(number) > (-273.15 if unit == "°C" else 0)
             assert "e" not in number and len(number) <= 9
+        if draft.kind == "dilution":
+            assert float(draft.answer.split()[0]) < float(draft.given["a"].split()[0]), draft.text
+        if draft.kind in ("dilution volume", "stock"):
+            taken, made = draft.given.get("a", draft.answer), draft.given.get("volume", draft.answer)
+            assert UNITS.Quantity(taken) < UNITS.Quantity(made), draft.text
+        assert not re.search(r"(?<![0-9] )\b[Aa] [aeiou]", draft.text)
         for line in draft.steps:
             kelvin = re.search(r"=([0-9.]+) K$", line)
             assert kelvin is None or 273 < float(kelvin[1]) < 500

@@ -21,6 +21,7 @@ _PURPOSE = {
     "train": "training and evaluation of policies (Ray, torch, transformers)",
     "vllm": "rollouts by vLLM",
     "search": "the search server of Search-QA, questions and passages in parquet files",
+    "science": "Science: answers in other units than the expected one",
     "pyserini": "Lucene index for skills and passages, with its own Java",
     "alfworld": "ALFWorld's own TextWorld stack, to compare with",
 }

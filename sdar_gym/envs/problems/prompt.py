@@ -89,6 +89,8 @@ class CompactProblemTemplate(ProblemTemplate):
 
 def attempts(view: EpisodeView, window: int) -> list[str]:
     """The last answers, each with what was wrong; empty in the first turn."""
+    if not view.history:
+        return []
     # The reply to an answer is what was shown after it: the observation of the next turn.
     replies = [*(turn.observation for turn in view.history[1:]), view.observation][: len(view.history)]
     first = max(0, len(view.history) - window)

@@ -101,17 +101,13 @@ def _failed_step(steps: tuple[str, ...], action: str) -> str:
                 written.setdefault(left, right)
     for number, step in enumerate(steps, start=1):
         left, equals, right = _SPACE.sub("", step).rpartition("=")
-        if equals and not _same_number(written.get(left, right), right):
-            return f"Step {number} failed: {left}={written[left]} is wrong. Correct: {step}"
+        # Results that are no numbers, such as formulas, are not compared.
+        found, wanted = _RESULT.match(written.get(left, "")), _RESULT.match(right)
+        if equals and found and wanted:
+            value = float(wanted[0])
+            if abs(float(found[0]) - value) > DEFAULT_TOLERANCE * abs(value):
+                return f"Step {number} failed: {left}={found[0]} is wrong. Correct: {step}"
     return ""
-
-
-def _same_number(written: str, right: str) -> bool:
-    """Whether two results agree; those that are no numbers, such as formulas, are not compared."""
-    found, wanted = _RESULT.match(written), _RESULT.match(right)
-    if found is None or wanted is None:
-        return True
-    return abs(float(found[0]) - float(wanted[0])) <= DEFAULT_TOLERANCE * abs(float(wanted[0]))
 
 
 def _shown(problem: ScienceProblem) -> str:

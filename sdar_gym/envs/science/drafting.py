@@ -133,6 +133,7 @@ class Law:
         rule: The law in words, a sentence.
         wordings: Texts with `{a}`, `{b}` and, if there are some, `{who}`.
         who: Words for the thing that it is about.
+        order: Of a proportion `x=a*b/c`, `b` or `c`, whichever has to be the larger one; empty if either can.
     """
 
     kind: str
@@ -142,6 +143,7 @@ class Law:
     rule: str
     wordings: tuple[str, ...]
     who: tuple[str, ...] = ("thing",)
+    order: str = ""
 
 
 def one_operation(rng: Random, law: Law) -> ScienceDraft:
@@ -191,7 +193,7 @@ def proportion(rng: Random, law: Law) -> ScienceDraft:
             return [*steps, f"{product}/{under}={num(product / under)}"], product / under
 
         # Also upside down it has a whole result, so that the mistake can be told from the right answer.
-        if a in (b, c) or b == c or max(a * b, a * c) > 99 or a * c % b:
+        if a in (b, c) or b == c or max(a * b, a * c) > 99 or a * c % b or law.order == "bc"[b > c]:
             return None
         slips = [
             Slip("inverse", 1, f"The ratio is upside down. {law.rule}"),

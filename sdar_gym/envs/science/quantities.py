@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 from sdar_gym.envs.science.notation import Factors, read_quantity, unit_readings
 from sdar_gym.extras import MissingExtraError, require
 
+_log = logging.getLogger(__name__)
 DEFAULT_TOLERANCE = 0.01
 _PERCENT: Factors = (("%", 1),)
 # The plain case, which needs neither the grammar nor pint.
@@ -94,7 +96,8 @@ def compare(answer: str, expected: Quantity) -> Outcome:
         return _outcome(expected.admits(written.value * 100))
     try:
         return _converted(written.value, written.units, wanted[0], expected)
-    except MissingExtraError:
+    except MissingExtraError as error:
+        _say_once(str(error))
         return Outcome.UNCHECKED
 
 
@@ -120,6 +123,12 @@ def _converted(value: float, units: tuple[Factors, ...], wanted: Factors, expect
             number = (value * scale.factor + scale.offset - target.offset) / target.factor
             return _outcome(math.isfinite(number) and expected.admits(number))
     return Outcome.OTHER_DIMENSION
+
+
+@lru_cache(maxsize=8)
+def _say_once(message: str) -> None:
+    """Log a warning, once a process: an answer that may be right counts as wrong."""
+    _log.warning("An answer in another unit counts as wrong. %s", message)
 
 
 def _outcome(admitted: bool) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -163,6 +164,46 @@ def test_pint_is_given_nothing_but_names(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(name.replace("_", "").isalpha() for name in asked), asked
 
 
+def test_products_of_units_are_those_of_pint_s_own_parser() -> None:
+    registry = pytest.importorskip("pint").UnitRegistry()
+    rng = random.Random(7)
+    names = [
+        "m",
+        "km",
+        "s",
+        "ms",
+        "min",
+        "h",
+        "kg",
+        "mg",
+        "N",
+        "kPa",
+        "J",
+        "V",
+        "mA",
+        "ohm",
+        "mol",
+        "L",
+        "K",
+        "atm",
+        "eV",
+    ]
+    compared = 0
+    for _ in range(600):
+        parts = [(rng.choice(names), rng.choice((-2, -1, 1, 2))) for _ in range(rng.randrange(1, 5))]
+        spellings = (rng.choice((f"{name}^{power}", f"{name}^{{{power}}}", f"{name}{power}")) for name, power in parts)
+        ours = rng.choice((" ", "·", "*", r"\cdot ")).join(spellings)
+        theirs = registry.Quantity(7.5, "*".join(f"{name}**({power})" for name, power in parts)).to_base_units()
+        base = {str(name): int(power) for name, power in theirs.unit_items()}
+        if any(abs(power) > 9 for power in base.values()):
+            continue
+        expected = Quantity(theirs.magnitude, "*".join(f"{name}^{power}" for name, power in base.items()), 1e-9)
+        assert compare(f"7.5 {ours}", expected) == Outcome.EQUAL, (ours, expected)
+        assert compare(f"7.6 {ours}", expected) == Outcome.OUTSIDE
+        compared += 1
+    assert compared > 400
+
+
 HOSTILE = (
     *("9" * 10**6, "(" * 10**6, "m" * 10**6, "\\frac" * 10**5, "1," * 10**5, "⁹" * 10**6, "ﷺ" * 10**6),
     *("\ud800" * 10**5, "3 m " * 10**5, "3 " + " " * 10**6 + "m"),
@@ -192,11 +233,16 @@ def test_a_factor_that_is_no_finite_number_is_unknown() -> None:
     assert compare("3 qm^9 qs^9 qA^9 qK^9", Quantity(3, "m")) == Outcome.UNKNOWN_UNIT
 
 
-def test_without_pint_another_unit_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pint_another_unit_is_not_checked_and_once_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("sdar_gym.extras.missing_modules", lambda extra: ["pint"])
-    for cache in (quantities._registry, quantities._named, quantities.scale_of):
+    for cache in (quantities._registry, quantities._named, quantities.scale_of, quantities._say_once):
         cache.cache_clear()
-    assert compare("10.8 km/h", Quantity(3, "m/s")) == Outcome.UNCHECKED
+    for _ in range(2):
+        assert compare("10.8 km/h", Quantity(3, "m/s")) == Outcome.UNCHECKED
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.endswith('pip install "sdar-gym[science]"')
     assert compare("3 m s^-1", Quantity(3, "m/s")) == Outcome.EQUAL
     assert compare("3", Quantity(3, "m/s")) == Outcome.NO_UNIT
     with pytest.raises(MissingExtraError, match=r'pip install "sdar-gym\[science\]"'):

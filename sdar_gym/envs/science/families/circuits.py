@@ -44,7 +44,7 @@ _LAWS = (
         "Resistance is voltage over current.",
         (
             "A {who} at {a} carries {b}. Find its resistance.",
-            "What resistance has a {who} that takes {b} at {a}?",
+            "What is the resistance of a {who} that takes {b} at {a}?",
             "{a} drive {b} through a {who}. How large is its resistance?",
         ),
         _PARTS,

@@ -18,10 +18,11 @@ _LAWS = (
         "The amount stays: c1*V1 is c2*V2.",
         (
             "{b} of {a} {who} are filled up to {c}. Find the new concentration.",
-            "What concentration has {a} {who} when {b} of it become {c}?",
+            "{b} of {a} {who} become {c}. What is the concentration then?",
             "{who} of {a}: {b} are diluted to {c}. Which concentration results?",
         ),
         _SOLUTES,
+        "c",
     ),
     Law(
         "dilution volume",
@@ -32,9 +33,10 @@ _LAWS = (
         (
             "To what volume must {a} of {b} {who} be diluted for {c}?",
             "{a} of {b} {who} shall become {c}. Find the final volume.",
-            "{who}: {a} of {b} are diluted until {c}. What is the volume then?",
+            "{who}: {a} of {b} are diluted to {c}. What is the volume then?",
         ),
         _SOLUTES,
+        "b",
     ),
 )
 # Molar masses in g/mol. Source: IUPAC standard atomic weights.
@@ -139,7 +141,7 @@ def _mixture(rng: Random) -> ScienceDraft | None:
     )
     wordings = (
         "{v1} of a solution of {c1} and {v2} of {c2} of the same salt are mixed. Find the concentration in mol/L.",
-        "What concentration, in mol/L, has a mixture of {v1} of {c1} and {v2} of {c2} of one solute?",
+        "What is the concentration, in mol/L, of a mixture of {v1} of {c1} and {v2} of {c2} of one solute?",
         "One mixes {v1} ({c1}) with {v2} ({c2}) of the same acid. Which concentration in mol/L results?",
     )
     given = {"c1": f"{num(c1)} mol/L", "v1": f"{v1} mL", "c2": f"{num(c2)} mol/L", "v2": f"{v2} mL"}

@@ -8,7 +8,7 @@ from sdar_gym.envs.draws import pick, whole
 from sdar_gym.envs.problems.embedded import Family
 from sdar_gym.envs.science.drafting import Law, ScienceDraft, Slip, Worked, drafted, num, proportion, tenths, until
 
-_GASES = ("gas", "helium", "air", "neon", "nitrogen", "argon")
+_GASES = ("xenon", "helium", "air", "neon", "nitrogen", "argon")
 _LAWS = (
     Law(
         "boyle pressure",
@@ -18,8 +18,8 @@ _LAWS = (
         "At a constant temperature p1*V1 is p2*V2.",
         (
             "At constant temperature {who} at {a} goes from {b} to {c}. Find the new pressure.",
-            "{who} has {a} in {b}. What is its pressure in {c} at the same temperature?",
-            "What pressure has {who} in {c} that has {a} in {b}? The temperature stays.",
+            "{who} has a pressure of {a} in {b}. What is it in {c} at the same temperature?",
+            "At a fixed temperature {b} of {who} at {a} become {c}. What is the pressure then?",
         ),
         _GASES,
     ),
@@ -31,8 +31,8 @@ _LAWS = (
         "At a constant temperature p1*V1 is p2*V2.",
         (
             "At constant temperature {a} of {who} go from {b} to {c}. Find the new volume.",
-            "{who} fills {a} at {b}. What volume has it at {c} and the same temperature?",
-            "What volume has {who} at {c} that fills {a} at {b}? The temperature stays.",
+            "{who} fills {a} at {b}. What does it fill at {c} and the same temperature?",
+            "At a fixed temperature {a} of {who} at {b} come to {c}. What is the volume then?",
         ),
         _GASES,
     ),
@@ -101,7 +101,7 @@ def _ideal_pressure(rng: Random) -> ScienceDraft | None:
     wordings = (
         "What is the pressure, in kPa, of {n} of an ideal gas in {v} at {t}? Use R = 8.314 kPa L/(mol K).",
         "{n} of an ideal gas are in {v} at {t}. Find the pressure in kPa (R = 8.314 kPa L/(mol K)).",
-        "With R = 8.314 kPa L/(mol K), which pressure in kPa do {n} of gas have in {v} at {t}?",
+        "With R = 8.314 kPa L/(mol K), what pressure in kPa do {n} of gas have in {v} at {t}?",
     )
     given = {"n": f"{num(moles)} mol", "v": f"{num(liters)} L", "t": f"{t} °C"}
     return drafted(rng, "ideal gas pressure", wordings, given, "kPa", work, slips)

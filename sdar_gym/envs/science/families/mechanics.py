@@ -71,7 +71,7 @@ _LAWS = (
         "Acceleration is force over mass.",
         (
             "A force of {a} acts on a {who} of {b}. Find its acceleration.",
-            "What acceleration has a {who} of {b} under {a}?",
+            "What is the acceleration of a {who} of {b} under {a}?",
             "A {who} of {b} is pushed with {a}. How fast does it speed up?",
         ),
         _PUSHED,
@@ -124,7 +124,7 @@ def _weight(rng: Random) -> ScienceDraft | None:
         "With g = {g}, find the weight in newtons of a {who} of {mass}.",
     )
     given = {"mass": f"{grams} g", "g": "9.81 m/s^2"}
-    who = {"who": pick(rng, ("ball", "book", "apple", "brick", "bottle"))}
+    who = {"who": pick(rng, ("ball", "book", "pear", "brick", "bottle"))}
     return drafted(rng, "weight", wordings, given, "N", work, slips, words=who)
 
 
@@ -139,8 +139,8 @@ def _work_done(rng: Random) -> ScienceDraft | None:
         return [first, f"W=F{sign}d={newtons}{sign}{num(d)}={num(energy)} J"], energy
 
     slips = (
-        Slip("centimeter", 1, f"The way was left in centimeters; {centimeters} cm is {num(centimeters / 100)} m."),
-        Slip("over", 2, "The force was divided by the way; work is force times way."),
+        Slip("centimeter", 1, f"The distance was left in centimeters; {centimeters} cm is {num(centimeters / 100)} m."),
+        Slip("over", 2, "The force was divided by the distance; work is force times distance."),
     )
     wordings = (
         "A {who} is pushed {distance} with a force of {force}. How much work, in J, is done?",
@@ -152,7 +152,7 @@ def _work_done(rng: Random) -> ScienceDraft | None:
 
 
 def _kinetic_energy(rng: Random) -> ScienceDraft | None:
-    kilograms, kmh = 10 * whole(rng, 5, 150), whole(rng, 15, 120)
+    kilograms, kmh = 10 * whole(rng, 40, 190), whole(rng, 15, 120)
 
     def work(unconverted: bool = False, unsquared: bool = False, unhalved: bool = False) -> Worked:
         v = kmh / (1 if unconverted else 3.6)
@@ -222,11 +222,11 @@ def _braking(rng: Random) -> ScienceDraft | None:
 
     slips = (
         Slip("unconverted", 1, f"The speed was left in km/h; {kmh} km/h is {num(kmh / 3.6)} m/s."),
-        Slip("unsquared", 2, "The speed was not squared; the way is v^2 / (2 a)."),
-        Slip("undoubled", 3, "The factor 2 is missing; the way is v^2 / (2 a)."),
+        Slip("unsquared", 2, "The speed was not squared; the distance is v^2 / (2 a)."),
+        Slip("undoubled", 3, "The factor 2 is missing; the distance is v^2 / (2 a)."),
     )
     wordings = (
-        "A {who} brakes from {speed} with {slowing} until it stands. How long is the way in m?",
+        "A {who} brakes from {speed} at {slowing} until it stops. How far does it go, in m?",
         "How many meters does a {who} need to stop from {speed} if it slows down at {slowing}?",
         "From {speed} a {who} slows down at {slowing}. Find its braking distance in m.",
     )

@@ -24,20 +24,61 @@ PUBLISHED: list[tuple[str, dict[str, Any], str, str]] = [
     ("AIME24", {"problem": "P?", "answer": "025", "solution": "So.", "url": "u", "year": "2024"}, "025", "So."),
     ("AIME24 with capitals", {"ID": "2024-I-1", "Problem": "P?", "Answer": 25, "Solution": "So."}, "25", "So."),
     ("AIME25", {"question": "P?", "answer": "70"}, "70", ""),
-    ("HMMT25", {"problem_idx": 1, "problem": "P?", "answer": r"\frac{1}{2}", "problem_type": ["Algebra"]}, r"\frac{1}{2}", ""),
+    (
+        "HMMT25",
+        {"problem_idx": 1, "problem": "P?", "answer": r"\frac{1}{2}", "problem_type": ["Algebra"]},
+        r"\frac{1}{2}",
+        "",
+    ),
     ("AMC23", {"id": 0, "question": "P?", "answer": 27.0, "url": "u"}, "27", ""),
-    ("Minerva", {"problem": "P?", "solution": r"It is \boxed{4.5e33}.", "type": "Physics"}, "4.5e33", r"It is \boxed{4.5e33}."),
-    ("MATH", {"problem": "P?", "solution": r"\boxed{\frac{1}{2}}", "level": "Level 5", "type": "Algebra"}, r"\frac{1}{2}", r"\boxed{\frac{1}{2}}"),
+    (
+        "Minerva",
+        {"problem": "P?", "solution": r"It is \boxed{4.5e33}.", "type": "Physics"},
+        "4.5e33",
+        r"It is \boxed{4.5e33}.",
+    ),
+    (
+        "MATH",
+        {"problem": "P?", "solution": r"\boxed{\frac{1}{2}}", "level": "Level 5", "type": "Algebra"},
+        r"\frac{1}{2}",
+        r"\boxed{\frac{1}{2}}",
+    ),
     ("GSM8K", {"question": "P?", "answer": GSM8K}, "1,042", "Ann has 2 pens, Bob 40.\nTogether 2+40=42."),
-    ("verl", {"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "P?"}], "reward_model": {"ground_truth": "72"}}, "72", ""),
+    (
+        "verl",
+        {
+            "prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "P?"}],
+            "reward_model": {"ground_truth": "72"},
+        },
+        "72",
+        "",
+    ),
     ("verl with a list", {"prompt": "P?", "reward_model": {"style": "rule", "ground_truth": ["72"]}}, "72", ""),
-    ("verl with NumPy", {"prompt": np.array([{"role": "user", "content": "P?"}], dtype=object), "reward_model": {"ground_truth": np.array(["72"])}}, "72", ""),
-    ("OpenR1", {"problem": "P?", "solution": "So.", "answer": "x^2", "problem_type": "Algebra", "generations": []}, "x^2", "So."),
-    ("DeepMath", {"question": "P?", "final_answer": r"\infty", "difficulty": 4.5, "topic": "T", "r1_solution_1": "So."}, r"\infty", "So."),
+    (
+        "verl with NumPy",
+        {
+            "prompt": np.array([{"role": "user", "content": "P?"}], dtype=object),
+            "reward_model": {"ground_truth": np.array(["72"])},
+        },
+        "72",
+        "",
+    ),
+    (
+        "OpenR1",
+        {"problem": "P?", "solution": "So.", "answer": "x^2", "problem_type": "Algebra", "generations": []},
+        "x^2",
+        "So.",
+    ),
+    (
+        "DeepMath",
+        {"question": "P?", "final_answer": r"\infty", "difficulty": 4.5, "topic": "T", "r1_solution_1": "So."},
+        r"\infty",
+        "So.",
+    ),
     ("expected_answer", {"problem": "P?", "expected_answer": "3"}, "3", ""),
     ("an answer in a box", {"problem": "P?", "answer": r"$\boxed{3}$"}, "3", r"$\boxed{3}$"),
     ("nulls of parquet", {"problem": "P?", "question": None, "answer": "3", "solution": None, "level": None}, "3", ""),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

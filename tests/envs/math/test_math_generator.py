@@ -157,7 +157,7 @@ def test_every_step_is_true_and_every_mistake_is_a_procedure(name: str, level: i
 @pytest.mark.parametrize("name", [family.name for family in FAMILIES])
 def test_level_1_is_small(name: str) -> None:
     for draft in drafts(name, 1):
-        assert len(draft.text.split()) <= 18 and len(draft.text) <= 90, draft.text
+        assert len(draft.text.split()) <= 16 and len(draft.text) <= 90, draft.text
         assert all(len(number) <= 2 for number in re.findall(r"\d+", draft.text)), draft.text
         assert 2 <= len(draft.steps) <= 3 and 1 <= len(draft.mistakes) <= 2, draft
         assert all(len(line) <= 13 for line in draft.steps), draft

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import tracemalloc
+from pathlib import Path
 
 import gymnasium
 import pytest
@@ -82,6 +84,22 @@ def test_no_action_raises_or_leaks(actions: int) -> None:
     assert min(seen.values()) > actions // 100, seen
     # Allows for the cache of answers that were read; a leak per episode would be far larger.
     assert grown < 12_000_000
+
+
+def test_no_action_raises_where_expressions_are_compared(tmp_path: Path) -> None:
+    pytest.importorskip("math_verify")
+    answers = (r"2\sqrt{2}", "5", r"[0,\sqrt{2})", r"\frac{\pi}{2}", "x^2+1", "y=2x+1", r"1\pm\sqrt3", "(1,2)")
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(f"{json.dumps({'problem': f'Problem {a}?', 'answer': a})}\n" for a in answers))
+    env = gymnasium.make("sdar/Math-v0", problems=file, check_timeout=1.0).unwrapped
+    rng = random.Random(3)
+    env.reset(seed=0)
+    for _ in range(1500):
+        begun = time.monotonic()
+        env.step(nonsense(rng))
+        # One that is stopped waits for the process to be replaced.
+        assert time.monotonic() - begun < 60
+        env.reset()
 
 
 def test_large_actions_take_linear_time() -> None:

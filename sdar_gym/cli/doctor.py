@@ -20,6 +20,7 @@ from sdar_gym.text import terminal_safe
 _PURPOSE = {
     "train": "training and evaluation of policies (Ray, torch, transformers)",
     "vllm": "rollouts by vLLM",
+    "math": "answers of Math that are expressions, and its problems in files",
     "search": "the search server of Search-QA, questions and passages in parquet files",
     "science": "Science: answers in other units than the expected one",
     "pyserini": "Lucene index for skills and passages, with its own Java",

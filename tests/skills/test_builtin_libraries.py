@@ -12,7 +12,24 @@ from sdar_gym.skills import SkillLibrary, SkillQuery, builtin_libraries, load_li
 from sdar_gym.skills.lookup import skill_env_name
 
 WITH_LIBRARY = [entry for entry in entries() if entry.entry_point.startswith("sdar_gym.") and entry.skills]
-REAL_QUESTION_SETS = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
+# Task types of problems in files.
+OTHER_TYPES = {
+    "searchqa": {"nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle"},
+    "math": {
+        "aime24",
+        "aime25",
+        "hmmt25",
+        "amc23",
+        "minerva_math",
+        "math500",
+        "gsm8k",
+        "dapo",
+        "deepmath",
+        "openr1",
+        "math",
+    }
+    | {"prealgebra", "intermediate_algebra", "precalculus", "geometry", "counting_and_probability"},
+}
 
 
 def task_types(entry: EnvEntry) -> set[str]:
@@ -37,7 +54,7 @@ def test_every_task_type_gets_a_skill_of_its_own(entry: EnvEntry) -> None:
     library = load_library(str(entry.skills))
     assert {skill.env for skill in library} == {skill_env_name(entry.id)}
     retriever = make_retriever("oracle_type", library, k=1, include_general=False)
-    types = task_types(entry) | (set(REAL_QUESTION_SETS) if entry.skills == "searchqa" else set())
+    types = task_types(entry) | OTHER_TYPES.get(str(entry.skills), set())
     assert len(types) >= 3
     for task_type in types:
         result = retriever.retrieve(SkillQuery(skill_env_name(entry.id), task_type, "any goal"))
@@ -55,7 +72,8 @@ def test_a_library_has_mistakes_and_says_nothing_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "least"), [("alfworld", 0.95), ("webshop", 0.99), ("searchqa", 0.95), ("science", 0.95)]
+    ("entry", "least"),
+    [("alfworld", 0.95), ("webshop", 0.99), ("searchqa", 0.95), ("math", 0.98), ("science", 0.95)],
 )
 def test_keywords_find_the_kind_of_task_in_embedded_goals(entry: str, least: float) -> None:
     # Measured on all evaluation goals by benchmarks/skill_retrieval.py; here on every tenth of one split.

@@ -7,7 +7,6 @@ than 100 µs, without SymPy. Other expressions go to a process of their own (`ve
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -83,22 +82,17 @@ def _verified(gold: str, answer: str, timeout: float) -> Check:
 
 @lru_cache(maxsize=4096)
 def _compared(gold: str, answer: str, timeout: float) -> Check:
-    deadline = time.monotonic() + timeout
-    asked = 0
-    waited = False
+    asked, left = 0, timeout
 
     def compare(first: str, second: str) -> bool:
-        nonlocal asked, deadline, waited
+        nonlocal asked, left
         if _same_text(first, second):
             return True
         asked += 1
-        left = deadline - time.monotonic() if waited else timeout
         if asked > _MOST_COMPARISONS or left <= 0:
             raise ComparisonStoppedError("the comparison took too long")
-        result = shared_verifier().equal(first, second, left)
-        if not waited:
-            # The first one may have waited for the process to start.
-            deadline, waited = time.monotonic() + timeout, True
+        result, seconds = shared_verifier().timed(first, second, left)
+        left -= seconds
         return result
 
     expected, found = read(gold), read(answer)

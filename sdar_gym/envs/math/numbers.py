@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sdar_gym.envs.math.latex import bare
+from sdar_gym.envs.math.latex import TEXT_BEGIN, TEXT_END, bare
 from sdar_gym.envs.math.units import Unit, read_unit
 
 # Digits of a number, and of a power of ten: longer ones are compared as texts.
@@ -59,6 +59,11 @@ _BASES = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
     "twelve": 12, "sixteen": 16,
 }  # fmt: skip
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(rf"[\s{TEXT_BEGIN}]*({'|'.join(_SCALES)})(?![A-Za-z])")
+_REPEATING = re.compile(
+    r"(?P<sign>[+-]?)\s*(?P<whole>\d{0,30})\.(?P<decimals>\d{0,30})\\(?:overline|bar)\s*\{?(?P<repeated>\d{1,30})\}?"
+)
 _CURRENCY = "$€£¥"
 
 
@@ -83,7 +88,11 @@ def read_number(text: str) -> Number | None:
     number, end = _beginning(body)
     if number is None:
         return None
-    rest = body[end:].strip()
+    scale = _SCALE.match(body, end)
+    if scale:
+        end = scale.end()
+        number = Number(number.value * 10 ** _SCALES[scale[1]], number.written)
+    rest = body[end:].strip(f" {TEXT_END}" if scale else None)
     if not rest:
         return number
     if bare(rest).lower() in ("%", "percent", "per cent", "percents"):
@@ -98,12 +107,27 @@ def _with(number: Number, percent: bool = False, unit: Unit | None = None) -> Nu
 
 def _beginning(text: str) -> tuple[Number | None, int]:
     """The number at the beginning, and where it ends."""
-    for pattern, read in ((_FRACTION, _fraction), (_SLASH, _fraction), (_POWER_OF_TEN, _power), (_DECIMAL, _decimal)):
+    for pattern, read in (
+        (_REPEATING, _repeating),
+        (_FRACTION, _fraction),
+        (_SLASH, _fraction),
+        (_POWER_OF_TEN, _power),
+        (_DECIMAL, _decimal),
+    ):
         found = pattern.match(text)
         if found:
             number = read(found)
             return number, found.end()
     return None, 0
+
+
+def _repeating(found: re.Match[str]) -> Number:
+    """A decimal with a bar over the digits that repeat."""
+    decimals, repeated = found["decimals"], found["repeated"]
+    value = Fraction(int(f"{found['whole']}{decimals}" or "0"))
+    value += Fraction(int(repeated), 10 ** len(repeated) - 1)
+    value /= 10 ** len(decimals)
+    return Number(-value if found["sign"] == "-" else value, found.group())
 
 
 def _power(found: re.Match[str]) -> Number | None:

@@ -32,7 +32,7 @@ _SETS = (
     ("competitionmath", "math"),
 )  # fmt: skip
 # Sets to evaluate on, which are no training data where their file names no split.
-_EVALUATION = {"aime24", "aime25", "aime26", "aime", "hmmt", "amc", "brumo", "olympiadbench", "minerva_math", "math500"}
+_EVALUATION = ("aime", "hmmt", "amc", "brumo", "olympiadbench", "minerva_math", "math500")
 _YEAR = re.compile(r"(?<!\d)20(\d\d)(?!\d)")
 # What data sets for training put around the problem to ask for a form of the answer, which is the prompt's task here.
 _FRAME_BEGIN = re.compile(r"\s*Solve the following math problem step by step\.[^\n]*Answer:[^\n]*\n+")
@@ -79,7 +79,7 @@ def read_problem(row: Mapping[str, Any], split: str, where: str) -> MathProblem:
 
 def default_split(name: str) -> str:
     """Split of a file without one in its name: `test` for sets to evaluate on, else `train`."""
-    return "test" if known_set(name) in _EVALUATION else "train"
+    return "test" if (known_set(name) or "").startswith(_EVALUATION) else "train"
 
 
 def known_set(name: str) -> str | None:

@@ -53,7 +53,9 @@ _WORD = re.compile(r"[A-Za-z.]+")
 # Words that are read as mathematics, never as units.
 _MATH_WORDS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "mod", "pi", "gcd", "lcm", "max", "min",
-    "and", "or", "frac", "base", "theta", "alpha", "beta", "choose",
+    "and", "or", "frac", "base", "theta", "alpha", "beta", "choose", "plus", "minus", "times", "over", "factorial",
+    "infinity", "half", "halves", "third", "thirds", "quarter", "quarters", "fourths", "fifths", "tenths", "hundredths",
+    "root", "roots",
 }  # fmt: skip
 
 
@@ -93,6 +95,8 @@ def _single(text: str, marked: bool, letters: bool) -> tuple[bool, Unit | None]:
     for word in words:
         power = _POWERS.get(word, power)
     named = [word for word in words if word not in _POWERS]
+    if not named:
+        return False, None  # "5 squared" is 25.
     unit = _UNITS.get(named[0]) if len(named) == 1 else None
     if unit is None:
         return True, None

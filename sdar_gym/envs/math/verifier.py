@@ -48,12 +48,19 @@ class Verifier:
             self._started()
 
     def equal(self, gold: str, answer: str, timeout: float) -> bool:
-        """Whether two expressions are equal.
+        """Whether two expressions are equal; see `timed`."""
+        return self.timed(gold, answer, timeout)[0]
+
+    def timed(self, gold: str, answer: str, timeout: float) -> tuple[bool, float]:
+        """Compare two expressions.
 
         Args:
             gold: The expected expression, LaTeX.
             answer: The other one.
-            timeout: Seconds; waiting for the process to start is not counted.
+            timeout: Seconds; waiting for other threads and for the process to start is not counted.
+
+        Returns:
+            Whether they are equal, and the seconds that it took.
 
         Raises:
             ComparisonStoppedError: It took longer, or the process died.
@@ -73,11 +80,12 @@ class Verifier:
             except OSError as error:
                 self._stop()
                 raise ComparisonStoppedError("the process of the verifier died") from error
-            number, result = json.loads(self._line(process, time.monotonic() + timeout))
+            begun = time.monotonic()
+            number, result = json.loads(self._line(process, begun + timeout))
             if number != self._number:
                 self._stop()
                 raise ComparisonStoppedError("the process of the verifier lost count")
-            return result
+            return result, time.monotonic() - begun
 
     def close(self) -> None:
         """End the process; may be called twice. The next comparison starts another one."""

@@ -73,6 +73,8 @@ def main() -> None:
     equal = _comparison()
     equal(r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}")  # Builds the parser's tables and SymPy's caches.
     _limit_memory()
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # Another disposition is inherited from the parent.
     sys.setrecursionlimit(2000)
     print("ready", file=out, flush=True)
     for line in sys.stdin:

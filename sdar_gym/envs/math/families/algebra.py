@@ -65,6 +65,8 @@ def _factor(rng: Random) -> MathDraft | None:
     a, x, b = whole(rng, 2, 9), whole(rng, 1, 9), whole(rng, 1, 9)
     d = x + b
     c = a * d
+    if c > 99:
+        return None
     steps = f"{c}/{a}={d}", f"{d}-{b}={x}"
     added = f"{c}/{a}={d}", f"{d}+{b}={d + b}"
     mistakes = [(2, f"Added {b}, but it is added to x, so subtract it.", added)]

@@ -12,20 +12,20 @@ from sdar_gym.envs.problems.embedded import Family
 
 _MENU = (
     "There are {a} soups, {b} mains and {c} desserts. How many meals with one of each?",
-    "Choose one of {a} hats, one of {b} coats, one of {c} bags. How many ways?",
+    "Wear one of {a} hats, {b} coats and {c} scarves each. How many ways?",
     "{a} roads lead to B, then {b} to C, then {c} to D. How many routes?",
     "Pick one of {a} cups, {b} plates and {c} spoons each. How many sets?",
 )
 _EITHER = (
-    "Take one of {a} red or {b} blue pens, and one of {c} pads. How many ways?",
-    "Take one bus of {a} or train of {b}, then one of {c} boats. How many trips?",
-    "Pick one of {a} cats or {b} dogs, and one of {c} names. How many ways?",
-    "Choose one of {a} teas or {b} juices, and one of {c} cakes. How many ways?",
+    "One of {a} red or {b} blue pens and one of {c} pads: how many choices?",
+    "Take one of {a} buses or {b} trains, then one of {c} boats. How many trips?",
+    "Pick one of {a} cats or {b} dogs and one of {c} names. How many ways?",
+    "Choose one of {a} teas or {b} juices and one of {c} cakes. How many ways?",
 )
 _CLASH = (
     "{a} shirts, {b} ties, but {c} of the pairs clash. How many pairs remain?",
-    "Pair one of {a} boys with one of {b} girls; {c} pairs are excluded. How many remain?",
-    "Match one of {a} pens to one of {b} caps; {c} pairs do not fit. How many fit?",
+    "Pair {a} boys with {b} girls in every way but {c}. How many pairs?",
+    "{a} pens and {b} caps; {c} of the pairs do not fit. How many fit?",
     "A grid has {a} rows and {b} columns; {c} cells are black. How many are white?",
 )
 _ORDERS = (

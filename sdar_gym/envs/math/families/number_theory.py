@@ -73,7 +73,7 @@ def _gcd_by_subtraction(rng: Random) -> MathDraft | None:
 def _lcm(rng: Random) -> MathDraft | None:
     a, b = whole(rng, 2, 24), whole(rng, 2, 24)
     g, p = gcd(a, b), a * b
-    if g == 1 or a == b or p > 200:
+    if g == 1 or a == b or p > 150:
         return None
     steps = f"gcd({a},{b})={g}", f"{a}*{b}={p}", f"{p}/{g}={p // g}"
     product = (f"{a}*{b}={p}",)

@@ -77,8 +77,9 @@ class ProblemMix:
                 break
         if kind in ("solution", "sibling"):
             answer = pick(rng, task.wrong) if rng.random() < self.made_up else task.right
-            scaffold = WHOLE_SOLUTION if kind == "solution" else WHOLE_SIBLING
-            return problems.demonstration(task, replace(scaffold, text=answer), answer)
+            if kind == "solution":
+                return problems.demonstration(task, replace(WHOLE_SOLUTION, text=answer), answer)
+            return problems.demonstration(task, replace(WHOLE_SIBLING, text=problems.response(answer)), answer)
         if kind == "feedback":
             attempt = pick(rng, task.wrong) if rng.random() < self.first_wrong else task.right
             text = problems.feedback(task, attempt)
@@ -124,11 +125,16 @@ class _Problems:
         key = task.task_id, answer
         if key not in self._feedback:
             self._env.reset(options={"task_id": task.task_id})
-            self._feedback[key] = self._env.step(answer)[4]["feedback"]
+            self._feedback[key] = self._env.step(self.response(answer))[4]["feedback"]
         return self._feedback[key]
 
     def demonstration(self, task: _Task, privileged: PrivilegedContext | None, answer: str) -> Demonstration:
         """The compact prompt of a task, and an answer."""
         view = EpisodeView(task.text, (), task.text, ())
         messages = self._template.messages(view, window=0, think=False, privileged=privileged)
-        return Demonstration(messages[0]["content"], answer)
+        return Demonstration(messages[0]["content"], self.response(answer))
+
+    def response(self, answer: str) -> str:
+        """The response that gives an answer, which may be shorter than a solution's form of it."""
+        respond = getattr(self._template, "respond", None)
+        return answer if respond is None else respond(answer, think=False)

@@ -1,0 +1,1 @@
+"""Code, the environment of Python programming tasks with public and hidden tests."""

@@ -1,0 +1,1 @@
+"""Code: programs written by the model, run on tests."""

@@ -1,1 +1,1 @@
-"""Code, the environment of Python programming tasks with public and hidden tests."""
+"""Code: programming tasks, whose programs are run on tests in a sandbox."""

@@ -15,6 +15,7 @@ from sdar_gym.envs.code.judge import Judgement, judge
 from sdar_gym.envs.code.problem import CodeProblem
 from sdar_gym.envs.code.programs import FoundProgram, find_program
 from sdar_gym.envs.code.rows import open_tasks
+from sdar_gym.envs.code.verdicts import KnownJudgements
 from sdar_gym.envs.code.selection import check_day, of_levels, of_window
 from sdar_gym.envs.problems.env import EMBEDDED, ProblemEnv
 from sdar_gym.envs.problems.problem import Verdict
@@ -25,6 +26,7 @@ from sdar_gym.validation import finite_number, one_of, whole_number
 _MEBIBYTE = 1024 * 1024
 # Seconds of processor time a test: generated tests take milliseconds; LiveCodeBench's checker allows six seconds.
 _EMBEDDED_SECONDS, _FILE_SECONDS = 2.0, 6.0
+_JUDGEMENTS = KnownJudgements()
 
 
 class CodeEnv(ProblemEnv[CodeProblem]):
@@ -103,7 +105,8 @@ class CodeEnv(ProblemEnv[CodeProblem]):
         out of time, or there is no such function, are the hidden ones left out and count as failed. Results are equal
         in the cases where its checker finds them equal, except that returned floats may differ by 1e-6, that a returned
         truth value is no number, and that numbers in an output are those with ASCII digits. A returned value that is no
-        JSON (a set, nan) fails. NumPy is not available to programs.
+        JSON (a set, nan) fails. A program that was judged on the same task before in the same process is not run
+        again, unless it ran out of time or memory or crashed. NumPy is not available to programs.
 
     Version history:
         v0: first release.
@@ -186,7 +189,10 @@ class CodeEnv(ProblemEnv[CodeProblem]):
         found = find_program(action)
         if found is None or found.error:
             return self._not_run(problem, found)
-        result = judge(problem, found.text, self._pool())
+        program, pool = found.text, self._pool()
+        tests = problem.source, problem.task_id, problem.text
+        key = tests, program, self._isolation, self._limits
+        result = _JUDGEMENTS.get(key, lambda: judge(problem, program, pool))
         return Verdict(
             answer=found.text,
             valid=True,

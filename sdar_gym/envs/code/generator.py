@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from sdar_gym.envs.code.drafts import CodeDraft
 from sdar_gym.envs.code.families.dictionaries import DICTIONARIES
@@ -23,8 +24,12 @@ LEVELS = tuple(range(1, max(family.levels for family in FAMILIES) + 1))
 _SIZES = {"train": 96, "dev": 12, "test": 12}
 
 
+@lru_cache(maxsize=1)
 def embedded_problems() -> EmbeddedProblems[CodeDraft, CodeProblem]:
-    """The generated tasks. No reference program is that of tasks in two splits."""
+    """The generated tasks, shared by all environments of a process.
+
+    No reference program is that of tasks in two splits.
+    """
     return EmbeddedProblems(FAMILIES, _SIZES, GENERATOR_VERSION, lambda draft: draft.program, _finished)
 
 

@@ -48,6 +48,8 @@ _KINDS = {
 }
 # With one of these in a public test, the hidden tests would fail too, or cost their whole time limit.
 _HOPELESS = (Status.TIMEOUT, Status.SYNTAX_ERROR, Status.MISSING_ENTRY)
+# Ends that the machine has a part in.
+_OF_THE_MACHINE = (Status.TIMEOUT, Status.MEMORY, Status.CRASHED, Status.NO_RESULT)
 _EXCEPTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -87,6 +89,7 @@ class Judgement:
         first_public: The first public test that failed.
         first_hidden: The first hidden test that failed.
         hidden_run: Whether the hidden tests were run.
+        repeatable: Whether no test ended for reasons that depend on how busy the machine is.
     """
 
     public_passed: int
@@ -97,6 +100,7 @@ class Judgement:
     first_public: Failure | None = None
     first_hidden: Failure | None = None
     hidden_run: bool = True
+    repeatable: bool = True
 
     @property
     def won(self) -> bool:
@@ -129,7 +133,9 @@ def judge(problem: CodeProblem, program: str, pool: CodePool) -> Judgement:
     hopeless = any(result.status in _HOPELESS for result in results)
     hidden_failures: list[Failure | str] = ["not run"] * len(hidden)
     if not hopeless:
-        hidden_failures = _failures(problem, hidden, _run(problem, program, hidden, pool), public=False)
+        hidden_results = _run(problem, program, hidden, pool)
+        hidden_failures = _failures(problem, hidden, hidden_results, public=False)
+        results += hidden_results
     kinds = () if hopeless else tuple(dict.fromkeys(f if isinstance(f, str) else f.kind for f in hidden_failures))
     return Judgement(
         public_passed=len(public) - len(failures),
@@ -140,6 +146,7 @@ def judge(problem: CodeProblem, program: str, pool: CodePool) -> Judgement:
         first_public=_first(failures),
         first_hidden=_first(hidden_failures),
         hidden_run=not hopeless,
+        repeatable=all(result.status not in _OF_THE_MACHINE for result in results),
     )
 
 

@@ -84,11 +84,13 @@ def _lines(text: str) -> list[str]:
 def _same_numbers(line: str, want: str) -> bool:
     words, wanted = line.split(), want.split()
     return len(words) == len(wanted) and all(
-        word == other or _same_number(word, other) for word, other in zip(words, wanted, strict=True)
+        _same_number(word, other) for word, other in zip(words, wanted, strict=True)
     )
 
 
 def _same_number(word: str, want: str) -> bool:
-    if max(len(word), len(want)) > _LONGEST_NUMBER or not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want)):
+    if not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want)):
         return False
+    if max(len(word), len(want)) > _LONGEST_NUMBER:
+        return word == want
     return Decimal(word) == Decimal(want)

@@ -75,7 +75,7 @@ def draft_of(rng: Random, recipe: Recipe) -> CodeDraft | None:
     """
     stdin = not recipe.parameters
     reference = _OwnProgram(recipe.program, stdin)
-    inputs = _inputs(rng, recipe)
+    inputs, edges = _inputs(rng, recipe)
     if len(inputs) < PUBLIC_TESTS + HIDDEN_TESTS:
         return None
     tests = [TestCase(_given(given, stdin), (_json(reference.run(given)),)) for given in inputs]
@@ -83,7 +83,7 @@ def draft_of(rng: Random, recipe: Recipe) -> CodeDraft | None:
     fails = [
         [not _passes(program, given, test) for given, test in zip(inputs, tests, strict=True)] for _, program in wrong
     ]
-    free = range(len(recipe.edges), len(inputs))
+    free = range(edges, len(inputs))
     shown = sorted(free, key=lambda number: (-sum(row[number] for row in fails), len(repr(inputs[number])), number))[
         :PUBLIC_TESTS
     ]
@@ -135,17 +135,16 @@ def _compiled(program: str) -> CodeType:
     return compile(program, "<task>", "exec")
 
 
-def _inputs(rng: Random, recipe: Recipe) -> list[tuple[Any, ...]]:
-    inputs = list(recipe.edges)
-    seen = {repr(given) for given in inputs}
+def _inputs(rng: Random, recipe: Recipe) -> tuple[list[tuple[Any, ...]], int]:
+    """Different inputs, the edge cases first, and the number of these."""
+    inputs = {repr(given): given for given in recipe.edges}
+    edges = len(inputs)
     for _ in range(_MOST_DRAWS * (PUBLIC_TESTS + HIDDEN_TESTS)):
         if len(inputs) >= PUBLIC_TESTS + HIDDEN_TESTS:
             break
         given = recipe.draw(rng)
-        if repr(given) not in seen:
-            seen.add(repr(given))
-            inputs.append(given)
-    return inputs
+        inputs.setdefault(repr(given), given)
+    return list(inputs.values()), edges
 
 
 def _passes(program: _OwnProgram, given: tuple[Any, ...], test: TestCase) -> bool:

@@ -15,8 +15,8 @@ from sdar_gym.envs.code.judge import Judgement, judge
 from sdar_gym.envs.code.problem import CodeProblem
 from sdar_gym.envs.code.programs import FoundProgram, find_program
 from sdar_gym.envs.code.rows import open_tasks
-from sdar_gym.envs.code.verdicts import KnownJudgements
 from sdar_gym.envs.code.selection import check_day, of_levels, of_window
+from sdar_gym.envs.code.verdicts import KnownJudgements
 from sdar_gym.envs.problems.env import EMBEDDED, ProblemEnv
 from sdar_gym.envs.problems.problem import Verdict
 from sdar_gym.envs.problems.sources import ProblemSource

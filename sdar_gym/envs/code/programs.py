@@ -42,6 +42,8 @@ def find_program(response: str) -> FoundProgram | None:
     inside = _fenced(response)
     if inside is None:
         inside = _tagged(response)
+        block = None if inside is None else _fenced(inside)
+        inside = inside if block is None else block
     text = well_formed((response if inside is None else inside).strip("\r\n").rstrip())
     if not text.strip():
         return None

@@ -10,7 +10,7 @@ from sdar_gym.envs.draws import pick, shuffled, whole
 
 
 def _numbers(rng: Random) -> tuple[str]:
-    return (" ".join(str(whole(rng, -4, 12)) for _ in range(whole(rng, 3, 7))),)
+    return (" ".join(str(whole(rng, -4, 12)) for _ in range(whole(rng, 3, 5))),)
 
 
 def _one_number(rng: Random) -> Recipe:

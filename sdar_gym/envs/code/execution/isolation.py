@@ -160,7 +160,7 @@ def _hints() -> list[str]:
         with contextlib.suppress(OSError):
             if Path("/proc/sys", name).read_text(encoding="ascii").strip() == forbids:
                 found.append(advice)
-    if any(os.path.exists(path) for path in ("/.dockerenv", "/run/.containerenv")) or os.environ.get("container"):
+    if any(os.path.exists(path) for path in ("/.dockerenv", "/run/.containerenv")):
         found.append("a container needs --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or more")
     return found
 
@@ -174,7 +174,11 @@ def _observe(server: Server) -> dict[str, Any]:
         os.chmod(folder, 0o777)
         addresses = _listeners(stack)
         program = _PROBE.format(
-            secret=str(secret), folder=folder, addresses=addresses, process=os.getpid(), python=os.path.dirname(os.__file__)
+            secret=str(secret),
+            folder=folder,
+            addresses=addresses,
+            process=os.getpid(),
+            python=os.path.dirname(os.__file__),
         )
         sandbox = server.sandbox(0)
         try:

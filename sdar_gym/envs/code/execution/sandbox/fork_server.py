@@ -1,7 +1,7 @@
 """Fork server (zygote): a process without any of the pool's memory that forks a sandbox for each job.
 
-Executed once per pool with a clean environment and one descriptor beside the standard ones: the control socket. It never
-runs a program; it watches the memory and the number of processes of its sandboxes from outside.
+Executed once per pool with a clean environment and one descriptor beside the standard ones: the control socket. It
+never runs a program; it watches the memory and the number of processes of its sandboxes from outside.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from . import namespaces, processes, syscalls
 from .bubblewrap import command
 from .folders import remove_folder
-from .layout import Layout, layout
+from .layout import layout
 from .place import Namespaces, Place
 from .preload import preload
 from .supervisor import supervise
@@ -136,7 +136,7 @@ class ForkServer:
     def _can_filter(self) -> bool:
         """Whether system calls can be filtered here; a must in namespaces."""
         try:
-            program = syscall_filter()
+            program = syscall_filter(os.getpid(), alone=True)
         except OSError as error:
             reason = str(error)
         else:

@@ -13,7 +13,11 @@ BOMB = "import zlib\npacked = zlib.compress(bytes(2 * 10**7)); "
 GREEDY = {
     "output": ("while True: print('x' * 1000)", {"output_limit"}, False),
     "output of a function": ("def solve():\n    while True: print('x' * 1000)", {"output_limit"}, False),
-    "output of children": ("import os\nfor _ in range(3): os.fork()\nwhile 1: os.write(1, b'x' * 999)", {"output_limit"}, 0),
+    "output of children": (
+        "import os\nfor _ in range(3): os.fork()\nwhile 1: os.write(1, b'x' * 999)",
+        {"output_limit"},
+        0,
+    ),
     "recursion": ("def f(): f()\nf()", {"exception"}, False),
     "recursion without limit": (
         "import sys\nsys.setrecursionlimit(2**31 - 1)\ndef f(n): return [f(n + 1)]\nf(0)",
@@ -67,7 +71,11 @@ GREEDY = {
     "file": ("f = open('f', 'wb')\nwhile True: f.write(bytes(10**6)); f.flush()", {"exception"}, False),
     "descriptors": ("a = [open('/dev/null') for _ in range(10**5)]", {"exception"}, False),
     "atexit": ("import atexit, time\natexit.register(time.sleep, 99)", {"timeout"}, True),
-    "text of an exception": ("class E(Exception):\n    def __str__(self):\n        while 1: pass\nraise E", {"timeout"}, True),
+    "text of an exception": (
+        "class E(Exception):\n    def __str__(self):\n        while 1: pass\nraise E",
+        {"timeout"},
+        True,
+    ),
     "finalizer": ("class A:\n    def __del__(self):\n        while 1: pass\nA()", {"timeout"}, True),
 }
 

@@ -35,7 +35,8 @@ import json, os
 def tried(action):
     try: return str(action())
     except OSError as error: return type(error).__name__
-found = {{path: tried(lambda: open(path).read()) for path in ({str(readable / "secret")!r}, "/etc/passwd", "/etc/shadow")}}
+paths = ({str(readable / "secret")!r}, "/etc/passwd", "/etc/shadow")
+found = {{path: tried(lambda: open(path).read()) for path in paths}}
 found["write"] = tried(lambda: open({str(readable / "new")!r}, "w").write("x"))
 found["home"] = tried(lambda: sorted(os.listdir(os.path.expanduser("~root"))))
 found["up"] = tried(lambda: sorted(os.listdir("..")))
@@ -283,7 +284,10 @@ def solve(first):
 
 
 CHEATS = {
-    "a printed verdict": ("print('{\"status\": \"ok\", \"value\": 42}')\nprint('PASSED', flush=True)\n1/0", ("exception",)),
+    "a printed verdict": (
+        'print(\'{"status": "ok", "value": 42}\')\nprint(\'PASSED\', flush=True)\n1/0',
+        ("exception",),
+    ),
     "exit": ("import sys\nsys.exit(0)", ("exited",)),
     "hard exit": ("import os\nos._exit(0)", ("exited",)),
     "exit in the function": ("import os\ndef solve(): os._exit(0)", ("exited",)),
@@ -291,12 +295,18 @@ CHEATS = {
     "endless garbage": ("import os\nwhile True: os.write(3, b'x' * 4096)", ("output_limit",)),
     "huge length": ("import os\nos.write(3, b'\\xff' * 4)\nos._exit(0)", ("no_result",)),
     "two frames": (
-        "import os\ndef solve():\n    os.write(3, b'\\0\\0\\0\\x1c{\"status\":\"ok\", \"value\": 42}')\n    return 1",
+        'import os\ndef solve():\n    os.write(3, b\'\\0\\0\\0\\x1c{"status":"ok", "value": 42}\')\n    return 1',
         ("no_result",),
     ),
     "closed descriptors": ("import os\nos.closerange(0, 100)\ndef solve(): return 42", ("exited",)),
-    "patched json": ("import json\njson.dumps = lambda *a, **k: 'true'\ndef solve(): return 1", ("no_result", "exited")),
-    "patched exit": ("import os\nos._exit = lambda code: None\ndef solve(): return 1", ("ok", "exited", "crashed", "no_result")),
+    "patched json": (
+        "import json\njson.dumps = lambda *a, **k: 'true'\ndef solve(): return 1",
+        ("no_result", "exited"),
+    ),
+    "patched exit": (
+        "import os\nos._exit = lambda code: None\ndef solve(): return 1",
+        ("ok", "exited", "crashed", "no_result"),
+    ),
     "patched write": ("import os\nos.write = lambda fd, data: len(data)\ndef solve(): return 1", ("exited",)),
     "patched harness": (
         "import sys\nf = sys._getframe()\nwhile f:\n    if '_as_json' in f.f_globals:\n"
@@ -304,7 +314,8 @@ CHEATS = {
         ("no_result",),
     ),
     "broken builtins": (
-        "import builtins\nfor n in dir(builtins):\n    if n[0].islower(): setattr(builtins, n, None)\ndef solve(): return 1",
+        "import builtins\nfor n in dir(builtins):\n    if n[0].islower(): setattr(builtins, n, None)\n"
+        "def solve(): return 1",
         ("exited", "exception", "no_result", "ok"),
     ),
     "answer of a child": (
@@ -316,13 +327,23 @@ CHEATS = {
         "import sys\nsys.settrace(lambda *a: 1 / 0)\nsys.setprofile(lambda *a: os)\ndef solve(): return 1",
         ("exited", "exception", "no_result"),
     ),
-    "audit hook": ("import sys\nsys.addaudithook(lambda *a: 1 / 0)\ndef solve(): return 1", ("exited", "exception", "ok")),
+    "audit hook": (
+        "import sys\nsys.addaudithook(lambda *a: 1 / 0)\ndef solve(): return 1",
+        ("exited", "exception", "ok"),
+    ),
     "a value that lies": (
-        "class A(int):\n    def __eq__(self, other): return True\n    def __repr__(self): return '42'\ndef solve(): return A(1)",
+        "class A(int):\n    def __eq__(self, other): return True\n    def __repr__(self): return '42'\n"
+        "def solve(): return A(1)",
         ("ok",),
     ),
-    "a text that lies": ("class A(str):\n    def __eq__(self, other): return True\ndef solve(): return A('x')", ("ok",)),
-    "another main": ("import sys\nsys.modules.clear()\ndef solve(): return 1", ("ok", "exited", "exception", "no_result")),
+    "a text that lies": (
+        "class A(str):\n    def __eq__(self, other): return True\ndef solve(): return A('x')",
+        ("ok",),
+    ),
+    "another main": (
+        "import sys\nsys.modules.clear()\ndef solve(): return 1",
+        ("ok", "exited", "exception", "no_result"),
+    ),
 }
 
 

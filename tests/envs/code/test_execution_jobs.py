@@ -112,7 +112,10 @@ def test_tracebacks_are_bounded(program: str) -> None:
         ("import sys\nsys.stdout.write(sys.stdin.readline())\nsys.stdout.flush()\nimport os\nos._exit(0)", "in"),
         ("import io, os, sys\nsys.stdout = io.StringIO()\nprint('lost')\nos.write(1, b'kept')", "kept"),
         ("if __name__ == '__main__':\n    print(__file__)", "program.py\n"),
-        ("import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')\nprint(open('a', 'w').write('abc'))", "3\n"),
+        (
+            "import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')\nprint(open('a', 'w').write('abc'))",
+            "3\n",
+        ),
         ("import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))).__name__)", "A\n"),
         ("from multiprocessing import Pipe\na, b = Pipe(False)\nb.send(3)\nprint(a.recv())", "3\n"),
     ],
@@ -124,7 +127,9 @@ def test_programs_run_as_they_would_alone(program: str, printed: str) -> None:
 
 @backends
 def test_the_standard_library_can_be_imported_later(backend: str) -> None:
-    names = "asyncio csv zlib zoneinfo sqlite3 secrets lzma bz2 unittest logging multiprocessing graphlib uuid xml.etree"
+    names = (
+        "asyncio csv zlib zoneinfo sqlite3 secrets lzma bz2 unittest logging multiprocessing graphlib uuid xml.etree"
+    )
     program = f"import importlib\nfor name in {names!r}.split(): importlib.import_module(name)\nprint(1)"
     assert seen(backend, program) == 1
 

@@ -181,7 +181,7 @@ class ForkServer:
                 self._start(json.loads(message)["slot"], channel)
             except OSError as error:
                 with contextlib.suppress(OSError):
-                    channel.sendall(b"E" + str(error).encode())
+                    channel.sendall(b"E" + (error.strerror or str(error)).encode())
         return True
 
     def _start(self, slot: int, channel: socket.socket) -> None:
@@ -309,7 +309,7 @@ def main() -> None:
     try:
         server = ForkServer(control)
     except (OSError, ValueError) as error:
-        control.send(json.dumps({"error": str(error)}).encode())
+        control.send(json.dumps({"error": getattr(error, "strerror", None) or str(error)}).encode())
         sys.exit(1)
     control.send(json.dumps({"ready": True, "notes": server.notes}).encode())
     server.serve()

@@ -44,7 +44,7 @@ def supervise(place: Place, channel: socket.socket, orders: int) -> NoReturn:
             entered = True
             wire.send_json(channel, {"ready": True})
         except (OSError, ValueError) as error:
-            wire.send_json(channel, {"error": str(error)})
+            wire.send_json(channel, {"error": getattr(error, "strerror", None) or str(error)})
             raise
         job = wire.receive_json(channel)
         program = wire.receive(channel, PAYLOAD_BYTES)
@@ -54,11 +54,11 @@ def supervise(place: Place, channel: socket.socket, orders: int) -> NoReturn:
             payload = wire.receive(channel, PAYLOAD_BYTES)
             head, printed, result = _Trial(place, channel, orders).run(program, prelude, {**job, **test}, payload)
             del payload
+            if head["ended"] == "cancelled":
+                break
             wire.send_json(channel, head)
             wire.send(channel, printed)
             wire.send(channel, result)
-            if head["ended"] == "cancelled":
-                break
     except (wire.WireError, OSError, ValueError):
         pass
     finally:

@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class IsolationReport:
         filesystem: Nothing of the host can be read but Python's own files, and nothing can be written.
         processes: No other process can be seen or signaled.
         syscalls: Calls into the kernel that no evaluation needs are refused.
-        reasons: Why a backend does not work, or a part does not hold, with what to do; by its name.
-        notes: What else is to know.
+        reasons: Why a backend does not work, or a part does not hold, by its name.
+        notes: What else is to know: what to do for a better level, what programs cannot do here.
     """
 
     level: Isolation | None
@@ -82,8 +82,8 @@ def probe_isolation(isolation: str = "auto") -> IsolationReport:
         report = _probe(backend)
         reasons |= report.reasons
         if report.level is not None:
-            return IsolationReport(**{**vars(report), "reasons": reasons})
-    return IsolationReport(None, "none", reasons=reasons)
+            return replace(report, reasons=reasons, notes=(*report.notes, *_advice(reasons)))
+    return IsolationReport(None, "none", reasons=reasons, notes=_advice(reasons))
 
 
 def resolve_isolation(isolation: str) -> IsolationReport:
@@ -96,8 +96,9 @@ def resolve_isolation(isolation: str) -> IsolationReport:
     if report.level is not None:
         return report
     why = "; ".join(f"{name}: {reason}" for name, reason in report.reasons.items())
+    todo = "".join(f" {note[0].upper()}{note[1:]}." for note in report.notes)
     weaker = "" if isolation == "process" else " A weaker level: isolation=process (docs/code-execution.md)."
-    raise IsolationUnavailableError(f"isolation={isolation} is not available here: {why}.{weaker}")
+    raise IsolationUnavailableError(f"isolation={isolation} is not available here: {why}.{todo}{weaker}")
 
 
 def _candidates(isolation: str) -> tuple[str, ...]:
@@ -140,13 +141,14 @@ _NOT_HELD = "level process shares it with the machine"
 
 
 def _unavailable(backend: str, reason: str) -> IsolationReport:
-    forbidden = backend != "process" and any(word in reason for word in ("ermi", "denied", "No space", "namespace"))
-    advice = "; ".join(_hints()) if forbidden else ""
-    return IsolationReport(None, backend, reasons={backend: f"{reason} ({advice})" if advice else reason})
+    return IsolationReport(None, backend, reasons={backend: reason})
 
 
-def _hints() -> list[str]:
+def _advice(reasons: dict[str, str]) -> tuple[str, ...]:
     """What of this system is known to forbid namespaces, and how to allow them."""
+    words = ("ermi", "denied", "No space", "namespace")
+    if not any(word in reasons.get(backend, "") for backend in _BEST_FIRST[:2] for word in words):
+        return ()
     found = []
     for name, forbids, advice in (
         ("kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
@@ -159,10 +161,12 @@ def _hints() -> list[str]:
     ):
         with contextlib.suppress(OSError):
             if Path("/proc/sys", name).read_text(encoding="ascii").strip() == forbids:
-                found.append(advice)
-    if any(os.path.exists(path) for path in ("/.dockerenv", "/run/.containerenv")) or os.environ.get("container"):
-        found.append("a container needs --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or more")
-    return found
+                found.append(f"to allow namespaces: {advice}")
+    if any(os.path.exists(path) for path in ("/.dockerenv", "/run/.containerenv")):
+        found.append(
+            "this container must be run with --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
+        )
+    return tuple(found)
 
 
 def _observe(server: Server) -> dict[str, Any]:
@@ -174,7 +178,11 @@ def _observe(server: Server) -> dict[str, Any]:
         os.chmod(folder, 0o777)
         addresses = _listeners(stack)
         program = _PROBE.format(
-            secret=str(secret), folder=folder, addresses=addresses, process=os.getpid(), python=os.path.dirname(os.__file__)
+            secret=str(secret),
+            folder=folder,
+            addresses=addresses,
+            process=os.getpid(),
+            python=os.path.dirname(os.__file__),
         )
         sandbox = server.sandbox(0)
         try:

@@ -186,9 +186,7 @@ class _State:
             return result
         raise CodePoolError(f"Code pool: a job could not be run, twice: {'; '.join(reasons)}.")
 
-    def _once(
-        self, server: Server, job: Job, accept: Callable[[int, TestResult], bool] | None, slot: int
-    ) -> JobResult:
+    def _once(self, server: Server, job: Job, accept: Callable[[int, TestResult], bool] | None, slot: int) -> JobResult:
         started = time.monotonic()
         results: list[TestResult] = []
         sandbox = server.sandbox(slot)

@@ -232,8 +232,9 @@ def _start(control: socket.socket, errors: Any) -> subprocess.Popen[bytes]:
         "HOME": "/tmp",
         "PYTHONHASHSEED": "0",  # The order of a set of texts is the same in every run.
     }
-    # Descriptor 3 by a shell-free detour: the child inherits the socket under its own number.
-    code = f"import os; os.dup2({control.fileno()}, 3); {control.fileno()} == 3 or os.close({control.fileno()}); {_START}"
+    # It inherits the socket under the number it has here.
+    number = control.fileno()
+    code = f"import os; {number} == 3 or (os.dup2({number}, 3), os.close({number})); {_START}"
     return subprocess.Popen(
         [python, "-s", "-S", "-P", "-B", "-c", code, str(_HERE)],
         stdin=subprocess.DEVNULL,

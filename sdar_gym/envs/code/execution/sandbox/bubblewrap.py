@@ -32,11 +32,14 @@ def command(bubblewrap: str, visible: Layout, place: dict[str, Any], channel: in
         words += ["--unshare-user"]
     else:  # Root changes to the programs' user inside, where the interpreter's folder has been entered.
         words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
+    executable = os.path.realpath(sys.executable)
+    # The folders above, which only their owner could enter if bubblewrap made them.
+    for folder in _parents([*visible.folders, *visible.files, executable], dict(visible.links)):
+        words += ["--perms", "0755", "--dir", folder]
     for folder in visible.folders:
         words += ["--ro-bind", folder, folder]
     for folder in visible.hidden:
         words += ["--tmpfs", folder, "--remount-ro", folder]
-    executable = os.path.realpath(sys.executable)
     for file in visible.files:
         words += ["--dev-bind" if file.startswith("/dev/") else "--ro-bind", file, file]
     words += ["--ro-bind", executable, executable]
@@ -47,6 +50,14 @@ def command(bubblewrap: str, visible: Layout, place: dict[str, Any], channel: in
     words += ["--remount-ro", "/", "--chdir", "/", "--"]
     settings = json.dumps({"place": place, "channel": channel, "orders": orders})
     return [*words, executable, "-s", "-S", "-P", "-B", "-c", _START, settings]
+
+
+def _parents(paths: list[str], links: dict[str, str]) -> list[str]:
+    found: set[str] = set()
+    for path in paths:
+        while (path := os.path.dirname(path)) != "/":
+            found.add(path)
+    return sorted(found - set(links))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Fork server (zygote): a process without any of the pool's memory that forks a sandbox for each job.
 
-Executed once per pool with a clean environment and one descriptor beside the standard ones: the control socket. It never
-runs a program; it watches the memory and the number of processes of its sandboxes from outside.
+Executed once per pool with a clean environment and one descriptor beside the standard ones: the control socket. It
+never runs a program; it watches the memory and the number of processes of its sandboxes from outside.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from . import namespaces, processes, syscalls
 from .bubblewrap import command
 from .folders import remove_folder
-from .layout import Layout, layout
+from .layout import layout
 from .place import Namespaces, Place
 from .preload import preload
 from .supervisor import supervise
@@ -136,7 +136,7 @@ class ForkServer:
     def _can_filter(self) -> bool:
         """Whether system calls can be filtered here; a must in namespaces."""
         try:
-            program = syscall_filter()
+            program = syscall_filter(os.getpid(), alone=True)
         except OSError as error:
             reason = str(error)
         else:
@@ -181,7 +181,7 @@ class ForkServer:
                 self._start(json.loads(message)["slot"], channel)
             except OSError as error:
                 with contextlib.suppress(OSError):
-                    channel.sendall(b"E" + str(error).encode())
+                    channel.sendall(b"E" + (error.strerror or str(error)).encode())
         return True
 
     def _start(self, slot: int, channel: socket.socket) -> None:
@@ -309,7 +309,7 @@ def main() -> None:
     try:
         server = ForkServer(control)
     except (OSError, ValueError) as error:
-        control.send(json.dumps({"error": str(error)}).encode())
+        control.send(json.dumps({"error": getattr(error, "strerror", None) or str(error)}).encode())
         sys.exit(1)
     control.send(json.dumps({"ready": True, "notes": server.notes}).encode())
     server.serve()

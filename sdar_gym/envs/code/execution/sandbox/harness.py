@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 NAME = "program.py"
 _FRAMES_FIRST, _FRAMES_LAST = 4, 8
-_LINE_CHARACTERS, _MESSAGE_CHARACTERS = 200, 500
+_NAME_CHARACTERS, _LINE_CHARACTERS, _MESSAGE_CHARACTERS = 80, 200, 500
 
 
 def run(program: bytes, prelude: str, kind: str, entry: str, payload: bytes, result: int) -> NoReturn:
@@ -34,7 +34,7 @@ def run(program: bytes, prelude: str, kind: str, entry: str, payload: bytes, res
     source = ""
     try:
         status, fields = "ok", {}
-        source = program.decode("utf-8", "surrogatepass")
+        source = program.decode("utf-8", "surrogatepass").removeprefix("\ufeff")  # A mark some editors write.
         code = _compiled(source)
         if isinstance(code, dict):
             status, fields = "syntax_error", code
@@ -68,7 +68,7 @@ def _compiled(source: str) -> types.CodeType | dict[str, Any]:
     try:
         return compile(source, NAME, "exec", dont_inherit=True)
     except SyntaxError as error:
-        where = f"  File {NAME!r}, line {error.lineno}\n" if isinstance(error.lineno, int) else ""
+        where = f'  File "{NAME}", line {error.lineno}\n' if isinstance(error.lineno, int) else ""
         line = f"    {_cut(error.text.strip(), _LINE_CHARACTERS)}\n" if error.text else ""
         return {"error": f"{where}{line}{type(error).__name__}: {_cut(str(error.msg), _MESSAGE_CHARACTERS)}"}
     except (ValueError, UnicodeError) as error:  # Null bytes, lone surrogates.
@@ -183,7 +183,7 @@ def _failure(error: BaseException, source: str) -> tuple[str, dict[str, Any]]:
     try:
         described = _traceback(error, source)
     except BaseException:
-        described = type(error).__name__
+        described = _cut(type(error).__name__, _NAME_CHARACTERS)
     return ("memory" if memory else "exception"), {"error": described}
 
 
@@ -206,14 +206,15 @@ def _traceback(error: BaseException, source: str) -> str:
     for index, (number, name) in enumerate(places):
         if index == _FRAMES_FIRST and left_out:
             parts.append(f"  ... {left_out} more ...")
-        parts.append(f'  File "{NAME}", line {number}, in {_cut(name, 80)}')
+        parts.append(f'  File "{NAME}", line {number}, in {_cut(name, _NAME_CHARACTERS)}')
         if 0 < number <= len(lines) and (line := lines[number - 1].strip()):
             parts.append(f"    {_cut(line, _LINE_CHARACTERS)}")
     try:
         message = _cut(str(error), _MESSAGE_CHARACTERS)
     except BaseException:
         message = "<its text cannot be made>"
-    parts.append(f"{type(error).__name__}: {message}" if message else type(error).__name__)
+    kind = _cut(type(error).__name__, _NAME_CHARACTERS)
+    parts.append(f"{kind}: {message}" if message else kind)
     return "\n".join(parts)
 
 

@@ -50,9 +50,7 @@ def layout() -> Layout:
     hidden = tuple(
         sorted({os.path.join(path, name) for path in folders for name in PACKAGES if _is_folder(path, name)})
     )
-    links = tuple(
-        (path, os.readlink(path)) for path in ("/lib", "/lib32", "/lib64", "/libx32") if os.path.islink(path)
-    )
+    links = tuple((path, os.readlink(path)) for path in ("/lib", "/lib32", "/lib64", "/libx32") if os.path.islink(path))
     return Layout(outer, hidden, tuple(sorted(files - {path for path in files if _covered(path, outer)})), links)
 
 
@@ -63,8 +61,9 @@ def _shared_libraries() -> set[str]:
 
 
 def _loaders() -> set[str]:
-    """The dynamic loader under the names that programs ask for, for the backend that executes the interpreter inside."""
-    names = [name for pattern in ("/lib64/ld-linux*.so*", "/lib/ld-linux*.so*", "/lib/ld-musl*") for name in glob(pattern)]
+    """The dynamic loader under the names that executables ask for; one backend executes the interpreter inside."""
+    patterns = ("/lib64/ld-linux*.so*", "/lib/ld-linux*.so*", "/lib/ld-musl*")
+    names = [name for pattern in patterns for name in glob(pattern)]
     return {os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)) for name in names}
 
 

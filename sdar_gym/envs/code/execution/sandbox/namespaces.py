@@ -31,8 +31,8 @@ def clone_into_namespaces() -> int:
     try:
         return syscalls.clone(sum(syscalls.NAMESPACES.values()))
     except OSError as error:
-        refused = ", ".join(_refused())
-        raise OSError(error.errno, f"{refused or 'all'} namespaces together: {os.strerror(error.errno or 0)}") from error
+        refused = ", ".join(_refused()) or "all"
+        raise OSError(error.errno, f"{refused} namespaces: {os.strerror(error.errno or 0)}") from error
 
 
 def map_user(pid: int, outside: int) -> None:

@@ -61,7 +61,7 @@ class Place:
 
     def filter(self) -> bytes | None:
         """The filter of system calls of the process that asks."""
-        return syscall_filter(own_process=os.getpid()) if self.filtered else None
+        return syscall_filter(os.getpid(), alone=False) if self.filtered else None
 
     def kill_all(self) -> None:
         """Ends every process a test left."""
@@ -109,7 +109,7 @@ class Namespaces(Place):
 
     def filter(self) -> bytes | None:
         """The filter; signals need none, nothing else is visible."""
-        return syscall_filter()
+        return syscall_filter(os.getpid(), alone=True)
 
     def kill_all(self) -> None:
         """Ends all processes of the namespace but its first, which runs this."""
@@ -140,7 +140,7 @@ class Bubblewrap(Place):
 
     def filter(self) -> bytes | None:
         """The filter; signals need none, nothing else is visible."""
-        return syscall_filter()
+        return syscall_filter(os.getpid(), alone=True)
 
     def kill_all(self) -> None:
         """Ends all processes of the namespace but its first, which runs this."""

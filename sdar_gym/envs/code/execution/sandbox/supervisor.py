@@ -31,18 +31,20 @@ def supervise(place: Place, channel: socket.socket, orders: int) -> NoReturn:
     Args:
         place: Where the sandbox is.
         channel: To the pool: a job, then tests one by one, each answered before the next is read.
-        orders: Descriptor on which the fork server says why it killed a test's process: `m` its memory, `p` the number of
-            its processes; its end means that the fork server is gone.
+        orders: Descriptor on which the fork server says why it killed a test's process: `m` its memory, `p` the number
+            of its processes; its end means that the fork server is gone.
     """
     entered = False
     os.set_blocking(orders, False)
+    # The one signal Python handles: a program may send it to process 1, which has to go on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
             place.enter()
             entered = True
             wire.send_json(channel, {"ready": True})
         except (OSError, ValueError) as error:
-            wire.send_json(channel, {"error": str(error)})
+            wire.send_json(channel, {"error": getattr(error, "strerror", None) or str(error)})
             raise
         job = wire.receive_json(channel)
         program = wire.receive(channel, PAYLOAD_BYTES)
@@ -52,11 +54,11 @@ def supervise(place: Place, channel: socket.socket, orders: int) -> NoReturn:
             payload = wire.receive(channel, PAYLOAD_BYTES)
             head, printed, result = _Trial(place, channel, orders).run(program, prelude, {**job, **test}, payload)
             del payload
+            if head["ended"] == "cancelled":
+                break
             wire.send_json(channel, head)
             wire.send(channel, printed)
             wire.send(channel, result)
-            if head["ended"] == "cancelled":
-                break
     except (wire.WireError, OSError, ValueError):
         pass
     finally:
@@ -166,7 +168,7 @@ class _Trial:
         """Reads what is in a pipe now; False at its end."""
         waiting = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
         if waiting == 0:
-            return False if not all_of_it else True
+            return all_of_it
         part = os.read(descriptor, waiting if all_of_it else 1 << 20)
         room = self.room[descriptor]
         self.room[descriptor] = room - len(part)
@@ -197,6 +199,7 @@ def _readable(data: bytes) -> int:
 def _prepare(place: Place, stdin: int, printed: int, result: int) -> None:
     """In the test's process: descriptors, folder, limits and rights."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     null = os.open("/dev/null", os.O_WRONLY)
     # First above those that they become.
     moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 16) for descriptor in (stdin, printed, null, result)]
@@ -204,6 +207,7 @@ def _prepare(place: Place, stdin: int, printed: int, result: int) -> None:
         os.dup2(descriptor, target)
     os.closerange(_RESULT + 1, 4096)
     os.chdir(place.folder)
+    os.environ["HOME"] = os.environ["TMPDIR"] = place.folder
     os.umask(0o022)
     set_limits(place.limits, place.base_address_space, place.base_threads)
     place.drop_rights()

@@ -1,8 +1,9 @@
 """Filter of system calls (seccomp) for untrusted programs, as classic BPF.
 
-It refuses what no evaluation of a program needs: sockets (network namespaces do not cover AF_VSOCK), new namespaces and
-mounts (they would give capabilities and unlimited memory), tracing, and whatever outlives a process inside a sandbox:
-System V and POSIX message queues, shared memory, keys. Refused calls fail with EPERM, so that programs see an exception.
+It refuses what no evaluation of a program needs: sockets (network namespaces do not cover AF_VSOCK), new namespaces
+and mounts (they would give capabilities and unlimited memory), tracing, and whatever outlives a process inside a
+sandbox: System V and POSIX message queues, shared memory, keys. Refused calls fail with EPERM, so that programs see an
+exception.
 
 Source: Documentation/userspace-api/seccomp_filter.rst and the tables of system calls of the Linux kernel.
 """
@@ -79,14 +80,15 @@ _REFUSED = {
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
 }
-# Where processes of the same user are not hidden: signals and limits reach this process and its group alone.
+# Where processes of the same user are not hidden: signals reach this process and its group alone.
 _REFUSED_BESIDE_NAMESPACES = {
     "pidfd_send_signal": (424, 424),
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
     "tkill": (200, 130),
 }
-_OWN_PROCESS_ONLY = {"kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261)}
+_OWN_PROCESS_ONLY = {"prlimit64": (302, 261)}
+_OWN_PROCESS_ONLY_BESIDE_NAMESPACES = {"kill": (62, 129), "tgkill": (234, 131)}
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _ALLOW, _EPERM, _ENOSYS, _KILL_PROCESS = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
@@ -94,11 +96,12 @@ _LOAD, _EQUAL, _GREATER_EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 
 
-def syscall_filter(own_process: int | None = None) -> bytes:
+def syscall_filter(own_process: int, alone: bool) -> bytes:
     """The filter's instructions.
 
     Args:
-        own_process: Where the process is not alone in a namespace: its id, the only one it may send signals to.
+        own_process: Id of the process to filter, the only one whose limits it may change.
+        alone: Whether it is in a namespace of processes; if not, it and its descendants may send signals to it alone.
 
     Raises:
         OSError: The machine is not one whose numbers are known.
@@ -115,7 +118,7 @@ def syscall_filter(own_process: int | None = None) -> bytes:
         _step(_RETURN, _KILL_PROCESS),
     ]
     refused = [numbers[column] for numbers in _REFUSED.values()]
-    if own_process is not None:
+    if not alone:
         refused += [numbers[column] for numbers in _REFUSED_BESIDE_NAMESPACES.values()]
     for number in refused:
         code += [_step(_EQUAL, number, 0, 1), _step(_RETURN, _EPERM)]
@@ -128,16 +131,16 @@ def syscall_filter(own_process: int | None = None) -> bytes:
         _step(_RETURN, _EPERM),
         _step(_RETURN, _ALLOW),
     ]
-    if own_process is not None:
-        for number in (numbers[column] for numbers in _OWN_PROCESS_ONLY.values()):
-            code += [
-                _step(_EQUAL, number, 0, 5),
-                _step(_LOAD, _FIRST_ARGUMENT),
-                _step(_EQUAL, 0, 2, 0),
-                _step(_EQUAL, own_process, 1, 0),
-                _step(_RETURN, _EPERM),
-                _step(_RETURN, _ALLOW),
-            ]
+    own = _OWN_PROCESS_ONLY if alone else _OWN_PROCESS_ONLY | _OWN_PROCESS_ONLY_BESIDE_NAMESPACES
+    for number in (numbers[column] for numbers in own.values()):
+        code += [
+            _step(_EQUAL, number, 0, 5),
+            _step(_LOAD, _FIRST_ARGUMENT),
+            _step(_EQUAL, 0, 2, 0),
+            _step(_EQUAL, own_process, 1, 0),
+            _step(_RETURN, _EPERM),
+            _step(_RETURN, _ALLOW),
+        ]
     code.append(_step(_RETURN, _ALLOW))
     return b"".join(code)
 

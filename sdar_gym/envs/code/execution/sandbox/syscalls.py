@@ -62,14 +62,14 @@ def clone(flags: int) -> int:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """mount(2)."""
+    """Mounts something, or changes the flags of a mount."""
     texts = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     if _libc.mount(*texts, ctypes.c_ulong(flags), options.encode() or None) != 0:
         _fail(f"mount {target}")
 
 
 def unmount(target: str) -> None:
-    """umount2(2): detached at once."""
+    """Detaches a mount at once."""
     if _libc.umount2(os.fsencode(target), MNT_DETACH) != 0:
         _fail(f"umount {target}")
 
@@ -125,7 +125,7 @@ def become(uid: int, gid: int, capabilities: int = 0) -> None:
 def install_filter(program: bytes) -> None:
     """Installs a filter of system calls (classic BPF, eight bytes an instruction) for good.
 
-    Needs `no_new_privileges`. The flag leaves speculation as it is: some kernels slow down filtered processes otherwise.
+    Needs `no_new_privileges`. The flag leaves speculation as it is: some kernels slow filtered processes down else.
     """
     buffer = ctypes.create_string_buffer(program, len(program))
     filters = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))

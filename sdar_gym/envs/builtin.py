@@ -1,4 +1,4 @@
-"""Registration of the built-in environments: ALFWorld, Math, Science, Search-QA and WebShop."""
+"""Registration of the built-in environments."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def register_builtin() -> None:
         prompt="sdar_gym.envs.alfworld.prompt:TEMPLATES",
         skills="alfworld",
         expert="sdar_gym.envs.alfworld.expert:Expert",
+    )
+    register(
+        "sdar/Code-v0",
+        "sdar_gym.envs.code.env:CodeEnv",
+        prompt="sdar_gym.envs.code.prompt:TEMPLATES",
+        skills="code",
+        expert="sdar_gym.envs.code.expert:Expert",
     )
     register(
         "sdar/Math-v0",

@@ -54,8 +54,9 @@ def row_files(place: Path, without: str | None = None) -> list[Path]:
 
 
 def split_of(name: str) -> str | None:
-    """Split in a file or folder name, or None."""
-    return next((_SPLIT_WORDS[word] for word in words_of(name) if word in _SPLIT_WORDS), None)
+    """Split in a file or folder name, or None; a number behind the word does not matter, as in `test6.jsonl`."""
+    words = (word.rstrip("0123456789") for word in words_of(name))
+    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
 
 
 def words_of(name: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Code: programming tasks, whose programs are run on tests in a sandbox."""

@@ -1,0 +1,1 @@
+"""Families of generated programming tasks, one file each."""

@@ -1,0 +1,69 @@
+"""Embedded programming tasks: families of tasks with reference programs, tests and known mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from sdar_gym.envs.code.drafts import CodeDraft
+from sdar_gym.envs.code.families.dictionaries import DICTIONARIES
+from sdar_gym.envs.code.families.grids import GRIDS
+from sdar_gym.envs.code.families.lists import LISTS
+from sdar_gym.envs.code.families.numbers import NUMBERS
+from sdar_gym.envs.code.families.recursion import RECURSION
+from sdar_gym.envs.code.families.stdin import STDIN
+from sdar_gym.envs.code.families.strings import STRINGS
+from sdar_gym.envs.code.problem import CodeProblem, TestCases
+from sdar_gym.envs.problems.embedded import SOURCE, EmbeddedProblems
+
+# Part of the seeds: raise it whenever ids would give other tasks.
+GENERATOR_VERSION = "code problems 1"
+FAMILIES = (LISTS, STRINGS, NUMBERS, DICTIONARIES, GRIDS, RECURSION, STDIN)
+LEVELS = tuple(range(1, max(family.levels for family in FAMILIES) + 1))
+# Tasks of each family and level.
+_SIZES = {"train": 96, "dev": 12, "test": 12}
+
+
+@lru_cache(maxsize=1)
+def embedded_problems() -> EmbeddedProblems[CodeDraft, CodeProblem]:
+    """The generated tasks, shared by all environments of a process.
+
+    No reference program is that of tasks in two splits.
+    """
+    return EmbeddedProblems(FAMILIES, _SIZES, GENERATOR_VERSION, lambda draft: draft.program, _finished)
+
+
+def fenced(program: str) -> str:
+    """A program as a response shows it."""
+    return f"```python\n{program}\n```"
+
+
+def check_levels(levels: Sequence[int] | None) -> tuple[int, ...]:
+    """Validate levels of difficulty; None for all.
+
+    Raises:
+        ValueError: They are no list of levels that there are.
+    """
+    if levels is None:
+        return LEVELS
+    chosen = tuple(sorted(set(levels))) if isinstance(levels, list | tuple) else ()
+    if not chosen or not all(type(level) is int and level in LEVELS for level in levels):
+        raise ValueError(f"levels must be a list of levels from {LEVELS[0]} to {LEVELS[-1]}, got {levels!r}.")
+    return chosen
+
+
+def _finished(task_id: str, name: str, split: str, draft: CodeDraft) -> CodeProblem:
+    return CodeProblem(
+        task_id=task_id,
+        task_type=name,
+        split=split,
+        text=draft.text,
+        source=SOURCE,
+        group=draft.program,
+        solution=fenced(draft.program),
+        entry=draft.entry,
+        public=TestCases(draft.public),
+        hidden=TestCases(draft.hidden),
+        program=draft.program,
+        mistakes=draft.mistakes,
+    )

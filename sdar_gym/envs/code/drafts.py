@@ -6,6 +6,7 @@ import builtins
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from types import CodeType
 from typing import Any
@@ -19,11 +20,13 @@ PUBLIC_TESTS = 2
 HIDDEN_TESTS = 8
 # Draws for one test with an input that is new.
 _MOST_DRAWS = 20
+# Sets of tests that are tried for one on which a mistake shows.
+_MOST_ATTEMPTS = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """A task as a family writes it down; tests are made by `draft_of`.
+    """A task as a family writes it down; tests are made by `draft_of`. Two are equal if they are the same object.
 
     Attributes:
         wordings: Sentences that say what to do.
@@ -63,16 +66,27 @@ class CodeDraft:
     mistakes: tuple[WrongProgram, ...]
 
 
-def draft_of(rng: Random, recipe: Recipe) -> CodeDraft | None:
-    """Make the tests of a recipe; None if no known mistake fails them, or there are too few different inputs.
+@lru_cache(maxsize=4096)
+def draft_of(recipe: Recipe) -> CodeDraft:
+    """Make the tests of a recipe, the same ones for the same recipe.
 
     The example in the text is the random input on which most mistakes show, so that it tells readings of the text
     apart.
 
     Args:
-        rng: Draws inputs and wording.
         recipe: The task.
+
+    Raises:
+        ValueError: No known mistake fails the tests, or there are too few different inputs.
     """
+    for attempt in range(_MOST_ATTEMPTS):
+        draft = _attempt(Random(f"{attempt} {recipe.program}"), recipe)
+        if draft is not None:
+            return draft
+    raise ValueError(f"No tests tell the program from its known mistakes: {recipe.program!r}.")
+
+
+def _attempt(rng: Random, recipe: Recipe) -> CodeDraft | None:
     stdin = not recipe.parameters
     reference = _OwnProgram(recipe.program, stdin)
     inputs, edges = _inputs(rng, recipe)

@@ -148,6 +148,17 @@ class CodeEnv(ProblemEnv[CodeProblem]):
         )
         super().__init__(problems, split, max_steps, success_reward, render_mode)
 
+    def task_type(self, task_id: str) -> str:
+        """Task type of an id; of an embedded task without making its tests.
+
+        Raises:
+            TaskNotFoundError: There is no such task.
+        """
+        if not self.embedded:
+            return super().task_type(task_id)
+        embedded_problems().draft(task_id)  # Raises for an unknown id.
+        return task_id.split("/")[1]
+
     def check_ready(self) -> None:
         """Preflight check: run a program in the sandbox.
 

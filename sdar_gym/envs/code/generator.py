@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from sdar_gym.envs.code.drafts import CodeDraft
+from sdar_gym.envs.code.drafts import Recipe, draft_of
 from sdar_gym.envs.code.families.dictionaries import DICTIONARIES
 from sdar_gym.envs.code.families.grids import GRIDS
 from sdar_gym.envs.code.families.lists import LISTS
@@ -25,12 +25,12 @@ _SIZES = {"train": 96, "dev": 12, "test": 12}
 
 
 @lru_cache(maxsize=1)
-def embedded_problems() -> EmbeddedProblems[CodeDraft, CodeProblem]:
+def embedded_problems() -> EmbeddedProblems[Recipe, CodeProblem]:
     """The generated tasks, shared by all environments of a process.
 
     No reference program is that of tasks in two splits.
     """
-    return EmbeddedProblems(FAMILIES, _SIZES, GENERATOR_VERSION, lambda draft: draft.program, _finished)
+    return EmbeddedProblems(FAMILIES, _SIZES, GENERATOR_VERSION, lambda recipe: recipe.program, _finished)
 
 
 def fenced(program: str) -> str:
@@ -52,7 +52,8 @@ def check_levels(levels: Sequence[int] | None) -> tuple[int, ...]:
     return chosen
 
 
-def _finished(task_id: str, name: str, split: str, draft: CodeDraft) -> CodeProblem:
+def _finished(task_id: str, name: str, split: str, recipe: Recipe) -> CodeProblem:
+    draft = draft_of(recipe)
     return CodeProblem(
         task_id=task_id,
         task_type=name,

@@ -284,7 +284,7 @@ def test_vector_environments_play_in_their_processes() -> None:
         "sdar/Code-v0", num_envs=2, vectorization_mode="async", vector_kwargs={"shared_memory": False}, split="dev"
     )
     try:
-        _, infos = envs.reset(seed=[1, 2])
+        _, infos = envs.reset(seed=1)
         _, rewards, terminated, _, infos = envs.step(tuple(infos["reference"]))
         assert list(rewards) == [1.0, 1.0] and all(terminated) and all(infos["won"])
     finally:

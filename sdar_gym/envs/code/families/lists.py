@@ -347,7 +347,7 @@ def _groups(rng: Random) -> Recipe:
             ("It drops groups of the smallest size.", body.format(test=test, sign=">", least=least)),
         ),
         one(ints, 0, 12, 4, 9),
-        (([],), ([1, 2, 4, 3, 9, 9, 10, 4],)),
+        (([],), ([1, 2, 4, 3, 9, 9, 10, 4],), ([i * step for i in range(least)],)),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from sdar_gym.envs.code.drafts import CodeDraft, Recipe, draft_of
+from sdar_gym.envs.code.drafts import Recipe
 from sdar_gym.envs.draws import pick, whole
 from sdar_gym.envs.problems.embedded import Family
 
@@ -15,21 +15,14 @@ Maker = Callable[[Random], Recipe]
 LETTERS = "abcdest"
 
 
-def family(name: str, *levels: Sequence[Maker]) -> Family[CodeDraft]:
+def family(name: str, *levels: Sequence[Maker]) -> Family[Recipe]:
     """A family of tasks.
 
     Args:
         name: The task type.
         levels: The recipes of each level.
     """
-
-    def draw(rng: Random, level: int) -> CodeDraft:
-        while True:
-            draft = draft_of(rng, pick(rng, levels[level - 1])(rng))
-            if draft is not None:
-                return draft
-
-    return Family(name, len(levels), draw)
+    return Family(name, len(levels), lambda rng, level: pick(rng, levels[level - 1])(rng))
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ def _stairs(rng: Random) -> Recipe:
 
 
 def _subsets(rng: Random) -> Recipe:
-    goal, least = whole(rng, 4, 20), whole(rng, 1, 3)
+    goal, least = whole(rng, 8, 24), whole(rng, 1, 3)
     body = (
         "def f(xs, total=0, used=0):\n    if not xs:\n        return int(total {sign} {goal} and used >= {least})\n"
         "    return f(xs[1:], total, used) + f(xs[{next}:], total + xs[0], used + 1)"

@@ -43,6 +43,18 @@ def _of_problems(name: str, prior: Mapping[str, float]) -> TinyPolicy:
 TINY_POLICIES: dict[str, TinyPolicy] = {
     "sdar/ALFWorld-v0": TinyPolicy("tiny", "quickstart", Recipe(), measure_skills),
     "sdar/Math-v0": _of_problems("Math", {"arithmetic": 0.5, "algebra": 0.35, "number_theory": 0.25, "counting": 0.1}),
+    "sdar/Code-v0": _of_problems(
+        "Code",
+        {
+            "lists": 0.5,
+            "strings": 0.45,
+            "numbers": 0.35,
+            "dictionaries": 0.3,
+            "grids": 0.2,
+            "recursion": 0.1,
+            "stdin": 0.05,
+        },
+    ),
     "sdar/Science-v0": _of_problems(
         "Science",
         {

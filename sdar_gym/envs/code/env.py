@@ -10,7 +10,7 @@ from pathlib import Path
 from sdar_gym.envs.code.execution import CodePool, CodePoolError, Job, Limits, Status, StdinCall, shared_pool
 from sdar_gym.envs.code.execution.isolation import CHOICES
 from sdar_gym.envs.code.feedback import NO_PROGRAM, feedback, observation
-from sdar_gym.envs.code.generator import LEVELS, check_levels, embedded_problems
+from sdar_gym.envs.code.generator import LEVELS, check_levels, embedded_problems, fenced
 from sdar_gym.envs.code.judge import Judgement, judge
 from sdar_gym.envs.code.problem import CodeProblem
 from sdar_gym.envs.code.programs import FoundProgram, find_program
@@ -181,6 +181,10 @@ class CodeEnv(ProblemEnv[CodeProblem]):
         if not self.problem.solution:
             raise ValueError(f"The task {self.problem.task_id} has no solution in its file.")
         return self.problem.solution
+
+    def mistaken_answers(self) -> tuple[str, ...]:
+        """Known wrong programs for an embedded problem, as fenced blocks."""
+        return tuple(fenced(mistake.program) for mistake in self.problem.mistakes)
 
     def _pool(self) -> CodePool:
         # Shared by all environments of the process, which also lets them be pickled.

@@ -24,7 +24,6 @@ from sdar_gym.envs.code.execution import (
     Limits,
     Status,
     StdinCall,
-    pool,
     server,
     shared_pool,
 )
@@ -132,7 +131,6 @@ def test_a_sandbox_that_is_killed_is_the_programs_loss() -> None:
 
 
 def test_a_sandbox_that_hangs_is_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "GRACE_SECONDS", 0.3)
     monkeypatch.setattr(server, "GRACE_SECONDS", 0.3)
     limits = Limits(**{**vars(LIMITS), "wall_seconds": 0.3})
     with CodePool(1, "process", limits) as code_pool, ThreadPoolExecutor(1) as threads:

@@ -187,7 +187,7 @@ def _observe(server: Server) -> dict[str, Any]:
         sandbox = server.sandbox(0)
         try:
             sandbox.open(Job(program, (StdinCall(),)))
-            head, printed, result = sandbox.run(StdinCall(), Limits(), 20.0)
+            head, printed, result = sandbox.run(StdinCall(), Limits(), Limits().wall_seconds)
         finally:
             sandbox.close()
         if head.get("ended") != "exit" or head.get("code") != 0:

@@ -32,10 +32,13 @@ def empty_folder(folder: str, mode: int = 0o700) -> None:
 
 
 def remove_folder(folder: str) -> None:
-    """Removes a folder and all that is in it; one that is gone already is no error."""
+    """Removes a folder and all that is in it; one that is gone already is no error, a link in its place goes alone."""
     with contextlib.suppress(FileNotFoundError):
-        empty_folder(folder)
-        os.rmdir(folder)
+        if stat.S_ISDIR(os.lstat(folder).st_mode):
+            empty_folder(folder)
+            os.rmdir(folder)
+        else:
+            os.unlink(folder)
 
 
 def _remove(top: int, name: str, serial: int) -> int:

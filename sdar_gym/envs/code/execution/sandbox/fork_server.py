@@ -71,7 +71,6 @@ class ForkServer:
         site.sethelper()  # type: ignore[attr-defined]
         self.visible = layout() if self.backend != "process" else None
         self.filtered = self._can_filter()
-        self.base_threads = self._base_threads
         self.mount_point = os.path.join(self.folder, "root")
         os.mkdir(self.mount_point)
         if self.is_root:
@@ -157,9 +156,8 @@ class ForkServer:
         self.notes.append(reason)
         return False
 
-    @property
     def _base_threads(self) -> int:
-        """Threads beside the test's own that count for its user."""
+        """Threads beside the test's own that count for its user now."""
         if self.backend == "process":
             if self.is_root and not self.shared_user:
                 return 0
@@ -225,7 +223,7 @@ class ForkServer:
                 "limits": self.limits,
                 "user": user,
                 "base_address_space": processes.address_space_bytes(),
-                "base_threads": self.base_threads,
+                "base_threads": self._base_threads(),
             }
             if self.backend == "bubblewrap":
                 assert self.bubblewrap is not None and self.visible is not None

@@ -146,7 +146,7 @@ def _runs(pid: int) -> bool:
 
 @pytest.mark.parametrize("backend", BACKENDS[:1])
 def test_a_few_random_programs_leave_nothing(backend: str) -> None:
-    fuzz(backend, 60, seed=1)
+    fuzz(backend, 40, seed=1)
 
 
 @pytest.mark.slow

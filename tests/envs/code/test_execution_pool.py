@@ -43,13 +43,13 @@ def test_many_threads_share_a_pool_and_nothing_is_left(backend: str) -> None:
     before, known, descriptors = set(processes.descendants(os.getpid())), folders(), own_descriptors()
     with CodePool(3, backend, LIMITS) as code_pool, ThreadPoolExecutor(8) as threads:
         program = "def solve(n):\n    open('f', 'w').write(str(n))\n    return [n, open('f').read()]"
-        jobs = [Job(program, (FunctionCall("solve", (n,)), FunctionCall("solve", (-n,)))) for n in range(24)]
+        jobs = [Job(program, (FunctionCall("solve", (n,)), FunctionCall("solve", (-n,)))) for n in range(12)]
         results = list(threads.map(code_pool.run, jobs))
         assert [[test.value for test in result.tests] for result in results] == [
-            [[n, str(n)], [-n, str(-n)]] for n in range(24)
+            [[n, str(n)], [-n, str(-n)]] for n in range(12)
         ]
         statistics = code_pool.statistics()
-        assert (statistics.jobs, statistics.tests) == (24, {"ok": 48})
+        assert (statistics.jobs, statistics.tests) == (12, {"ok": 24})
         assert statistics.servers_started == 1
         assert statistics.sandboxes_lost == statistics.servers_replaced == statistics.jobs_failed == 0
     assert set(processes.descendants(os.getpid())) <= before

@@ -51,7 +51,7 @@ def test_unknown_choices_are_refused(wrong: object) -> None:
 
 
 def test_bubblewrap_that_is_absent_or_broken_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    probe = isolation._probe.__wrapped__
+    probe = isolation._probe
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt install bubblewrap" in probe("bubblewrap").reasons["bubblewrap"]
     (tmp_path / "bwrap").write_text("#!/bin/sh\necho setting up uid map: Permission denied >&2\nexit 1\n")
@@ -63,7 +63,7 @@ def test_bubblewrap_that_is_absent_or_broken_is_reported(monkeypatch: pytest.Mon
 
 def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(isolation, "_probe", isolation._probe.__wrapped__)
+    monkeypatch.setattr(isolation, "_known", {})
     with pytest.raises(IsolationUnavailableError, match="run on Linux only, this is darwin"):
         CodePool(1)
 

@@ -146,6 +146,23 @@ def test_an_ordinary_user_gets_the_same() -> None:
     if "ModuleNotFoundError" in done.stderr or "Permission" in done.stderr:
         pytest.skip("another user cannot read the installed packages")
     assert done.returncode == 0, done.stderr
+    _check_pools(done.stdout)
+
+
+def test_root_of_a_namespace_gets_the_same() -> None:
+    """As in a container that maps one user alone."""
+    mapped = [shutil.which("unshare") or "unshare", "--user", "--map-root-user"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*mapped, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no user namespace can be made")
+    command = [*mapped, sys.executable, "-c", UNPRIVILEGED_POOL, json.dumps([PACKAGE])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    _check_pools(done.stdout)
+
+
+def _check_pools(printed: str) -> None:
     for line in done.stdout.splitlines():
         backend, results, *lost = json.loads(line)
         if isinstance(results, dict):

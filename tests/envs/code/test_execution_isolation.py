@@ -163,7 +163,7 @@ def test_root_of_a_namespace_gets_the_same() -> None:
 
 
 def _check_pools(printed: str) -> None:
-    for line in done.stdout.splitlines():
+    for line in printed.splitlines():
         backend, results, *lost = json.loads(line)
         if isinstance(results, dict):
             assert probe_isolation(backend).level is None, results

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from execution_pools import LIMITS, backends, need, own_descriptors
+from execution_pools import LIMITS, backends, left_over, need, own_descriptors
 
 from sdar_gym.envs.code.execution import (
     CodePool,
@@ -125,9 +125,7 @@ def test_a_sandbox_that_is_killed_is_the_programs_loss() -> None:
         assert code_pool.run(ADD).tests[0].value == 3
         statistics = code_pool.statistics()
         assert (statistics.sandboxes_lost, statistics.servers_replaced) == (1, 0)
-        current = code_pool._state.current
-        assert current is not None
-        assert processes.descendants(current.pid) == []
+        assert left_over(code_pool) == []
 
 
 def test_a_sandbox_that_hangs_is_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,9 @@ def test_a_library_has_mistakes_and_says_nothing_twice(name: str) -> None:
     assert all(len(skill.text) <= 300 for skill in library)
 
 
-@pytest.mark.parametrize(("entry", "least"), [("alfworld", 0.95), ("webshop", 0.99), ("searchqa", 0.95), ("code", 0.95)])
+@pytest.mark.parametrize(
+    ("entry", "least"), [("alfworld", 0.95), ("webshop", 0.99), ("searchqa", 0.95), ("code", 0.95)]
+)
 def test_keywords_find_the_kind_of_task_in_embedded_goals(entry: str, least: float) -> None:
     # Measured on all evaluation goals by benchmarks/skill_retrieval.py; here on every tenth of one split.
     (env_id,) = [known.id for known in WITH_LIBRARY if known.skills == entry]

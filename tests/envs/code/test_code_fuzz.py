@@ -60,7 +60,7 @@ PIECES = (
         "=",
         ":",
     ),
-    *("while True: pass", "0x", "1_", "yield", "await x", "async def", "*", "**", "~", "not ", "%s", "{}", "f'{", "}'"),
+    *("while 0: pass", "0x", "1_", "yield", "await x", "async def", "*", "**", "~", "not ", "%s", "{}", "f'{", "}'"),
 )
 
 

@@ -87,7 +87,7 @@ class CodeEnv(ProblemEnv[CodeProblem]):
         problems: A file or folder of tasks: `.jsonl` (also `.jsonl.gz`), `.json` or `.parquet`. A relative path that
             does not exist is searched in `$SDAR_GYM_DATA/code`. Default, and `"embedded"`: the generated tasks.
         split: The split that `reset()` draws from; default the first one present.
-        levels: Levels of the embedded tasks, such as `[1, 2]`; default all.
+        levels: Levels of the embedded tasks, a list such as `[1, 2]` or one of 1 to 3; default all.
         since: First day of publication, `YYYY-MM-DD`, for files with a `contest_date`.
         until: Last day of publication. Results on LiveCodeBench are reported on a window of time.
         max_steps: Number of programs that may be tried.
@@ -118,7 +118,7 @@ class CodeEnv(ProblemEnv[CodeProblem]):
         self,
         problems: str | os.PathLike[str] | None = None,
         split: str | None = None,
-        levels: Sequence[int] | None = None,
+        levels: Sequence[int] | int | None = None,
         since: str | date | None = None,
         until: str | date | None = None,
         max_steps: int = 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from sdar_gym.envs.code.drafts import Recipe, draft_of
 from sdar_gym.envs.code.families.dictionaries import DICTIONARIES
@@ -15,6 +16,7 @@ from sdar_gym.envs.code.families.stdin import STDIN
 from sdar_gym.envs.code.families.strings import STRINGS
 from sdar_gym.envs.code.problem import CodeProblem, TestCases
 from sdar_gym.envs.problems.embedded import SOURCE, EmbeddedProblems
+from sdar_gym.text import shortened
 
 # Part of the seeds: raise it whenever ids would give other tasks.
 GENERATOR_VERSION = "code problems 1"
@@ -38,18 +40,20 @@ def fenced(program: str) -> str:
     return f"```python\n{program}\n```"
 
 
-def check_levels(levels: Sequence[int] | None) -> tuple[int, ...]:
-    """Validate levels of difficulty; None for all.
+def check_levels(levels: Sequence[int] | int | None) -> tuple[int, ...]:
+    """Validate levels of difficulty, a list or one; None for all.
 
     Raises:
         ValueError: They are no list of levels that there are.
     """
     if levels is None:
         return LEVELS
-    chosen = tuple(sorted(set(levels))) if isinstance(levels, list | tuple) else ()
-    if not chosen or not all(type(level) is int and level in LEVELS for level in levels):
-        raise ValueError(f"levels must be a list of levels from {LEVELS[0]} to {LEVELS[-1]}, got {levels!r}.")
-    return chosen
+    given: Sequence[Any] = levels if isinstance(levels, list | tuple) else [levels]
+    if not given or not all(type(level) is int and level in LEVELS for level in given):
+        raise ValueError(
+            f"levels must be a list of levels from {LEVELS[0]} to {LEVELS[-1]}, or one, got {shortened(levels)}."
+        )
+    return tuple(sorted(set(given)))
 
 
 def _finished(task_id: str, name: str, split: str, recipe: Recipe) -> CodeProblem:

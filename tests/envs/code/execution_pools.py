@@ -97,8 +97,7 @@ def own_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-# What works alike in all of them is tried on the third by `make test-all`.
-two_backends = pytest.mark.parametrize(
+backends = pytest.mark.parametrize(
     "backend", ["namespace", "process", pytest.param("bubblewrap", marks=pytest.mark.slow)]
 )
 backends = pytest.mark.parametrize("backend", BACKENDS)

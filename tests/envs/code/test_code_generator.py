@@ -147,14 +147,14 @@ def test_ids_decide_the_tasks_and_splits_share_no_program() -> None:
             problems.load(task_id)
 
 
-@pytest.mark.parametrize("levels", [[], [0], [4], [True], ["1"], "1", 1, [1, 1.0]])
+@pytest.mark.parametrize("levels", [[], [0], [4], [True], ["1"], "1", 0, True, {1: 2}, [1, 1.0]])
 def test_levels_that_do_not_exist_are_refused(levels: Any) -> None:
     with pytest.raises(ValueError, match="levels must be a list of levels from 1 to 3"):
         check_levels(levels)
 
 
 def test_levels_are_sorted() -> None:
-    assert (check_levels(None), check_levels([2, 1, 2]), check_levels((3,))) == (LEVELS, (1, 2), (3,))
+    assert (check_levels(None), check_levels([2, 1, 2]), check_levels(3)) == (LEVELS, (1, 2), (3,))
 
 
 # Second implementations, by another method, of tasks whose text names them; each reads its parameters from the text.

@@ -375,7 +375,7 @@ def test_jobs_beside_each_other_do_not_meet() -> None:
         with CodePool(2, backend, LIMITS) as pool:
             import threading
 
-            other = "import time\nopen('mark', 'w').close()\ntime.sleep(1)\nprint(1)"
+            other = "import time\nopen('mark', 'w').close()\ntime.sleep(0.6)\nprint(1)"
             waiting: list[str] = []
             thread = threading.Thread(
                 target=lambda: waiting.append(pool.run(Job(other, (StdinCall(),))).tests[0].stdout)  # noqa: B023

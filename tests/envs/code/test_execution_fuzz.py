@@ -16,6 +16,7 @@ from test_execution_escapes import CHEATS
 
 from sdar_gym.envs.code.execution import CodePool, FunctionCall, Job, Limits, StdinCall, TestResult
 from sdar_gym.envs.code.execution.sandbox import processes
+from sdar_gym.envs.code.execution.sandbox.fork_server import _FIRST_USER
 
 LIMITS = Limits(
     cpu_seconds=0.15,
@@ -28,16 +29,16 @@ LIMITS = Limits(
 )
 VALID = [
     "import sys\nn = int(input())\nprint(sum(int(x) for x in input().split()[:n]))\n",
-    "from collections import deque\ndef solve(a):\n    q = deque(a)\n    while q:\n        x = q.pop()\n    return [a, {}]\n",
+    "from collections import deque\ndef solve(a):\n    q = deque(a)\n    while q: x = q.pop()\n    return [a, {}]\n",
     "class Solution:\n    def solve(self, a):\n        return sorted(a, key=lambda x: -x)[: 3]\n",
     "import heapq\ndef f(n):\n    return 1 if n < 2 else n * f(n - 1)\nprint(f(20), file=open('x', 'w'))\n",
-    "try:\n    with open('/etc/passwd') as f: print(f.read())\nexcept OSError as e:\n    raise ValueError('x') from e\n",
+    "try:\n    with open('/etc/passwd') as f: print(f.read())\nexcept OSError as e:\n    raise ValueError from e\n",
 ]
 WORDS = """
-    def class return yield lambda if else elif while for in is not and or try except finally with as import from global del
-    pass break continue raise assert async await None True False print input open exec eval os sys self solve x y z 0 1 -1
-    1e400 0xFF 'a' "b" f'{x}' b'\\x00' ( ) [ ] { } : , . ; = == != < > <= >= + - * / // % ** @ & | ^ ~ << >> := -> ... # \\
-    $ ? ! é
+    def class return yield lambda if else elif while for in is not and or try except finally with as import from
+    global del pass break continue raise assert async await None True False print input open exec eval os sys self
+    solve x y z 0 1 -1 1e400 0xFF 'a' "b" f'{x}' b'\\x00' ( ) [ ] { } : , . ; = == != < > <= >= + - * / // % ** @
+    & | ^ ~ << >> := -> ... # \\ $ ? ! é
 """
 TOKENS = [*WORDS.split(), "\n", "\n  ", "\n    ", "\t", "\0", "\ud800", "\u202e"]
 HOSTILE = [program for program, _, _ in GREEDY.values()] + [program for program, _ in CHEATS.values()]
@@ -109,18 +110,21 @@ def fuzz(backend: str, count: int, seed: int) -> None:
         def state() -> tuple[int, int, set[int]]:
             return own_descriptors(), len(os.listdir(f"/proc/{server.pid}/fd")), set(processes.descendants(os.getpid()))
 
-        list(threads.map(run, range(min(count, 100))))
+        def run_all(numbers: range) -> None:
+            # No future a program: ten thousand of them would be what takes memory.
+            list(threads.map(lambda part: [run(number) for number in part] and None, (numbers[::2], numbers[1::2])))
+
+        run_all(range(min(count, 100)))
         gc.collect()
         before, memory = state(), processes.resident_bytes(os.getpid())
         server_memory = processes.resident_bytes(server.pid)
-        known = set(glob.glob(os.path.join(tempfile.gettempdir(), "*")))
-        list(threads.map(run, range(100, 100 + count)))
+        run_all(range(100, 100 + count))
         gc.collect()
         processes_left = [pid for pid in processes.descendants(server.pid) if _runs(pid)]
         assert processes_left == []
         assert state()[:2] == before[:2]
         assert {pid for pid in state()[2] - before[2] if _runs(pid)} == set()
-        assert set(glob.glob(os.path.join(tempfile.gettempdir(), "*"))) - known == set()
+        assert _of_programs(tempfile.gettempdir()) == []
         assert not [name for name in os.listdir(server.folder) if name not in ("root", "errors")]
         assert processes.resident_bytes(os.getpid()) - memory < 16 * MEBIBYTE
         assert processes.resident_bytes(server.pid) - server_memory < 4 * MEBIBYTE
@@ -128,6 +132,12 @@ def fuzz(backend: str, count: int, seed: int) -> None:
         assert statistics.jobs == count + min(count, 100)
         assert statistics.servers_replaced == statistics.jobs_failed == 0
         print(backend, statistics)
+
+
+def _of_programs(folder: str) -> list[str]:
+    """Files of users that only programs have."""
+    paths = glob.glob(os.path.join(folder, "*")) + glob.glob(os.path.join(folder, "*", "*"))
+    return [path for path in paths if os.path.lexists(path) and os.lstat(path).st_uid >= _FIRST_USER]
 
 
 def _runs(pid: int) -> bool:
@@ -140,7 +150,7 @@ def _runs(pid: int) -> bool:
 
 @pytest.mark.parametrize("backend", BACKENDS[:1])
 def test_a_few_random_programs_leave_nothing(backend: str) -> None:
-    fuzz(backend, 60, seed=1)
+    fuzz(backend, 40, seed=1)
 
 
 @pytest.mark.slow

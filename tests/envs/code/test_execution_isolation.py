@@ -51,7 +51,7 @@ def test_unknown_choices_are_refused(wrong: object) -> None:
 
 
 def test_bubblewrap_that_is_absent_or_broken_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    probe = isolation._probe.__wrapped__
+    probe = isolation._probe
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt install bubblewrap" in probe("bubblewrap").reasons["bubblewrap"]
     (tmp_path / "bwrap").write_text("#!/bin/sh\necho setting up uid map: Permission denied >&2\nexit 1\n")
@@ -63,7 +63,7 @@ def test_bubblewrap_that_is_absent_or_broken_is_reported(monkeypatch: pytest.Mon
 
 def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(isolation, "_probe", isolation._probe.__wrapped__)
+    monkeypatch.setattr(isolation, "_known", {})
     with pytest.raises(IsolationUnavailableError, match="run on Linux only, this is darwin"):
         CodePool(1)
 
@@ -146,7 +146,24 @@ def test_an_ordinary_user_gets_the_same() -> None:
     if "ModuleNotFoundError" in done.stderr or "Permission" in done.stderr:
         pytest.skip("another user cannot read the installed packages")
     assert done.returncode == 0, done.stderr
-    for line in done.stdout.splitlines():
+    _check_pools(done.stdout)
+
+
+def test_root_of_a_namespace_gets_the_same() -> None:
+    """As in a container that maps one user alone."""
+    mapped = [shutil.which("unshare") or "unshare", "--user", "--map-root-user"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*mapped, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no user namespace can be made")
+    command = [*mapped, sys.executable, "-c", UNPRIVILEGED_POOL, json.dumps([PACKAGE])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    _check_pools(done.stdout)
+
+
+def _check_pools(printed: str) -> None:
+    for line in printed.splitlines():
         backend, results, *lost = json.loads(line)
         if isinstance(results, dict):
             assert probe_isolation(backend).level is None, results

@@ -18,7 +18,7 @@ from .errors import CodePoolClosedError, CodePoolError
 from .isolation import IsolationReport, resolve_isolation
 from .job import Job, JobResult, Limits, Status, TestResult
 from .outcome import clean_error, outcome
-from .server import GRACE_SECONDS, Sandbox, SandboxLostError, Server, ServerLostError
+from .server import Sandbox, SandboxHungError, SandboxLostError, Server, ServerLostError
 
 _MOST_WORKERS = 256  # A slot is part of a user's number.
 
@@ -66,11 +66,11 @@ class CodePool:
     """
 
     def __init__(self, workers: int | None = None, isolation: str = "auto", limits: Limits | None = None):
-        if workers is None:
-            workers = max(1, min(len(os.sched_getaffinity(0)), _MOST_WORKERS))
-        self.workers = whole_number("workers", workers, 1, _MOST_WORKERS)
-        self.limits = Limits() if limits is None else limits
+        if workers is not None:
+            whole_number("workers", workers, 1, _MOST_WORKERS)
         self.isolation: IsolationReport = resolve_isolation(isolation)
+        self.workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if workers is None else int(workers)
+        self.limits = Limits() if limits is None else limits
         self._state = _State(self.isolation.backend, self.limits, self.workers)
         self._finalizer = weakref.finalize(self, _State.close, self._state)
         self._state.server()  # A server that cannot start says so now.
@@ -202,9 +202,8 @@ class _State:
                     result = TestResult(Status.NO_RESULT, error="an earlier test ended the sandbox")
                 else:
                     try:
-                        # A test may run longer than the job has left by what ending it takes.
-                        patience = min(self.limits.wall_seconds, left) + GRACE_SECONDS
-                        result = outcome(call, self.limits, *sandbox.run(call, self.limits, patience))
+                        seconds = min(self.limits.wall_seconds, left)
+                        result = outcome(call, self.limits, *sandbox.run(call, self.limits, seconds))
                     except SandboxLostError as error:
                         lost, result = True, self._lost(server, error)
                 results.append(result)
@@ -223,7 +222,7 @@ class _State:
         if self.closed or not server.is_alive():
             raise ServerLostError("the fork server ended") from error
         self._count("sandboxes_lost")
-        late = "no answer in time" in str(error)
+        late = isinstance(error, SandboxHungError)
         status = Status.TIMEOUT if late else Status.CRASHED
         return TestResult(status, error="the sandbox did not answer in time" if late else "the sandbox was ended")
 
@@ -281,9 +280,12 @@ def _after_fork() -> None:
     _shared.clear()
     for state in list(_ALL):
         state.lock, state.closed = threading.Lock(), True
+        for sandbox in state.running:
+            sandbox.forget()
         if state.current is not None:
             state.current.forget()
             state.current = None
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

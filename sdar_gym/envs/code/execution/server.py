@@ -35,7 +35,11 @@ class ServerLostError(Exception):
 
 
 class SandboxLostError(Exception):
-    """A sandbox ended, or did not answer in time, while its fork server lives."""
+    """A sandbox ended while its fork server lives."""
+
+
+class SandboxHungError(SandboxLostError):
+    """A sandbox did not answer in time."""
 
 
 class Server:
@@ -122,6 +126,8 @@ class Server:
 
     def close(self) -> None:
         """Ends the server and its sandboxes, and removes their folder. Twice is fine."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
         try:
             self._process.wait(GRACE_SECONDS)
@@ -177,27 +183,35 @@ class Sandbox:
         Args:
             call: The test.
             limits: The limits of a test.
-            seconds: The most it may take, seen from here.
+            seconds: The most it may take by the wall clock.
 
         Raises:
             SandboxLostError: The sandbox ended, or did not answer in time.
         """
+        test: dict[str, Any] = {"seconds": seconds}
         if isinstance(call, StdinCall):
-            test, payload = {"kind": "stdin", "entry": ""}, call.stdin.encode("utf-8", "surrogatepass")
+            test |= {"kind": "stdin", "entry": ""}
+            payload = call.stdin.encode("utf-8", "surrogatepass")
         else:
-            test, payload = {"kind": "call", "entry": call.entry}, call.encoded_arguments().encode()
+            test |= {"kind": "call", "entry": call.entry}
+            payload = call.encoded_arguments().encode()
         try:
             self._channel.settimeout(GRACE_SECONDS)
             wire.send_json(self._channel, test)
             wire.send(self._channel, payload)
-            head = wire.receive_json(self._channel, seconds)
+            head = wire.receive_json(self._channel, seconds + GRACE_SECONDS)
             printed = wire.receive(self._channel, limits.output_bytes, GRACE_SECONDS)
             return head, printed, wire.receive(self._channel, limits.output_bytes + _RESULT_EXTRA, GRACE_SECONDS)
+        except wire.WireTimeoutError as error:
+            raise SandboxHungError(str(error)) from error
         except wire.WireError as error:
             raise SandboxLostError(str(error)) from error
 
     def close(self) -> bool:
         """Ends it and waits until it is gone; whether it went by itself."""
+        # Shut down, not only closed: a fork of this process may hold the socket too.
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
         self._channel.close()
         try:
             if self._is_gone(GRACE_SECONDS):
@@ -213,6 +227,12 @@ class Sandbox:
         """Ends it at once."""
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """In a fork of the trusted process: closes what was inherited."""
+        self._channel.close()
+        with contextlib.suppress(OSError):
+            os.close(self._process)
 
     def _is_gone(self, seconds: float) -> bool:
         poll = select.poll()

@@ -12,58 +12,58 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def empty_folder(folder: str, mode: int = 0o700) -> None:
     """Removes all that is in a folder and resets its rights and attributes; no link is followed.
 
-    Nested folders are moved up before they are removed, so that neither the depth of a tree nor the length of its paths
-    matters. Nothing may write to the folder meanwhile.
+    Goes down and up again by one descriptor, so that neither the depth of a tree nor the length of its paths matters.
+    Nothing may write to the folder meanwhile.
     """
     with contextlib.suppress(PermissionError):  # Somebody else's, who lets us write.
         os.chmod(folder, mode)
-    descriptor = os.open(folder, _FOLDER)
+    place = os.open(folder, _FOLDER)
     try:
-        serial = 0
-        while names := os.listdir(descriptor):
-            for name in names:
-                serial = _remove(descriptor, name, serial)
+        # The folders on the way down, each with those beside it that are left to do.
+        path: list[tuple[str, list[str]]] = []
+        pending = _remove_files(place)
+        while path or pending:
+            if pending:
+                name = pending.pop()
+                os.chmod(name, 0o700, dir_fd=place)
+                place = _step(place, name)
+                path.append((name, pending))
+                pending = _remove_files(place)
+            else:
+                place = _step(place, "..")
+                name, pending = path.pop()
+                os.rmdir(name, dir_fd=place)
         with contextlib.suppress(OSError):
-            for attribute in os.listxattr(descriptor):
-                os.removexattr(descriptor, attribute)
-            os.utime(descriptor, (0, 0))
+            for attribute in os.listxattr(place):
+                os.removexattr(place, attribute)
+            os.utime(place, (0, 0))
     finally:
-        os.close(descriptor)
+        os.close(place)
 
 
 def remove_folder(folder: str) -> None:
-    """Removes a folder and all that is in it; one that is gone already is no error."""
+    """Removes a folder and all that is in it; one that is gone already is no error, a link in its place goes alone."""
     with contextlib.suppress(FileNotFoundError):
-        empty_folder(folder)
-        os.rmdir(folder)
+        if stat.S_ISDIR(os.lstat(folder).st_mode):
+            empty_folder(folder)
+            os.rmdir(folder)
+        else:
+            os.unlink(folder)
 
 
-def _remove(top: int, name: str, serial: int) -> int:
-    """Removes a file, or an empty folder; what a folder holds is moved up for later."""
-    if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
-        os.unlink(name, dir_fd=top)
-        return serial
-    # Following no link: nothing runs that could exchange the folder now.
-    os.chmod(name, 0o700, dir_fd=top)
-    descriptor = os.open(name, _FOLDER, dir_fd=top)
-    try:
-        for inner in os.listdir(descriptor):
-            if not stat.S_ISDIR(os.stat(inner, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                os.unlink(inner, dir_fd=descriptor)
-                continue
-            os.chmod(inner, 0o700, dir_fd=descriptor)  # Moving a folder changes its entry `..`.
-            serial = _free_name(top, serial)
-            os.rename(inner, f".moved-{serial}", src_dir_fd=descriptor, dst_dir_fd=top)
-    finally:
-        os.close(descriptor)
-    os.rmdir(name, dir_fd=top)
-    return serial
+def _remove_files(place: int) -> list[str]:
+    """Removes all but folders; the folders' names."""
+    folders = []
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=place)
+    return folders
 
 
-def _free_name(top: int, serial: int) -> int:
-    while True:
-        serial += 1
-        try:
-            os.stat(f".moved-{serial}", dir_fd=top, follow_symlinks=False)
-        except FileNotFoundError:
-            return serial
+def _step(place: int, name: str) -> int:
+    there = os.open(name, _FOLDER, dir_fd=place)
+    os.close(place)
+    return there

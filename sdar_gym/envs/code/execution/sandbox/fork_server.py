@@ -71,7 +71,6 @@ class ForkServer:
         site.sethelper()  # type: ignore[attr-defined]
         self.visible = layout() if self.backend != "process" else None
         self.filtered = self._can_filter()
-        self.base_threads = self._base_threads
         self.mount_point = os.path.join(self.folder, "root")
         os.mkdir(self.mount_point)
         if self.is_root:
@@ -104,14 +103,18 @@ class ForkServer:
 
     # Starting.
 
-    def _users(self) -> tuple[int, bool]:
+    def _users(self) -> tuple[int | None, bool]:
+        """The first of the users that programs run as, and whether others may run as it too."""
         with open("/proc/self/uid_map", encoding="ascii") as lines:
             mapped = [tuple(map(int, line.split())) for line in lines]
         if any(first <= _FIRST_USER and first + count > _FIRST_USER + (1 << 22) for first, _, count in mapped):
             # Pools beside each other have other users: by process id, of which there are at most four million.
             return _FIRST_USER + os.getpid() % (1 << 14) * 256, False
-        self.notes.append("this system maps few users; programs share one user, nobody")
-        return _NOBODY, True
+        if any(first <= _NOBODY < first + count for first, _, count in mapped):
+            self.notes.append("this system maps few users; programs share one user, nobody")
+            return _NOBODY, True
+        self.notes.append("this system maps no user but root; programs run as root without rights")
+        return None, False
 
     def _has_to_preload_all(self) -> bool:
         """Whether the user that programs run as cannot read the standard library."""
@@ -157,15 +160,14 @@ class ForkServer:
         self.notes.append(reason)
         return False
 
-    @property
     def _base_threads(self) -> int:
-        """Threads beside the test's own that count for its user."""
+        """Threads beside the test's own that count for its user now."""
         if self.backend == "process":
-            if self.is_root and not self.shared_user:
+            if self.first_user is not None and not self.shared_user:
                 return 0
             return processes.threads_of_user(os.getuid() if self.first_user is None else self.first_user) + 64
         release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
-        if release >= _NPROC_PER_NAMESPACE or self.is_root:
+        if release >= _NPROC_PER_NAMESPACE or (self.first_user is not None and not self.shared_user):
             return 1
         return processes.threads_of_user(os.getuid()) + 64
 
@@ -200,7 +202,7 @@ class ForkServer:
         self.sandboxes[pid] = _Sandbox(pid, orders)
         try:
             if self.backend == "namespace":
-                namespaces.map_user(pid, user or 0)
+                namespaces.map_user(pid, user)
             socket.send_fds(channel, [b"S"], [process])
             os.write(orders, b"g")
         except OSError:
@@ -225,7 +227,7 @@ class ForkServer:
                 "limits": self.limits,
                 "user": user,
                 "base_address_space": processes.address_space_bytes(),
-                "base_threads": self.base_threads,
+                "base_threads": self._base_threads(),
             }
             if self.backend == "bubblewrap":
                 assert self.bubblewrap is not None and self.visible is not None

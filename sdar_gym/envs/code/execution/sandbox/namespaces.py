@@ -35,16 +35,16 @@ def clone_into_namespaces() -> int:
         raise OSError(error.errno, f"{refused} namespaces: {os.strerror(error.errno or 0)}") from error
 
 
-def map_user(pid: int, outside: int) -> None:
+def map_user(pid: int, outside: int | None) -> None:
     """Gives a process in a new user namespace its users; called outside of it.
 
     Args:
         pid: The process.
-        outside: The unprivileged user that untrusted programs run as, where this process is root. Root stays root while
-            it builds the file system: the interpreter may lie in a folder that only root can enter.
+        outside: The unprivileged user that untrusted programs run as, where this process is root and there is one. Root
+            stays root while it builds the file system: the interpreter may lie in a folder that only root can enter.
     """
     uid, gid = os.getuid(), os.getgid()
-    if uid == 0:
+    if outside is not None:
         users = groups = f"0 0 1\n{INSIDE_ID} {outside} 1\n"
     else:
         users, groups = f"{uid} {uid} 1\n", f"{gid} {gid} 1\n"

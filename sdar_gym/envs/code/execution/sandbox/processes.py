@@ -8,6 +8,7 @@ import signal
 import time
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN
 
 
 def descendants(pid: int) -> list[int]:
@@ -23,6 +24,8 @@ def descendants(pid: int) -> list[int]:
 
 def children(pid: int) -> list[int]:
     """The children of a process and all its threads."""
+    if not _LISTS_CHILDREN:
+        return _children_by_parent(pid)
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -31,9 +34,16 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def can_list_children() -> bool:
-    """Whether the kernel lists the children of a process."""
-    return os.path.exists("/proc/self/task") and os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+def _children_by_parent(pid: int) -> list[int]:
+    """The same from the parents of all processes, for kernels that list no children."""
+    found: list[int] = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                # After the name, which may hold anything: the state, then the parent.
+                if int(file.read().rpartition(b")")[2].split()[1]) == pid:
+                    found.append(int(name))
+    return found
 
 
 def resident_bytes(pid: int) -> int:

@@ -81,6 +81,7 @@ class _Trial:
         self, program: bytes, prelude: str, test: dict[str, Any], payload: bytes
     ) -> tuple[dict[str, Any], bytes, bytes]:
         """How the test's process ended, what it printed, and what it wrote to the result pipe."""
+        self.seconds = min(self.limits["wall_seconds"], test["seconds"])
         self.place.clean()
         self._told()  # What was said of an earlier test.
         stdin = _readable(payload if test["kind"] == "stdin" else b"")
@@ -141,7 +142,7 @@ class _Trial:
             poll.register(descriptor, select.POLLIN)
         poll.register(self.channel, select.POLLRDHUP)
         poll.register(self.orders, 0)  # Its end is always told.
-        deadline = self.started + self.limits["wall_seconds"]
+        deadline = self.started + self.seconds
         while True:
             left = deadline - time.monotonic()
             if left <= 0:

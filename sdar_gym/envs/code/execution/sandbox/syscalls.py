@@ -115,6 +115,11 @@ def become(uid: int, gid: int, capabilities: int = 0) -> None:
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
+    keep_capabilities(capabilities)
+
+
+def keep_capabilities(capabilities: int) -> None:
+    """Gives up all capabilities but these (a bit set)."""
     header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))  # version 3
     low, high = capabilities & 0xFFFFFFFF, capabilities >> 32
     data = ctypes.create_string_buffer(struct.pack("=6I", low, low, 0, high, high, 0))

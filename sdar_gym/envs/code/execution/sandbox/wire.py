@@ -16,6 +16,10 @@ class WireError(Exception):
     """The other side is gone, too slow, or sent something that is no frame."""
 
 
+class WireTimeoutError(WireError):
+    """The other side is too slow."""
+
+
 def send(channel: socket.socket, payload: bytes) -> None:
     """Sends a frame.
 
@@ -72,12 +76,12 @@ def _exactly(channel: socket.socket, count: int, deadline: float | None) -> byte
     while count:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            raise WireError("no answer in time")
+            raise WireTimeoutError("no answer in time")
         try:
             channel.settimeout(left)
             part = channel.recv(min(count, 1 << 20))
         except TimeoutError as error:
-            raise WireError("no answer in time") from error
+            raise WireTimeoutError("no answer in time") from error
         except OSError as error:
             raise WireError(f"receiving failed: {error}") from error
         if not part:

@@ -4,8 +4,9 @@
 
 An evaluation is a small program on one test; a job of ten tests shows what a test costs beside it. All sides read a
 line of numbers and print its sum. The plain sides start `python -c` for each test, without any isolation or limit but a
-timeout: as it is, and bare (`-I -S`, no site packages). Sides take turns, and their order alternates. Seconds are those
-of the clock; the processors are shared with whatever else runs, so the load is part of the result.
+timeout: as it is, and bare (`-I -S`, no site packages). Sides take turns, and their order alternates. Rates are by the
+clock, and the processors are shared with whatever else runs: the load is part of the result. Processor time of an
+evaluation counts this process, the fork server and all it started; it depends on the load much less.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -64,11 +66,13 @@ def main() -> None:
         for tests in options.tests:
             for threads in options.threads:
                 key = f"{tests} tests, {threads} threads"
-                result["rates"][key] = measured = _compare(sides, tests, threads, options)
+                measured = _compare(sides, lambda: _cpu_seconds(pools), tests, threads, options)
+                result["rates"][key] = measured
                 for name, rates in measured.items():
                     print(
                         f"{key}: {name}: {rates['jobs_per_second']:.1f} jobs/s "
-                        f"({min(rates['all']):.1f} to {max(rates['all']):.1f}), {rates['tests_per_second']:.1f} tests/s"
+                        f"({min(rates['all']):.1f} to {max(rates['all']):.1f}), "
+                        f"{rates['tests_per_second']:.1f} tests/s, {rates['cpu_ms_per_job']:.1f} ms of processors a job"
                     )
         result["statistics"] = {name: vars(pool.statistics()) for name, pool in pools.items()}
         result["start_seconds"] = {name: round(_start(name), 3) for name in pools}
@@ -98,26 +102,52 @@ def _by_subprocess(flags: tuple[str, ...]) -> Callable[[int], None]:
 
 
 def _compare(
-    sides: dict[str, Callable[[int], None]], tests: int, threads: int, options: argparse.Namespace
+    sides: dict[str, Callable[[int], None]],
+    cpu: Callable[[], float],
+    tests: int,
+    threads: int,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Jobs and tests per second of each side."""
     rates: dict[str, list[float]] = {name: [] for name in sides}
+    costs: dict[str, list[float]] = {name: [] for name in sides}
     for run in sides.values():
         run(tests)
     for repeat in range(options.repeats):
         for name in list(sides)[:: 1 if repeat % 2 == 0 else -1]:
-            rates[name].append(_rate(sides[name], tests, threads, options.seconds))
+            before = cpu()
+            rate, done = _rate(sides[name], tests, threads, options.seconds)
+            time.sleep(0.05)  # The fork server takes the exit code of the last sandbox.
+            rates[name].append(rate)
+            costs[name].append(1000 * (cpu() - before) / done)
     return {
         name: {
             "jobs_per_second": round(median(each), 2),
             "tests_per_second": round(median(each) * tests, 2),
             "all": [round(rate, 2) for rate in each],
+            "cpu_ms_per_job": round(median(costs[name]), 2),
+            "cpu_ms_all": [round(cost, 2) for cost in costs[name]],
         }
         for name, each in rates.items()
     }
 
 
-def _rate(run: Callable[[int], None], tests: int, threads: int, seconds: float) -> float:
+def _cpu_seconds(pools: dict[str, CodePool]) -> float:
+    """Processor time of this process, its ended children, and the fork servers with all they waited for."""
+    used = time.process_time()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used += children.ru_utime + children.ru_stime
+    for pool in pools.values():
+        server = pool._state.current
+        assert server is not None
+        # After the name: user, system, and the same of children that ended; fields 14 to 17.
+        fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+        used += sum(map(int, fields)) / os.sysconf("SC_CLK_TCK")
+    return used
+
+
+def _rate(run: Callable[[int], None], tests: int, threads: int, seconds: float) -> tuple[float, int]:
+    """Jobs per second, and how many there were."""
     started = time.perf_counter()
 
     def work() -> int:
@@ -129,7 +159,7 @@ def _rate(run: Callable[[int], None], tests: int, threads: int, seconds: float) 
 
     with ThreadPoolExecutor(threads) as executor:
         done = sum(executor.map(lambda _: work(), range(threads)))
-    return done / (time.perf_counter() - started)
+    return done / (time.perf_counter() - started), done
 
 
 def _start(backend: str) -> float:

@@ -33,8 +33,10 @@ ARMS: dict[str, tuple[str, ...]] = {
     "distil, solution": ("method=distil", "training.objective.teacher.view=solution"),
     "grpo + distil": ("method=distil", "training.objective.policy_coeff=1.0", "training.objective.shaping=null"),
 }
-RATES = (3e-4, 1e-3, 3e-3)
-TUNING_SEEDS = (100, 101)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+# The arms of the main table; the others are played when they are named.
+MAIN = ("grpo", "sdpo", "opsd", "distil", "distil without future", "grpo + distil")
+FIRST_TUNING_SEED = 100
 PANEL = ("evaluation.tasks=128", "evaluation.repeats=8", "evaluation.interval=0")
 
 Job = tuple[str, str, float, int, str, tuple[str, ...]]
@@ -148,7 +150,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
     parser.add_argument("--envs", nargs="*", default=ENVIRONMENTS, choices=ENVIRONMENTS)
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--arms", nargs="*", default=list(MAIN), choices=list(ARMS))
+    parser.add_argument("--tuning-seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs/results/rich-feedback.json"))
     parser.add_argument("changes", nargs="*", help="key=value, for all arms")
     options = parser.parse_args()
@@ -158,7 +161,7 @@ def main() -> None:
         for env in options.envs
         for arm in options.arms
         for rate in RATES
-        for seed in TUNING_SEEDS
+        for seed in range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + options.tuning_seeds)
     ]
     tuned = run_all(tuning, log, options.jobs)
     rates = chosen_rates(tuned)

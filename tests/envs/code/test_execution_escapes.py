@@ -219,6 +219,9 @@ assert libc.prctl(39, 0, 0, 0, 0) == 1  # PR_GET_NO_NEW_PRIVS
 print(json.dumps([gained, os.getuid(), os.geteuid(), os.getgroups()]))
 """
     gained, uid, effective, groups = seen(backend, program)
+    if not is_namespace(backend) and os.getuid() != 0:
+        # Only who has rights may bound them; without new privileges the bound means nothing.
+        gained = [name for name in gained if not name.startswith("bounding")]
     assert gained == []
     assert uid == effective != 0
     if os.getuid() == 0:
@@ -356,6 +359,16 @@ def test_cheats_can_at_most_lose(backend: str, name: str) -> None:
     if name not in ("answers of both",):
         assert result.value in (None, 1, "x")
         assert type(result.value) in (type(None), int, str)
+
+
+@backends
+def test_removing_the_folder_around_is_survived(backend: str) -> None:
+    program = (
+        "import os, shutil\nup = os.path.abspath('..')\nif 'sdar-code-' in up: shutil.rmtree(up, ignore_errors=True)"
+    )
+    pool = pool_of(backend)
+    assert pool.run(Job(program, (StdinCall(), StdinCall()))).all_ok
+    assert pool.run(Job("print(1)", (StdinCall(),))).tests[0].stdout == "1\n"
 
 
 @backends

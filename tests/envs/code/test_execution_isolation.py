@@ -193,7 +193,7 @@ def test_files_of_a_sandbox_are_few() -> None:
 
 
 def _python(program: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": PACKAGE}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([PACKAGE, *(path for path in sys.path if path)])}
     return subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=True
     )

@@ -110,7 +110,7 @@ def test_a_server_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
         current = code_pool._state.current
         assert current is not None
         os.kill(current.pid, signal.SIGSTOP)
-        monkeypatch.setattr(server, "START_SECONDS", 2.0)
+        monkeypatch.setattr(server, "ANSWER_SECONDS", 2.0)
         assert code_pool.run(ADD).tests[0].value == 3
         assert code_pool.statistics().servers_replaced == 1
 

@@ -21,6 +21,7 @@ from .sandbox import wire
 from .sandbox.folders import remove_folder
 
 START_SECONDS = 20.0
+ANSWER_SECONDS = 20.0  # From the request for a sandbox to its first sign.
 GRACE_SECONDS = 5.0  # What the supervisor may need beyond a test's own limit, to end and clean it.
 _HERE = Path(__file__).parent
 _START = (
@@ -114,7 +115,7 @@ class Server:
         try:
             with theirs, self._lock:
                 socket.send_fds(self._control, [json.dumps({"slot": slot}).encode()], [theirs.fileno()])
-            ours.settimeout(START_SECONDS)
+            ours.settimeout(ANSWER_SECONDS)
             said, received, _, _ = socket.recv_fds(ours, 1, 1)
             if said == b"S" and received:
                 return Sandbox(ours, received[0], self)

@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from os import _exit
 from typing import Any, NoReturn
 
 from . import namespaces, processes, syscalls
@@ -130,7 +131,7 @@ class ForkServer:
                 os.listdir(os.path.dirname(os.__file__))
                 code = 0
             finally:
-                os._exit(code)
+                _exit(code)
         unreadable = os.waitpid(pid, 0)[1] != 0
         if unreadable:
             self.notes.append("programs can import only modules loaded before: their user cannot read Python's folder")
@@ -151,7 +152,7 @@ class ForkServer:
                     syscalls.install_filter(program)
                     code = 0
                 finally:
-                    os._exit(code)
+                    _exit(code)
             if os.waitpid(pid, 0)[1] == 0:
                 return True
             reason = "the kernel refuses a filter of system calls (seccomp)"
@@ -222,7 +223,7 @@ class ForkServer:
             self.control.detach()
             os.closerange(_ORDERS + 1, 1 << 16)
             if os.read(_ORDERS, 1) != b"g":  # The fork server is gone.
-                os._exit(1)
+                _exit(1)
             common: dict[str, Any] = {
                 "limits": self.limits,
                 "user": user,
@@ -245,7 +246,7 @@ class ForkServer:
                 place = Place(**common, folder=own, user_is_shared=self.shared_user, filtered=self.filtered)
             supervise(place, socket.socket(fileno=_CHANNEL), _ORDERS)
         finally:
-            os._exit(1)
+            _exit(1)
 
     # Watching.
 

@@ -45,7 +45,7 @@ class Place:
     def clean(self) -> None:
         """An empty private folder."""
         remove_folder(self.folder)
-        os.mkdir(self.folder, 0o700)
+        os.makedirs(self.folder, 0o700)  # With the one above: a program of the same user may have removed it.
         if self.user is not None:
             os.chown(self.folder, self.user, self.user)
 

@@ -14,6 +14,7 @@ import struct
 import tempfile
 import termios
 import time
+from os import _exit
 from typing import Any, NoReturn
 
 from . import harness, syscalls, wire
@@ -66,7 +67,7 @@ def supervise(place: Place, channel: socket.socket, orders: int) -> NoReturn:
             if entered:
                 place.leave()
         finally:
-            os._exit(0)
+            _exit(0)
     raise AssertionError("not reached")
 
 
@@ -95,7 +96,7 @@ class _Trial:
                 arguments = b"" if test["kind"] == "stdin" else payload
                 harness.run(program, prelude, test["kind"], test["entry"], arguments, _RESULT)
             finally:
-                os._exit(71)
+                _exit(71)
         for descriptor in (stdin, printed, result):
             os.close(descriptor)
         self.process = os.pidfd_open(self.pid)

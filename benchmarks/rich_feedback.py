@@ -31,6 +31,11 @@ ARMS: dict[str, tuple[str, ...]] = {
     "distil without future": ("method=distil", "training.objective.shaping=null"),
     "distil, sibling": ("method=distil", "training.objective.teacher.view=sibling"),
     "distil, solution": ("method=distil", "training.objective.teacher.view=solution"),
+    "distil, solution, frozen": (
+        "method=distil",
+        "training.objective.teacher.view=solution",
+        "training.objective.teacher.weights=frozen",
+    ),
     "grpo + distil": ("method=distil", "training.objective.policy_coeff=1.0", "training.objective.shaping=null"),
 }
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)

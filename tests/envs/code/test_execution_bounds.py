@@ -166,7 +166,8 @@ def test_stopped_and_deaf_descendants_end(backend: str) -> None:
         "        os.kill(os.getpid(), signal.SIGSTOP)\n"
         "    while True:\n"
         "        os.write(os.open('late', os.O_CREAT | os.O_WRONLY), b'x'); time.sleep(0.001)\n"
-        "time.sleep(0.1)\nprint(sorted(__import__('os').listdir('.')))"
+        "while not os.path.exists('late'): time.sleep(0.001)\n"
+        "print(sorted(os.listdir('.')))"
     )
     again = "import os, time\ntime.sleep(0.05)\nprint(os.listdir('.'))"
     both = f"exec({program!r} if input() == 'a' else {again!r})"

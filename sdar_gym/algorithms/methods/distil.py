@@ -157,6 +157,8 @@ METHODS = (
         summary="Forward cross-entropy to a teacher with feedback, and credit for the costs of all later tokens.",
         source="arXiv 2606.05152; objective and gradient from the project page rishabh-1086.github.io/project-distIL",
         deviations=(
+            "The teacher reads a sibling's success; in the paper it is that in science, the solution in mathematics, "
+            "execution feedback in coding (teacher.view; configs/paper/distil-*).",
             "Over the whole vocabulary; the paper trains on the teacher's top k, whose k was not found.",
             "No discount, no baseline, as on the page (shaping.gamma, shaping.baseline); the code was not found.",
             "The future term passes through the clipped policy loss, which changes nothing on the first step.",

@@ -62,7 +62,7 @@ METHODS = (
         deviations=(
             "Student and teacher at the rollout's temperature; the paper uses 1.1 for both.",
             "The paper trains LoRA adapters with rank 64 (policy.lora); here that is the policy's setting.",
-            "The solution is the scripted expert's list of actions; the paper has reference solutions in mathematics.",
+            "Where tasks are played step by step the solution is the scripted expert's list of actions.",
         ),
     ),
     Method(

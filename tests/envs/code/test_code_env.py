@@ -15,7 +15,7 @@ from packing import apps_row, functional_row, stdin_row
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.code import env as code_env
 from sdar_gym.envs.code.env import CodeEnv
-from sdar_gym.envs.code.execution import CodePool, CodePoolError, Job, shared_pool
+from sdar_gym.envs.code.execution import CodePool, CodePoolError, Job, isolation, shared_pool
 from sdar_gym.envs.code.generator import fenced
 from sdar_gym.envs.code.verdicts import KnownJudgements
 from sdar_gym.envs.policies import expert_of
@@ -233,6 +233,7 @@ def test_readiness_is_that_of_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> No
     env = make()
     env.check_ready()
     monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(isolation, "_known", {})  # Another test may have found it where it is.
     missing = make(isolation="bubblewrap", workers=3)
     with pytest.raises(ValueError, match="isolation=bubblewrap is not available here"):
         missing.check_ready()

@@ -33,8 +33,8 @@ ADD = Job("def solve(a, b): return a + b", (FunctionCall("solve", (1, 2)),))
 
 
 def folders() -> set[str]:
-    """Folders of fork servers on this machine."""
-    return set(glob.glob(os.path.join(tempfile.gettempdir(), "sdar-code-*")))
+    """Folders of this process's fork servers; other processes test at the same time."""
+    return set(glob.glob(os.path.join(tempfile.gettempdir(), f"sdar-code-{os.getpid()}-*")))
 
 
 @backends

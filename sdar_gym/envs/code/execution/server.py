@@ -56,7 +56,7 @@ class Server:
     """
 
     def __init__(self, backend: str, limits: Limits, bubblewrap: str | None = None):
-        self.folder = tempfile.mkdtemp(prefix="sdar-code-")
+        self.folder = tempfile.mkdtemp(prefix=f"sdar-code-{os.getpid()}-")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control, self._lock = ours, threading.Lock()
         try:

@@ -97,7 +97,8 @@ def own_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+# An interpreter for every job makes bubblewrap slow: escapes are tried in it each time, the rest with the slow tests.
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
 backends = pytest.mark.parametrize(
     "backend", ["namespace", "process", pytest.param("bubblewrap", marks=pytest.mark.slow)]
 )
-backends = pytest.mark.parametrize("backend", BACKENDS)

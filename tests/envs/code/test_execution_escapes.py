@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from execution_pools import LIMITS, backends, call_test, is_namespace, left_over, pool_of, seen, stdin_test
+from execution_pools import LIMITS, call_test, every_backend, is_namespace, left_over, pool_of, seen, stdin_test
 
 from sdar_gym.envs.code.execution import CodePool, FunctionCall, Job, Status, StdinCall, probe_isolation
 
@@ -28,7 +28,7 @@ def readable() -> Iterator[Path]:
         yield Path(folder)
 
 
-@backends
+@every_backend
 def test_files_of_the_machine(backend: str, readable: Path) -> None:
     program = f"""
 import json, os
@@ -58,7 +58,7 @@ print(json.dumps(found))
     assert found["/etc/shadow"] != "" and "root:" not in found["/etc/shadow"]
 
 
-@backends
+@every_backend
 def test_writing_outside_of_the_private_folder(backend: str) -> None:
     if not is_namespace(backend) and os.getuid() != 0:
         pytest.skip("at level process, an ordinary user's programs may write where that user may")
@@ -82,7 +82,7 @@ print(json.dumps(written))
     assert os.path.exists(sys.executable) and os.path.exists(os.__file__)
 
 
-@backends
+@every_backend
 def test_links_out_of_the_private_folder_are_not_followed(backend: str, readable: Path) -> None:
     program = (
         f"import os\nos.symlink({str(readable)!r}, 'link')\nos.symlink({str(readable / 'secret')!r}, 'file')\n"
@@ -94,7 +94,7 @@ def test_links_out_of_the_private_folder_are_not_followed(backend: str, readable
     assert (readable / "secret").read_text() == SECRET
 
 
-@backends
+@every_backend
 def test_environment_and_memory_of_the_pool(backend: str) -> None:
     os.environ["SDAR_TEST_SECRET"] = SECRET
     try:
@@ -117,7 +117,7 @@ print(json.dumps([found, sorted(os.environ), sys.argv]))
     assert arguments == ["program.py"]
 
 
-@backends
+@every_backend
 def test_no_descriptor_is_inherited(backend: str) -> None:
     read_end, write_end = os.pipe()
     os.set_inheritable(write_end, True)
@@ -137,7 +137,7 @@ print(json.dumps(found))
         os.close(write_end)
 
 
-@backends
+@every_backend
 def test_sockets_reach_nothing(backend: str) -> None:
     name = f"\0sdar-test-{os.getpid()}"
     with contextlib.ExitStack() as stack:
@@ -171,7 +171,7 @@ print(json.dumps([reached, b.recv(1).decode()]))
                 tcp.accept()
 
 
-@backends
+@every_backend
 @pytest.mark.parametrize(
     "program",
     [
@@ -200,7 +200,7 @@ def test_attacks_on_other_processes(backend: str, program: str) -> None:
     assert (after.servers_replaced, after.sandboxes_lost) == (before.servers_replaced, before.sandboxes_lost)
 
 
-@backends
+@every_backend
 def test_rights_cannot_be_gained(backend: str) -> None:
     program = """
 import ctypes, json, os
@@ -228,7 +228,7 @@ print(json.dumps([gained, os.getuid(), os.geteuid(), os.getgroups()]))
         assert groups == []
 
 
-@backends
+@every_backend
 def test_a_test_sees_nothing_of_the_one_before(backend: str) -> None:
     program = """
 import builtins, json, os, sys, tempfile
@@ -261,7 +261,7 @@ else:
     assert pool_of(backend).run(Job(program, (StdinCall("look"),))).tests[0].stdout == "[]\n"
 
 
-@backends
+@every_backend
 def test_nothing_of_later_tests_is_in_memory(backend: str) -> None:
     # Put together at run time, so that the program does not find its own text.
     program = """
@@ -350,7 +350,7 @@ CHEATS = {
 }
 
 
-@backends
+@every_backend
 @pytest.mark.parametrize("name", CHEATS)
 def test_cheats_can_at_most_lose(backend: str, name: str) -> None:
     program, statuses = CHEATS[name]
@@ -361,7 +361,7 @@ def test_cheats_can_at_most_lose(backend: str, name: str) -> None:
         assert type(result.value) in (type(None), int, str)
 
 
-@backends
+@every_backend
 def test_removing_the_folder_around_is_survived(backend: str) -> None:
     program = (
         "import os, shutil\nup = os.path.abspath('..')\nif 'sdar-code-' in up: shutil.rmtree(up, ignore_errors=True)"
@@ -371,7 +371,7 @@ def test_removing_the_folder_around_is_survived(backend: str) -> None:
     assert pool.run(Job("print(1)", (StdinCall(),))).tests[0].stdout == "1\n"
 
 
-@backends
+@every_backend
 def test_a_child_prints_nothing_after_its_parents_end(backend: str) -> None:
     program = "import os, time\nif os.fork():\n    os._exit(0)\nos.setsid()\ntime.sleep(0.03)\nprint(42, flush=True)"
     for _ in range(3):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -90,6 +92,14 @@ def left_over(pool: CodePool) -> list[int]:
             break
         time.sleep(0.02)
     return processes.descendants(server.pid)
+
+
+def in_own_process(module: str, function: str, *arguments: Any) -> None:
+    """Runs a function of a test module in a process of its own, whose descriptors and memory are of nothing else."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    code = f"import sys; sys.path.insert(0, {folder!r}); import {module}; {module}.{function}(*{arguments!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def own_descriptors() -> int:

@@ -10,7 +10,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from execution_pools import MEBIBYTE, need, own_descriptors
+from execution_pools import MEBIBYTE, in_own_process, need, own_descriptors
 from test_execution_bounds import GREEDY
 from test_execution_escapes import CHEATS
 
@@ -96,7 +96,6 @@ def check(result: TestResult) -> None:
 
 def fuzz(backend: str, count: int, seed: int) -> None:
     """Runs random programs, and counts what is there before and after."""
-    need(backend)
     calls = (StdinCall("2\n3 4\n"), FunctionCall("solve", ([3, 1, 2],)), FunctionCall("Solution.solve", ([3, 1],)))
     with CodePool(2, backend, LIMITS) as code_pool, ThreadPoolExecutor(2) as threads:
         server = code_pool._state.current
@@ -150,17 +149,20 @@ def _runs(pid: int) -> bool:
 
 
 def test_a_few_random_programs_leave_nothing() -> None:
-    fuzz("namespace", 40, seed=1)
+    need("namespace")
+    in_own_process("test_execution_fuzz", "fuzz", "namespace", 40, 1)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_ten_thousand_random_programs_leave_nothing() -> None:
-    fuzz("namespace", 10_000, seed=2)
+    need("namespace")
+    in_own_process("test_execution_fuzz", "fuzz", "namespace", 10_000, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(("backend", "count"), [("process", 1000), ("bubblewrap", 300)])
 def test_random_programs_leave_nothing_at_the_other_backends(backend: str, count: int) -> None:
-    fuzz(backend, count, seed=3)
+    need(backend)
+    in_own_process("test_execution_fuzz", "fuzz", backend, count, 3)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from execution_pools import LIMITS, backends, left_over, need, own_descriptors
+from execution_pools import LIMITS, backends, in_own_process, left_over, need, own_descriptors
 
 from sdar_gym.envs.code.execution import (
     CodePool,
@@ -40,6 +40,11 @@ def folders() -> set[str]:
 @backends
 def test_many_threads_share_a_pool_and_nothing_is_left(backend: str) -> None:
     need(backend)
+    in_own_process("test_execution_pool", "share_a_pool", backend)
+
+
+def share_a_pool(backend: str) -> None:
+    """Many threads ask one pool; what is there is counted before and after."""
     before, known, descriptors = set(processes.descendants(os.getpid())), folders(), own_descriptors()
     with CodePool(3, backend, LIMITS) as code_pool, ThreadPoolExecutor(8) as threads:
         program = "def solve(n):\n    open('f', 'w').write(str(n))\n    return [n, open('f').read()]"

@@ -58,7 +58,7 @@ class ProblemMix:
         if not isinstance(env, ProblemEnv):
             raise ValueError(f"{self.env_id} has no problems with a verifier.")
         problems = _Problems(env, prompt_template(self.env_id, "compact"))
-        ids = [task_id for task_id in env.task_ids("train")[: self.tasks]]
+        ids = list(env.task_ids("train")[: self.tasks])
         rng = Random(f"sdar-gym demonstrations {self.env_id} {seed}")
         while True:
             yield self._demonstration(rng, problems, ids)

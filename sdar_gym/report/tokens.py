@@ -8,6 +8,7 @@ A JSON Lines file with one object per turn, in whole episodes:
 | `group_id`, `turn` | whole numbers; turns count from 1 |
 | `won` | true or false, of the episode |
 | `advantage` | the turn's advantage, before anything is changed per token |
+| `teacher_context` | what the teacher's prompt had here and the student's had not; null without a teacher |
 | `token` | the text of each token; together they are the response |
 | `class` | of each token: `think`, `format`, `action` or `end` |
 | `student_logp`, `teacher_logp` | of each sampled token, in nats |
@@ -15,6 +16,7 @@ A JSON Lines file with one object per turn, in whole episodes:
 | `gate`, `weight` | the gate on its distillation loss, and its share of the whole loss |
 | `token_advantage` | its advantage in the loss |
 | `entropy` | entropy of the student's distribution, in nats |
+| `ratio` | probability after the update over that before it, as in the clipped loss |
 
 All lists of a line have the same length. Numbers are rounded to five decimals. A missing number is null, and so is a
 list without values (such as `teacher_logp`, `gap` and `gate` of a turn without a teacher).
@@ -30,6 +32,7 @@ from typing import Any
 
 from sdar_gym.files import replace_text
 from sdar_gym.paths import DAMAGED, first_line
+from sdar_gym.report.teacher_context import teacher_context
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.text import shortened
 from sdar_gym.training.token_classes import TOKEN_CLASSES, PieceTokenizer, token_classes, token_pieces
@@ -43,9 +46,11 @@ TURN_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "turn": int,
     "won": bool,
     "advantage": (int, float),
+    "teacher_context": str,
 }
+_OPTIONAL = ("advantage", "teacher_context")
 TEXT_LISTS = ("token", "class")
-NUMBER_LISTS = ("student_logp", "teacher_logp", "gap", "gate", "weight", "token_advantage", "entropy")
+NUMBER_LISTS = ("student_logp", "teacher_logp", "gap", "gate", "weight", "token_advantage", "entropy", "ratio")
 _DIGITS = 5
 
 
@@ -87,6 +92,7 @@ def turn_tokens(
         "turn": number + 1,
         "won": episode.won,
         "advantage": advantage,
+        "teacher_context": teacher_context(episode, number, tokenizer),
         "token": token_pieces(tokenizer, turn.response_ids),
         "class": token_classes(tokenizer, turn.response_ids, turn.action, tag=tag),
         **{name: values.get(name) for name in NUMBER_LISTS},
@@ -203,7 +209,7 @@ def _check(row: Any, where: str) -> None:
         )
     for key, kind in TURN_KEYS.items():
         value = row[key]
-        if value is None and key == "advantage":
+        if value is None and key in _OPTIONAL:
             continue
         # bool is a subclass of int.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

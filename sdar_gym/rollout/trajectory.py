@@ -224,6 +224,7 @@ class Episode:
         """The form of `episodes/*.jsonl`, the same for training and evaluation; token ids are left out."""
         return {
             "episode_id": self.episode_id,
+            "group_id": self.group_id,
             "task_id": self.task_id,
             "task_type": self.task_type,
             "split": self.split,
@@ -245,6 +246,7 @@ class Episode:
             "turns": [
                 {
                     "observation": turn.observation,
+                    **({"admissible_actions": list(turn.admissible_actions)} if turn.admissible_actions else {}),
                     "response": turn.response,
                     "action": turn.action,
                     "valid_form": turn.valid_form,

@@ -162,6 +162,16 @@ class UpdatePipeline:
             shaped_BT = torch.where(batch.scored_B[:, None], shaped_BT, base_BT)
         return replace(batch, advantage_BT=shaped_BT)
 
+    def ratio(self, batch: TurnBatch) -> Tensor:
+        """The importance ratio of every token with the weights as they are now, [B, T]; one where nothing has changed.
+
+        Args:
+            batch: Of `score`, whose gradient steps may have been taken.
+        """
+        everything_B = torch.ones(len(batch.turns), dtype=torch.bool)
+        logp_BT = self._scores(batch, everything_B, ("student",))["student"]
+        return (logp_BT - batch.old_logp_BT).exp()
+
     def collate(self, batch: TurnBatch, step: int, *, row_multiple: int, shuffle_seed: str) -> tuple[Columns, int]:
         """Merges, shuffles and pads rows; see `training_columns`.
 

@@ -26,6 +26,7 @@ def row(group: int = 0, member: int = 0, turn: int = 1, **changes: Any) -> dict[
         "turn": turn,
         "won": False,
         "advantage": -0.5,
+        "teacher_context": None,
         "token": ["go", "<|im_end|>"],
         "class": ["action", "end"],
         "student_logp": [-1.0, -0.25],
@@ -35,6 +36,7 @@ def row(group: int = 0, member: int = 0, turn: int = 1, **changes: Any) -> dict[
         "weight": [0.125, 0.125],
         "token_advantage": [-0.5, 1],
         "entropy": None,
+        "ratio": None,
     }
     return values | changes
 
@@ -87,12 +89,16 @@ def test_numbers_are_rounded_and_missing_ones_are_null(tmp_path: Path) -> None:
 def test_a_turn_of_an_episode_becomes_a_row(tokenizer: Any, tmp_path: Path) -> None:
     ids = [*tokenizer.encode("<action>look</action>", add_special_tokens=False), tokenizer.eos_token_id]
     turn = TurnRecord("You see.", "<action>look</action>", "look", True, True, 0.0, ids, [-0.5] * len(ids), 0)
-    episode = Episode("3/1", 3, "a/b", "heat", "train", "Do it.", [turn, turn], won=True)
+    episode = Episode("3/1", 3, "a/b", "heat", "train", "Do it.", won=True)
+    prompt, skill = (tokenizer.encode(text, add_special_tokens=False) for text in ("put", " heat"))
+    episode.add_turn(turn, prompt)
+    episode.add_turn(turn, prompt, [*prompt, *skill])
     gaps = [0.25] * len(ids)
     made = turn_tokens(episode, 1, tokenizer, advantage=1.0, values={"gap": gaps, "gate": None})
     head = {"episode_id": "3/1", "group_id": 3, "task_id": "a/b", "task_type": "heat", "turn": 2, "won": True}
     assert {key: made[key] for key in head} == head
     assert made["advantage"] == 1.0
+    assert made["teacher_context"] == " heat"
     assert "".join(made["token"]) == "<action>look</action><|im_end|>"
     assert made["class"][0] == made["class"][-2] == "format"
     assert made["class"][-1] == "end"

@@ -39,6 +39,7 @@ def episode(*turns: TurnRecord) -> Episode:
 def test_everything_a_reader_needs_and_no_token_ids() -> None:
     assert json.loads(json.dumps(episode(turn(), turn(1.0)).to_json())) == {
         "episode_id": "2/1",
+        "group_id": 2,
         "task_id": "small/train/000001",
         "task_type": "look",
         "split": "train",
@@ -75,6 +76,11 @@ def test_the_reward_of_an_episode_is_the_sum_of_its_turns() -> None:
     assert played.total_reward == 0.75
     assert played.env_steps() == played.agent_steps() == 3
     assert episode().total_reward == 0
+
+
+def test_admissible_actions_are_written_where_there_are_any() -> None:
+    (written,) = episode(turn(admissible_actions=("look", "go to fridge 1"))).to_json()["turns"]
+    assert written["admissible_actions"] == ["look", "go to fridge 1"]
 
 
 def test_an_empty_answer_has_a_mean_all_the_same() -> None:

@@ -423,3 +423,12 @@ def test_an_append_only_sequence_has_the_scores_of_its_prefixes(policy: PreTrain
         gaps = max(gaps, float((teacher - student).abs().max()))
     assert gaps > 0.1
     assert PAD not in [token for sequence in batch.sequences for token in sequence.ids]
+
+
+def test_the_ratio_is_one_where_the_weights_have_not_changed() -> None:
+    pipeline = pipeline_of(SDAR, MadeScores(), old_logp="learner")
+    batch = pipeline.score(batch_of(played()), 0)
+    inside = pipeline.ratio(batch)[batch.response_mask_BT]
+    assert torch.equal(inside, torch.ones_like(inside))
+    later = replace(batch, old_logp_BT=batch.old_logp_BT - 1.0)
+    assert pipeline.ratio(later)[batch.response_mask_BT].tolist() == pytest.approx([torch.e] * len(inside))

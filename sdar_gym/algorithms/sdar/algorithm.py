@@ -555,6 +555,8 @@ class SDAR(Algorithm):
                 batch, step, row_multiple=shards, shuffle_seed=f"sdar-gym rows {config.seed_or_zero} {step}"
             )
             results = self._update_learners(columns, len(batch.turns), shards, step)
+            if self.last_tokens is not None:
+                self.last_tokens.values["ratio"] = self.pipeline.ratio(batch)
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
             self._log((LEARNER_RESULTS, DEFAULT_MODULE_ID), batch.mismatch)
         counts = {"turns": len(batch.turns), "rows": rows, "response_tokens": batch.tokens}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +189,10 @@ def test_a_run_writes_the_tokens_of_the_updates_that_it_evaluates(tmp_path: Path
             expected = [1 / (1 + math.exp(-5 * gap)) for gap in row["gap"]]
             assert row["gate"] == pytest.approx(expected, abs=1e-4)
             assert row["token_advantage"] == pytest.approx([row["advantage"]] * len(gaps), abs=1e-5)
+            assert "skill:" in row["teacher_context"]
+        # A policy that is updated changes its probabilities, most of them by little.
+        ratios = [ratio for row in rows for ratio in row["ratio"]]
+        assert 0.5 < statistics.median(ratios) < 2 and any(abs(ratio - 1) > 1e-4 for ratio in ratios)
         assert any(abs(gap) > 0.01 for row in rows for gap in row["gap"])
     records = folder.records()
     assert [record["update"] for record in records if record.get("teacher")] == [1, 2, 4]

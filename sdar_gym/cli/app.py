@@ -77,6 +77,25 @@ def evaluate(
 
 
 @app.command()
+def view(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="A run folder or an evaluation's; a second one is compared with it.", **PATH_OPTION),
+    ],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="HTML file to write; default: view.html in the first folder.", **PATH_OPTION),
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Write it again whenever the run goes on.")] = False,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+) -> None:
+    """Write a page that shows a run: curves, episodes, and what the teacher said of every token."""
+    from sdar_gym.cli.view import view_command
+
+    view_command(folders, output, follow, open_browser)
+
+
+@app.command()
 def plan(
     config: Annotated[str, typer.Argument(help="A built-in configuration (alfworld, …) or a YAML file.")],
     changes: Changes = None,

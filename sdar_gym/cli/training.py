@@ -56,7 +56,16 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
             raise
     console.print(result_table([("before", summary["before"]), ("after", summary["after"])]))
     console.print(f"{summary['updates']} updates in {summary['seconds']:.0f} s")
-    console.tell(f"run folder: {folder.path}   curve: {folder.path / 'curve.png'}")
+    console.tell(f"run folder: {folder.path}")
+    from sdar_gym.viewer.page import write_page
+    from sdar_gym.viewer.recording import Recording, RecordingError
+
+    try:
+        page, _ = write_page([Recording(folder.path)])
+    except RecordingError as error:  # The run itself is complete.
+        console.print(f"No viewer page: {terminal_safe(str(error))}", style="yellow")
+    else:
+        console.tell(f"viewer: {page.as_uri()}")
 
 
 def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, output: Path | None) -> None:

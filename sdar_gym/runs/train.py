@@ -190,7 +190,8 @@ class _Training:
                 result = algorithm.train()
                 done = algorithm.training_iteration
                 self.folder.log(_record(done, result))
-                if self._is_evaluated(done):
+                # The first update's too: there the policy is farthest from its teacher.
+                if done == 1 or self._is_evaluated(done):
                     self.folder.write_episodes(f"train-{done:05d}", algorithm.last_episodes)
                     _write_tokens(algorithm, self.folder, done, self.run.evaluation.token_turns)
             if self._is_evaluated(done):

@@ -156,7 +156,7 @@ def test_diagnostics_are_logged_where_collected_and_nothing_old_afterwards(build
     assert any(name.startswith("gap_advantage_correlation/") for name in known[0])
 
 
-def test_a_run_writes_the_tokens_of_the_updates_that_it_evaluates(tmp_path: Path) -> None:
+def test_a_run_writes_the_tokens_of_its_first_update_and_of_those_that_it_evaluates(tmp_path: Path) -> None:
     run = RunConfig(
         "tokens",
         ENV,
@@ -170,7 +170,7 @@ def test_a_run_writes_the_tokens_of_the_updates_that_it_evaluates(tmp_path: Path
     )
     folder, summary = train(run)
     files = sorted(path.name for path in (folder.path / "tokens").iterdir())
-    assert files == ["train-00002.jsonl", "train-00004.jsonl"]
+    assert files == ["train-00001.jsonl", "train-00002.jsonl", "train-00004.jsonl"]
     for file in files:
         rows = read_tokens(folder.path / "tokens" / file)
         assert 0 < len(rows) <= 30

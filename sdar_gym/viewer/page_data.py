@@ -1,0 +1,232 @@
+"""Page data: an index of all episodes, and their contents in compressed chunks that are decoded when looked at."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from sdar_gym import __version__
+from sdar_gym.algorithms.methods import get_method
+from sdar_gym.report.tokens import NUMBER_LISTS, TEXT_LISTS, TokenDumpError, read_tokens
+from sdar_gym.viewer.recording import Batch, Recording, read_episodes
+
+# Uncompressed characters of a chunk: some tens of episodes, decoded in a few milliseconds.
+CHUNK_SIZE = 1_000_000
+# Longest goal in the list of episodes, in characters; the episode itself has all of it.
+_GOAL = 200
+# The lists' means that the table of episodes shows.
+_MEANS = ("gap", "gate", "entropy")
+COLUMNS = (
+    "recording", "batch", "episode", "group", "task", "type", "goal", "won", "reward", "turns", "ended", "invalid",
+    "tokens", "gap", "gate", "entropy", "chunk", "place",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class PageData:
+    """What a page shows.
+
+    Attributes:
+        index: Recordings, curves, metrics and one row an episode, in JSON types.
+        chunks: Compressed episodes, each a list in JSON, deflated and in base64.
+        notices: What could not be shown, in sentences.
+    """
+
+    index: dict[str, Any]
+    chunks: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+def page_data(
+    recordings: Sequence[Recording], report: Callable[[int, int], None] = lambda done, total: None
+) -> PageData:
+    """Reads recordings for a page.
+
+    Args:
+        recordings: One, or two to compare.
+        report: Called with the number of files read and of all files.
+
+    Raises:
+        RecordingError: A file cannot be read.
+    """
+    page = PageData({"format": 1, "version": __version__, "columns": COLUMNS})
+    types: dict[str, int] = {}
+    page.index["recordings"] = [_about(recording, page.notices) for recording in recordings]
+    rows: list[list[Any]] = []
+    chunk = _Chunk(page.chunks)
+    files = [(number, batch) for number, recording in enumerate(recordings) for batch in recording.batches()]
+    for done, (number, batch) in enumerate(files, start=1):
+        place = page.index["recordings"][number]["batches"].index(batch.name)
+        tokens = _tokens(batch, page.notices)
+        for episodes in _groups(read_episodes(batch)):
+            # The members of a group are looked at together, so they are in one chunk.
+            for episode in episodes:
+                row = _row(episode, tokens.get(episode["episode_id"], {}), types)
+                at = chunk.add({"episode": episode, "tokens": _shown(tokens.get(episode["episode_id"], {}))})
+                rows.append([number, place, *row, *at])
+            chunk.close_if_full()
+        report(done, len(files))
+    chunk.close()
+    page.index["rows"] = rows
+    page.index["types"] = list(types)
+    page.index["chunks"] = len(page.chunks)
+    return page
+
+
+def _about(recording: Recording, notices: list[str]) -> dict[str, Any]:
+    """A recording without its episodes."""
+    records = recording.records()
+    settings = recording.settings
+    result = recording.result
+    return {
+        "name": recording.name,
+        "run": recording.is_run,
+        "settings": settings,
+        "versions": recording.versions,
+        "result": result,
+        "evaluations": [
+            {"update": record["update"], **record["evaluation"]}
+            for record in records
+            if isinstance(record.get("evaluation"), dict)
+        ],
+        "metrics": _series(records),
+        "batches": [batch.name for batch in recording.batches()],
+        "clip": _clip(settings),
+        "skills": _skill_texts(recording, notices),
+    }
+
+
+def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The metrics of updates by `section/name`, each as two lists: updates and values."""
+    series: dict[str, list[Any]] = {}
+    for record in records:
+        for section, values in record.items():
+            if not isinstance(values, dict) or section == "evaluation":
+                continue
+            for name, value in values.items():
+                if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                    updates, numbers = series.setdefault(f"{section}/{name}", [[], []])
+                    updates.append(record["update"])
+                    numbers.append(_rounded(value))
+    return series
+
+
+def _clip(settings: Mapping[str, Any]) -> list[float] | None:
+    """The range of ratios that the loss does not clip; None if the method is not known here."""
+    method = settings.get("method")
+    try:
+        objective = get_method(method).objective if isinstance(method, str) else None
+    except ValueError:  # A method of a package that is not imported here.
+        objective = None
+    if objective is None:
+        return None
+    training = settings.get("training") or {}
+    changed = ((training.get("objective_by_method") or {}).get(method) or {}) | (training.get("objective") or {})
+    low, high = changed.get("clip_low", objective.clip_low), changed.get("clip_high", objective.clip_high)
+    return [1 - low, 1 + high]
+
+
+def _skill_texts(recording: Recording, notices: list[str]) -> dict[str, dict[str, str]]:
+    """Title and text of the skills in the run's library by id; empty if the library cannot be read here."""
+    from sdar_gym.envs.registry import entry_of
+    from sdar_gym.skills import load_library
+
+    settings = recording.settings
+    library = (settings.get("skills") or {}).get("library")
+    try:
+        library = library or entry_of(str(settings["env"])).skills
+        if not library:
+            return {}
+        skills = load_library(library).skills
+    except KeyError:
+        return {}
+    except (ValueError, OSError) as error:
+        notices.append(f"The texts of the skills of {recording.name} are not shown: {error}")
+        return {}
+    return {skill.id: {"title": skill.title, "text": skill.text} for skill in skills}
+
+
+def _tokens(batch: Batch, notices: list[str]) -> dict[str, dict[int, dict[str, Any]]]:
+    """Token rows by episode and turn; empty where there are none."""
+    if not batch.tokens.is_file():
+        return {}
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    try:
+        for row in read_tokens(batch.tokens):
+            found.setdefault(row["episode_id"], {})[row["turn"]] = row
+    except TokenDumpError as error:
+        notices.append(f"The tokens of {batch.name} are not shown: {error}")
+        return {}
+    return found
+
+
+def _groups(episodes: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    for _, members in groupby(episodes, key=lambda episode: str(episode["episode_id"]).partition("/")[0]):
+        yield list(members)
+
+
+def _row(episode: Mapping[str, Any], tokens: Mapping[int, Mapping[str, Any]], types: dict[str, int]) -> list[Any]:
+    """The episode's row in the index, but for its recording, batch and place."""
+    turns = episode["turns"]
+    invalid = sum(not (turn.get("valid_form", True) and turn.get("valid_action", True)) for turn in turns)
+    return [
+        episode["episode_id"],
+        str(episode["episode_id"]).partition("/")[0],
+        episode["task_id"],
+        types.setdefault(episode["task_type"], len(types)),
+        episode["goal"][:_GOAL],
+        int(episode["won"]),
+        _rounded(episode.get("reward", 0.0)),
+        len(turns),
+        episode.get("ended", ""),
+        invalid,
+        int(bool(tokens)),
+        *(_mean(tokens.values(), name) for name in _MEANS),
+    ]
+
+
+def _mean(rows: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    values = [value for row in rows for value in row[name] or () if value is not None]
+    return _rounded(sum(values) / len(values)) if values else None
+
+
+def _shown(tokens: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Token rows without what the episode says already."""
+    keys = ("advantage", "teacher_context", *TEXT_LISTS, *NUMBER_LISTS)
+    return {turn: {key: row[key] for key in keys if row[key] is not None} for turn, row in tokens.items()}
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value
+
+
+class _Chunk:
+    """Collects episodes until they fill a chunk."""
+
+    def __init__(self, chunks: list[str]):
+        self._chunks, self._texts, self._size = chunks, [], 0
+
+    def add(self, content: Mapping[str, Any]) -> tuple[int, int]:
+        """Adds an episode; returns its chunk and its place there."""
+        # ASCII escapes keep lone surrogates, which a model can write and UTF-8 cannot encode.
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        self._texts.append(text)
+        self._size += len(text)
+        return len(self._chunks), len(self._texts) - 1
+
+    def close_if_full(self) -> None:
+        if self._size >= CHUNK_SIZE:
+            self.close()
+
+    def close(self) -> None:
+        """Compresses what was added since the last time."""
+        if self._texts:
+            content = f"[{','.join(self._texts)}]".encode("ascii")
+            self._chunks.append(base64.b64encode(zlib.compress(content, 6)).decode("ascii"))
+        self._texts, self._size = [], 0

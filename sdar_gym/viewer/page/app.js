@@ -48,7 +48,7 @@ function useNewerVersion() {
       script.src = `${INDEX.refresh.script}?${Date.now()}`;
       script.onload = script.onerror = () => script.remove();
       document.head.append(script);
-    }, 3000);
+    }, 1000);
     return () => clearInterval(timer);
   }, []);
 }

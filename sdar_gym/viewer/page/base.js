@@ -14,6 +14,7 @@ function number(value, digits = 3) {
 }
 
 const signed = (value, digits) => (value > 0 ? "+" : "") + number(value, digits);
+const points = (share) => (share > 0 ? "+" : "") + (100 * share).toFixed(1);
 const percent = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
 const probability = (logp) => (logp === null || logp === undefined ? null : Math.exp(logp));
 const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;

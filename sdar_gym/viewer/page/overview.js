@@ -84,8 +84,8 @@ function Overview({ parameters, theme }) {
     ${success.lines.length > 0 && html`<${Chart} title="Success: evaluation with its 95 % interval, training episodes (thin), teacher (dashed)" ...${success} range=${[0, 1]} height=${300} theme=${theme} />`}
     <${TypeTable} />
     ${names.length > 0 && html`<section><h2>Metrics</h2>
-      <label class="field">add <select id="metric" onChange=${(event) => { set([...chosen, event.target.value]); event.target.value = ""; }}>
-        <option value="">a metric…</option>${names.filter((name) => !chosen.includes(name)).map((name) => html`<option>${name}</option>`)}
+      <label class="field">add <select id="metric" value="" onChange=${(event) => event.target.value && set([...chosen, event.target.value])}>
+        <option value="">a metric…</option>${names.filter((name) => !chosen.includes(name)).map((name) => html`<option value=${name}>${name}</option>`)}
       </select></label>
       <div class="charts">${charts.map(([name, lines]) => html`<div key=${name}><button class="remove" title="Remove this chart" onClick=${() => set(chosen.filter((other) => other !== name))}>×</button><${Chart} title=${name} lines=${lines} height=${170} theme=${theme} /></div>`)}</div>
     </section>`}

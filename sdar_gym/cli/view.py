@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -31,13 +32,19 @@ def view_command(folders: Sequence[Path], output: Path | None, follow: bool, ope
         console.tell("No browser can be started here; open the page yourself.")
     if follow:
         console.tell("The page follows the run; Ctrl-C ends this.")
-        while not all(_is_finished(recording) for recording in recordings):
-            before = _state(recordings)
-            while _state(recordings) == before:
-                time.sleep(_INTERVAL)
-            recordings = [Recording(folder) for folder in folders]
-            write_page(recordings, output, refresh=True)
-        write_page(recordings, output)
+        with suppress(KeyboardInterrupt):
+            _follow(recordings, output)
+        write_page([Recording(folder) for folder in folders], output)
+
+
+def _follow(recordings: Sequence[Recording], output: Path | None) -> None:
+    """Writes the page again whenever a file of a recording has changed, until all of them are finished."""
+    while not all(_is_finished(recording) for recording in recordings):
+        before = _state(recordings)
+        while _state(recordings) == before:
+            time.sleep(_INTERVAL)
+        recordings = [Recording(recording.path) for recording in recordings]
+        write_page(recordings, output, refresh=True)
 
 
 def _tell(console: Terminal, path: Path, data: PageData) -> None:

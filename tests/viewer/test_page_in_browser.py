@@ -157,6 +157,10 @@ def test_the_keyboard_leads_to_a_token_and_back(opened: Any, files: Path) -> Non
         assert text in card
     page.press("ArrowLeft", "ArrowLeft")
     assert "token=1.3" in page.hash()
+    page.press("S")
+    assert "token=1.1" in page.hash()
+    tab.locator(".strip button").nth(2).click()
+    assert "token=3.0" in page.hash()
     page.press("c")
     assert "color=gate" in page.hash()
     page.press("]")
@@ -206,8 +210,10 @@ def test_a_group_shows_where_the_paths_part(opened: Any, files: Path) -> None:
     tab = page.open("/group/0/train-00001/0")
     tab.wait_for_selector(".beside")
     assert tab.locator(".member").all_inner_texts()[1].startswith("episode 0/1 out of turns")
-    assert tab.locator(".parting").inner_text() == "the same up to here (2 turns); from here their paths part"
-    assert tab.locator(".step.same").count() == 4
+    assert tab.locator(".shared summary").inner_text() == "The first 2 turns are the same"
+    assert tab.locator(".shared .step").count() == 2
+    assert tab.locator(".parting").inner_text() == "Their paths part at turn 3"
+    assert tab.locator(".beside > .step").count() == 2
     tab.locator(".token", has_text="open fridge 1").click()
     tab.wait_for_selector("article")
     assert "/episode/0/train-00001/0/0" in page.hash() and "token=3.1" in page.hash()

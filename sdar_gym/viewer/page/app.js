@@ -8,6 +8,7 @@ const KEYS = [
   ["Escape", "back"],
   ["n p", "next and previous turn"],
   ["← →", "next and previous token"],
+  ["s S", "next and previous token with a strong color"],
   ["c C", "color the tokens by the next measure"],
   ["[ ]", "previous and next episode of the list"],
   ["g", "the episode's group side by side"],

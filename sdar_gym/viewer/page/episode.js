@@ -54,6 +54,15 @@ function MeasureSelect({ tokens, value, onChange }) {
   </select></label>`;
 }
 
+// One cell a turn, colored by its strongest token: where to look in a long episode.
+function TurnStrip({ turns, tokens, measure, range, recording, current, jump }) {
+  return html`<div class="strip">${turns.map((_, at) => {
+    const values = (tokens[at + 1]?.token || []).map((_, place) => measure.value(tokens[at + 1], place, recording)).filter((value) => value !== null);
+    const strongest = values.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
+    return html`<button class=${classes(current === at + 1 && "current")} style=${background(measure, strongest, range)} title=${`turn ${at + 1}: ${signedIf(measure, strongest)} ${measure.unit}`} onClick=${() => jump(at + 1)}>${at + 1}</button>`;
+  })}</div>`;
+}
+
 const colorOf = (parameters, tokens) => parameters.color || (tokens.some((turn) => turn.gap) ? "gap" : tokens.length ? "advantage" : "none");
 
 function Episode({ parts, parameters }) {
@@ -73,10 +82,23 @@ function Episode({ parts, parameters }) {
 
   const open = (other) => other && go(other.path, { ...filtersOf(parameters), color: parameters.color });
   const pick = (turn, token) => setParameters({ token: `${turn}.${token}` });
-  const jump = (step) => {
-    const turn = Math.max(1, Math.min(turns.length, (cursor ? cursor[0] : step > 0 ? 0 : turns.length + 1) + step));
+  const jumpTo = (turn) => {
     pick(turn, 0);
     document.getElementById(`turn-${turn}`)?.scrollIntoView({ block: "start", behavior: "instant" });
+  };
+  const jump = (step) => jumpTo(Math.max(1, Math.min(turns.length, (cursor ? cursor[0] : step > 0 ? 0 : turns.length + 1) + step)));
+  // To the next token with at least half of the largest value, for colors that have one.
+  const strong = (step) => {
+    if (!measure) return;
+    const places = turns.flatMap((_, at) => (content.tokens[at + 1]?.token || []).map((_, place) => [at + 1, place]));
+    const size = ([turn, place]) => Math.abs(measure.value(content.tokens[turn], place, recording) ?? 0);
+    const limit = Math.min(range, Math.max(0, ...places.map(size))) / 2;
+    const found = places.filter((place) => size(place) >= limit && limit > 0);
+    const after = ([turn, place]) => (turn - (cursor?.[0] ?? 0)) * step > 0 || (turn === cursor?.[0] && (place - cursor[1]) * step > 0);
+    const next = (step > 0 ? found : [...found].reverse()).find(after);
+    if (!next) return;
+    pick(...next);
+    document.getElementById(`turn-${next[0]}`)?.scrollIntoView({ block: "center", behavior: "instant" });
   };
   const move = (step) => {
     if (!content || !all.length) return;
@@ -93,14 +115,14 @@ function Episode({ parts, parameters }) {
     setParameters({ color: names[(names.indexOf(color) + step + names.length) % names.length] });
   };
   useKeys({
-    n: () => jump(1), p: () => jump(-1), ArrowRight: () => move(1), ArrowLeft: () => move(-1), c: () => cycle(1), C: () => cycle(-1),
+    n: () => jump(1), p: () => jump(-1), ArrowRight: () => move(1), ArrowLeft: () => move(-1), s: () => strong(1), S: () => strong(-1), c: () => cycle(1), C: () => cycle(-1),
     "]": () => open(rows[place + 1]), "[": () => open(rows[place - 1]),
     g: () => row && members.length > 1 && go(row.groupPath, { color: parameters.color }),
     Escape: () => go("/episodes", filtersOf(parameters)),
   });
   useEffect(() => {
     if (row) LIST_MEMORY.path = row.path;
-    if (content && cursor) document.getElementById(`turn-${cursor[0]}`)?.scrollIntoView({ block: "nearest", behavior: "instant" });
+    if (content && cursor) document.getElementById(`turn-${cursor[0]}`)?.scrollIntoView({ block: "center", behavior: "instant" });
   }, [content]);
 
   if (!row) return html`<main><p class="notice">This page has no episode ${parts.slice(1).join(" ")}.</p></main>`;
@@ -117,6 +139,7 @@ function Episode({ parts, parameters }) {
       ${members.length > 1 && html`<a href=${address(row.groupPath, { color: parameters.color })} title="g">its group of ${members.length}</a>`}
       <span class="space"></span>
       ${all.length > 0 && html`<${MeasureSelect} tokens=${all} value=${color} onChange=${(value) => setParameters({ color: value })} />${measure && html`<${Legend} measure=${measure} range=${range} />`}`}
+      ${measure && all.length > 0 && html`<${TurnStrip} turns=${turns} tokens=${tokens} measure=${measure} range=${range} recording=${recording} current=${cursor?.[0]} jump=${jumpTo} />`}
     </header>
     <section class="about">
       <h2>${episode.goal}</h2>

@@ -9,30 +9,33 @@ function sharedTurns(episodes) {
   return shortest;
 }
 
+function Step({ content, turn, recording, measure, range, pick }) {
+  const played = content.episode.turns[turn], tokens = content.tokens[turn + 1];
+  if (!played) return html`<div class="step none"></div>`;
+  return html`<div class="step">
+    <span class="quiet">${turn + 1}</span> <span class="seen" title=${played.observation}>${played.observation}</span>
+    ${tokens ? html`<${Tokens} tokens=${tokens} measure=${measure} range=${range} recording=${recording} selected=${null} pick=${pick} />` : html`<div class="action">${played.action}</div>`}
+    ${played.valid_action === false && html`<span class="flag">not understood</span>`}${played.valid_form === false && html`<span class="flag">no valid form</span>`}${played.reward ? html`<span class=${classes("reward", played.reward > 0 ? "won" : "lost")}>${signed(played.reward, 2)}</span>` : ""}
+  </div>`;
+}
+
 function Beside({ rows, contents, parameters, labels }) {
   const episodes = contents.map((content) => content.episode);
   const shared = sharedTurns(episodes), longest = Math.max(...episodes.map((episode) => episode.turns.length));
   const all = contents.flatMap((content) => Object.values(content.tokens));
   const color = colorOf(parameters, all), measure = MEASURES[color];
-  const ranges = useMemo(() => (measure ? rangeOf(measure, all, rows[0].recording) : 1), [contents, color]);
+  const range = useMemo(() => (measure ? rangeOf(measure, all, rows[0].recording) : 1), [contents, color]);
   useKeys({ c: () => { const names = ["none", ...Object.keys(MEASURES)]; setParameters({ color: names[(names.indexOf(color) + 1) % names.length] }); } });
   const turns = Array.from({ length: longest }, (_, turn) => turn);
+  const pick = (row, turn) => (token) => go(row.path, { color: parameters.color, token: `${turn + 1}.${token}` });
   return html`
-    ${all.length > 0 && html`<div class="bar"><${MeasureSelect} tokens=${all} value=${color} onChange=${(value) => setParameters({ color: value })} />${measure && html`<${Legend} measure=${measure} range=${ranges} />`}</div>`}
+    ${all.length > 0 && html`<div class="bar"><${MeasureSelect} tokens=${all} value=${color} onChange=${(value) => setParameters({ color: value })} />${measure && html`<${Legend} measure=${measure} range=${range} />`}</div>`}
     <div class="scroll"><div class="beside" style=${`--members:${rows.length}`}>
       ${rows.map((row, at) => html`<div class="member"><a href=${address(row.path, { color: parameters.color })}>${labels?.[at] ?? `episode ${row.episode}`}</a> <span class=${row.won ? "badge won" : "badge lost"}>${outcome(row)}</span> <span class="quiet">${count(row.turns, "turn")}, reward ${number(row.reward, 2)}</span></div>`)}
-      ${turns.map((turn) => html`
-        ${turn === shared && html`<div class="parting">${shared === 0 ? "different from the first turn on" : shared === longest ? "the same to the end" : `the same up to here (${count(shared, "turn")}); from here their paths part`}</div>`}
-        ${contents.map(({ episode, tokens }, at) => {
-          const played = episode.turns[turn];
-          if (!played) return html`<div class="step none"></div>`;
-          return html`<div class=${classes("step", turn < shared && "same")} key=${`${turn}-${at}`}>
-            <span class="quiet">${turn + 1}</span> <span class="seen" title=${played.observation}>${played.observation}</span>
-            ${tokens[turn + 1] ? html`<${Tokens} tokens=${tokens[turn + 1]} measure=${measure} range=${ranges} recording=${rows[at].recording} selected=${null} pick=${(token) => go(rows[at].path, { color: parameters.color, token: `${turn + 1}.${token}` })} />` : html`<div class="action">${played.action}</div>`}
-            ${played.valid_action === false && html`<span class="flag">not understood</span>`}${played.valid_form === false && html`<span class="flag">no valid form</span>`}${played.reward ? html`<span class=${classes("reward", played.reward > 0 ? "won" : "lost")}>${signed(played.reward, 2)}</span>` : ""}
-          </div>`;
-        })}`)}
-      ${shared === longest && html`<div class="parting">the same to the end</div>`}
+      ${shared > 0 && html`<details class="shared" open=${shared <= 3}><summary>${shared === longest ? "The same actions to the end" : `The first ${count(shared, "turn")} are the same`}</summary>
+        ${turns.slice(0, shared).map((turn) => html`<${Step} content=${contents[0]} turn=${turn} recording=${rows[0].recording} measure=${measure} range=${range} pick=${pick(rows[0], turn)} />`)}</details>`}
+      ${shared < longest && html`<div class="parting">${shared === 0 ? "Their paths part at the first turn" : `Their paths part at turn ${shared + 1}`}</div>`}
+      ${turns.slice(shared).map((turn) => contents.map((content, at) => html`<${Step} key=${`${turn}-${at}`} content=${content} turn=${turn} recording=${rows[at].recording} measure=${measure} range=${range} pick=${pick(rows[at], turn)} />`))}
     </div></div>`;
 }
 

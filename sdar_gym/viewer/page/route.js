@@ -1,9 +1,14 @@
 // The address: every state of the page is in its hash, so that it can be sent as a link and survives a reload.
 
+// A link that was cut in the middle of an escape is read as it is.
+function unescaped(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
+}
+
 function readRoute() {
   const [path, query] = location.hash.slice(1).split("?");
   return {
-    parts: path.split("/").filter(Boolean).map(decodeURIComponent),
+    parts: path.split("/").filter(Boolean).map(unescaped),
     parameters: Object.fromEntries(new URLSearchParams(query || "")),
   };
 }

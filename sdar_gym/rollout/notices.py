@@ -12,6 +12,10 @@ _FLAT_UPDATES = 3
 _MISMATCH = 0.02
 
 
+# Shares of the policy gradient's norm between which a teacher is neither silent nor alone; see docs/learner.md.
+_WEAK_TEACHER, _STRONG_TEACHER = 0.05, 2.0
+
+
 class Notices:
     """The notices of a run's updates: each is issued once, and missing spread only if it persists."""
 
@@ -88,6 +92,13 @@ def notices(figures: Mapping[str, float]) -> dict[str, str]:
             f"The sampler is far from the learner (mismatch_kl {figures['mismatch_kl']:.2g} nats a token): the engine "
             "has other weights, or much less precision. Compare with rollout.engine=transformers; differences of "
             "precision are corrected with training.old_logp=learner."
+        )
+    share = figures.get("distill_gradient_share")
+    if share is not None and not _WEAK_TEACHER <= share <= _STRONG_TEACHER:
+        found["share"] = (
+            f"The distillation's gradient has {share:.0%} of the policy gradient's norm: the teacher "
+            + ("hardly acts" if share < _WEAK_TEACHER else "outweighs the reward")
+            + ". training.objective.distill.coeff={share: 0.8} sets λ by this share."
         )
     if figures.get("lost_episodes", 0.0) > 0:
         found["lost"] = f"{figures['lost_episodes']:.0f} episode(s) were lost with an env runner; the others go on."

@@ -30,7 +30,7 @@ __all__ = ["Progress", "check_run", "train"]
 
 
 # Metrics of the learner about which a run has something to say.
-_SHOWN = ("mismatch_kl",)
+_SHOWN = ("mismatch_kl", "distill_gradient_share")
 
 
 @dataclass(frozen=True, slots=True)

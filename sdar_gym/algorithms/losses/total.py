@@ -91,6 +91,8 @@ class LossOutput:
             undoes this; multiply the loss by R there.)
         maxima: Detached scalars to combine by their maximum; 0 without tokens.
         minima: Detached scalars to combine by their minimum; infinite without tokens.
+        policy_loss: The policy-gradient term of the loss, with gradient.
+        distill_loss: The distillation term at λ = 1, with gradient; None where nothing is distilled.
 
     Always in `metrics`: `policy_loss` (κ inside), `advantage_abs`, `approx_kl` (old to current, never negative),
     `clip_fraction`, `dual_clip_fraction`, `weight` (sums to one if the weights were made right). Where the teacher
@@ -105,9 +107,13 @@ class LossOutput:
     metrics: dict[str, Tensor]
     maxima: dict[str, Tensor]
     minima: dict[str, Tensor]
+    policy_loss: Tensor
+    distill_loss: Tensor | None
 
 
-def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> LossOutput:
+def compute_loss(
+    objective: Objective, tokens: TokenBatch, step: int = 0, *, distill_coeff: float | None = None
+) -> LossOutput:
     """Returns the loss of some rows of an update.
 
     A term with coefficient zero is omitted rather than added as zero, so that results are bit for bit those of a method
@@ -117,6 +123,7 @@ def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> Los
         objective: The settings.
         tokens: The rows.
         step: Number of completed updates, for the schedules.
+        distill_coeff: λ, for a coefficient that is a share of the policy gradient; None takes the schedule's.
 
     Returns:
         Loss, metrics and maxima.
@@ -148,7 +155,8 @@ def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> Los
     policy_loss_BT = policy.loss_BT
     if tokens.importance_BT is not None:
         policy_loss_BT = policy_loss_BT * _keep(live_BT, tokens.importance_BT)
-    loss = weighted_sum(policy_loss_BT, weight_BT)
+    loss = policy_loss = weighted_sum(policy_loss_BT, weight_BT)
+    distill_loss = None
     terms_BT = {
         "policy_loss": policy_loss_BT,
         "advantage_abs": advantage_BT.abs(),
@@ -159,11 +167,15 @@ def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> Los
         "weight": live_BT,
     }
     if objective.distill is not None:
-        coeff = objective.distill.coeff.at(step)
+        coeff = objective.distill.coeff.at(step) if distill_coeff is None else distill_coeff
+        if objective.distill.coeff.share and distill_coeff is None:
+            raise ValueError("distill.coeff is a share of the policy gradient: pass the coefficient as distill_coeff.")
         distilled = _distillation(objective.distill, tokens, live_BT, logp_BT, policy.ratio_BT, required=coeff != 0.0)
         terms_BT |= distilled
-        if coeff:
-            loss = loss + coeff * weighted_sum(distilled["distill_loss"], weight_BT)
+        if "distill_loss" in distilled:
+            distill_loss = weighted_sum(distilled["distill_loss"], weight_BT)
+            if coeff:
+                loss = loss + coeff * distill_loss
     elif tokens.teacher_logp_BT is not None:
         terms_BT["gap_mean"] = teacher_gap(_keep(live_BT, tokens.teacher_logp_BT), logp_BT, live_BT)
     if tokens.ref_logp_BT is not None:
@@ -181,7 +193,7 @@ def compute_loss(objective: Objective, tokens: TokenBatch, step: int = 0) -> Los
         ratio_min = weight_BT.new_full((), torch.inf)
         if live_BT.numel():
             ratio_min = policy.ratio_BT.masked_fill(~live_BT, torch.inf).min()
-    return LossOutput(loss, metrics, {"ratio_max": ratio_max}, {"ratio_min": ratio_min})
+    return LossOutput(loss, metrics, {"ratio_max": ratio_max}, {"ratio_min": ratio_min}, policy_loss, distill_loss)
 
 
 def split_spans(tokens: TokenBatch, span_BT: Tensor) -> TokenBatch:

@@ -70,7 +70,10 @@ class Distillation(Settings):
 
     PREFIX: ClassVar[str] = "distill."
 
-    coeff: Schedule = setting(doc="λ: a number or points `[[step, value], …]`.")
+    coeff: Schedule = setting(
+        doc="λ: a number or points `[[step, value], …]`; or `{share: 0.8}`, which sets λ so that the distillation's "
+        "gradient has this share of the policy gradient's norm."
+    )
     divergence: Divergence = setting(Divergence.LOG_RATIO)
     support: Support = setting(Support.SAMPLED)
     k: int | None = setting(None, "With `topk`: number of tokens.", low=2)

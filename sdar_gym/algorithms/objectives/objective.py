@@ -59,6 +59,16 @@ class Objective(Settings):
         self._check_teacher()
         if self.shaping is not None:
             self.shaping.check_with(self.policy_coeff, self.teacher, self.distill)
+        if self.policy_coeff.share:
+            raise ValueError("policy_coeff cannot be a share: shares are of the policy gradient. Give a number.")
+        if self.distill is not None and self.distill.coeff.share:
+            if self.policy_coeff.always_zero:
+                raise ValueError("distill.coeff is a share of the policy gradient, but policy_coeff is 0; give one.")
+            if self.shaping is not None and self.shaping.coeff is None:
+                raise ValueError(
+                    f"shaping.name={self.shaping.NAME!r} has distill.coeff as its own coefficient, which must be a "
+                    "number then, not a share of the policy gradient."
+                )
         if self.policy_coeff.always_zero and self.distill is not None:
             gate = self.distill.gate
             if self.distill.positive_only or (gate is not None and gate.needs_advantage):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sdar_gym.text import shortened
@@ -17,16 +17,19 @@ class Schedule:
     """A coefficient as a function of the training step: linear between points, constant outside them.
 
     A step is the number of completed updates: the first update runs at step 0. In a configuration a schedule is a
-    number or a list of points, `[[0, 0.5], [100, 0.0]]`, as RLlib writes schedules.
+    number or a list of points, `[[0, 0.5], [100, 0.0]]`, as RLlib writes schedules. `{share: …}` of either says that
+    the values are shares of the policy gradient's norm, from which the learner computes the coefficient.
 
     Args:
         points: Pairs (step, value) with strictly increasing steps.
+        share: Whether the values are shares of the policy gradient's norm.
 
     Raises:
         ValueError: If there is no point, the steps do not increase, or a value is not a finite number.
     """
 
     points: tuple[tuple[int, float], ...]
+    share: bool = False
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -115,13 +118,18 @@ class Schedule:
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if isinstance(value, Mapping):
-            raise ValueError(
-                f"{name} must be a number or points such as [[0, 0.5], [100, 0]], got {shortened(dict(value))}."
-            )
+            if set(value) != {"share"} or isinstance(value["share"], Mapping):
+                raise ValueError(
+                    f"{name} must be a number, points such as [[0, 0.5], [100, 0]], or {{share: …}} of either, got "
+                    f"{shortened(dict(value))}."
+                )
+            return replace(cls.parse(f"{name}.share", value["share"]), share=True)
         return cls.constant(finite_number(name, value))
 
-    def plain(self) -> float | list[list[float]]:
-        """What `parse` reads as this schedule: a number if it is constant, else its points."""
+    def plain(self) -> float | list[list[float]] | dict[str, Any]:
+        """What `parse` reads as this schedule: a number if it is constant, else its points; shares under `share`."""
+        if self.share:
+            return {"share": replace(self, share=False).plain()}
         if len(self.points) == 1 and self.points[0][0] == 0:
             return self.points[0][1]
         return [[step, value] for step, value in self.points]

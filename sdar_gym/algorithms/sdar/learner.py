@@ -22,10 +22,11 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.annotations import override
 from transformers import PreTrainedModel
 
-from sdar_gym.algorithms.losses.total import TokenBatch, compute_loss, split_spans
+from sdar_gym.algorithms.losses.total import LossOutput, TokenBatch, compute_loss, split_spans
 from sdar_gym.algorithms.methods.distil import Cost, FutureCredit
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import Weights
+from sdar_gym.algorithms.sdar.gradient_share import GradientShare
 from sdar_gym.algorithms.sdar.module import LOGITS_TERM
 from sdar_gym.policy.batching import budget_batches
 from sdar_gym.policy.load import load_model
@@ -53,7 +54,7 @@ from sdar_gym.training.scoring import Scorer, distillation_term, widths
 
 # Columns that this learner adds to its shard before the first gradient step.
 REFERENCE_LOGP, SHARD_ROW = "reference_logp", "shard_row"
-TEACHER_STATE = "teacher_weights"
+TEACHER_STATE, GRADIENT_RATIOS = "teacher_weights", "gradient_ratios"
 
 
 class SDARLearner(TorchLearner):
@@ -68,6 +69,7 @@ class SDARLearner(TorchLearner):
         """Builds module and optimizer, and copies the initial weights for teacher and reference."""
         super().build()
         self._objective: Objective = self.config.get_method().objective
+        self._share = GradientShare(self._objective)
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         set_threads(self.config.policy_settings.torch_threads, module, max(1, self.config.num_learners))
         self._micro_batch_tokens = self.config.get_sizes().micro_batch_tokens
@@ -191,6 +193,8 @@ class SDARLearner(TorchLearner):
             with self._frozen.swapped_in() as model:
                 columns[REFERENCE_LOGP] = self._scorer.logp(model, columns).numpy()
         self._optimizer_steps = 0
+        if self._share.is_due(self._step):
+            self._measure_gradients(columns)
         results = super().update(training_data=training_data, timesteps=timesteps, **kwargs)
         self._targets = None
         self._check_weights()
@@ -214,6 +218,8 @@ class SDARLearner(TorchLearner):
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self._teacher is not None and self._check_component(TEACHER_STATE, components, not_components):
             state[TEACHER_STATE] = self._teacher.get_state()
+        if self._share.ratios and self._check_component(GRADIENT_RATIOS, components, not_components):
+            state[GRADIENT_RATIOS] = [*self._share.ratios]
         return state
 
     @override(Learner)
@@ -222,6 +228,7 @@ class SDARLearner(TorchLearner):
         super().set_state(state)
         if self._teacher is not None and TEACHER_STATE in state:
             self._teacher.set_state(state[TEACHER_STATE])
+        self._share.restore(state.get(GRADIENT_RATIOS, ()))
 
     @override(Learner)
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
@@ -261,19 +268,12 @@ class SDARLearner(TorchLearner):
         scale = float(self.config.training_settings.num_minibatches * max(1, self.config.num_learners))
         module = self.module[DEFAULT_MODULE_ID]
         total = torch.zeros((), device=self.device)
-        # Copied once a step: the loop over micro-batches below does not wait for the device.
-        mask = columns[RESPONSE_MASK].cpu()
-        width_B, length_B = widths(columns[RESPONSE_POSITION].cpu(), mask), mask.sum(dim=1)
-        shard_rows = columns[SHARD_ROW].cpu()
-        rows_with_tokens = (width_B > 0).nonzero().flatten().tolist()
-        pieces = list(budget_batches(rows_with_tokens, width_B.tolist(), self._micro_batch_tokens))
-        for number, (rows, width) in enumerate(pieces):
+        pieces = self._micro_batches(columns)
+        for number, piece in enumerate(pieces):
             with contextlib.ExitStack() as stack:
                 if hasattr(module, "no_sync") and number + 1 < len(pieces):
                     stack.enter_context(module.no_sync())
-                micro = self._micro_batch(columns, rows.to(self.device), width, int(length_B[rows].max()))
-                if self._targets is not None:
-                    micro[LOGITS_TERM] = self._logits_term(micro, shard_rows[rows])
+                micro = self._micro_batch(columns, *piece)
                 loss = self.compute_loss_for_module(
                     module_id=DEFAULT_MODULE_ID, config=self.config, batch=micro, fwd_out=module.forward_train(micro)
                 )
@@ -292,6 +292,37 @@ class SDARLearner(TorchLearner):
             self._check_step(total * scale, gradients)
             self.apply_gradients(self.postprocess_gradients(gradients))
         return {}, {DEFAULT_MODULE_ID: total * scale}, {}
+
+    def _measure_gradients(self, columns: Mapping[str, Any]) -> None:
+        """Measures the norms of the policy's and the distillation's gradient on the whole update, and logs them."""
+        module = self.module[DEFAULT_MODULE_ID]
+        parameters = [p for p in self.get_parameters(module) if p.requires_grad]
+        columns = {name: torch.as_tensor(column, device=self.device) for name, column in columns.items()}
+        norms: list[float] = []
+        for part in ("policy_loss", "distill_loss"):
+            for piece in self._micro_batches(columns):
+                with module.no_sync() if hasattr(module, "no_sync") else contextlib.nullcontext():
+                    micro = self._micro_batch(columns, *piece)
+                    loss = getattr(self._loss_output(micro, module.forward_train(micro)), part)
+                    if loss is not None:
+                        loss.backward()
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+            if max(1, self.config.num_learners) > 1:
+                for gradient in gradients:
+                    torch.distributed.all_reduce(gradient)
+            norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+            for parameter in parameters:
+                parameter.grad = None
+        self._share.add(*norms)
+        distill = self._objective.distill
+        coeff = self._share.coefficient(self._step)
+        coeff = distill.coeff.at(self._step) if coeff is None else coeff
+        logged = {"policy_gradient_norm": norms[0], "distill_gradient_norm": norms[1], "distill_coeff": coeff}
+        if norms[0] > 0:
+            logged["distill_gradient_share"] = coeff * norms[1] / norms[0]
+        for name, value in logged.items():
+            # All learners know the same numbers.
+            self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
 
     def _check_step(self, loss: torch.Tensor, gradients: dict[Any, torch.Tensor]) -> None:
         """Checks that loss and gradient are finite; if not, every learner raises.
@@ -332,6 +363,11 @@ class SDARLearner(TorchLearner):
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> torch.Tensor:
         """The loss of some rows: a summand of the update's loss, not to be averaged. Keeps its metrics for logging."""
+        output = self._loss_output(batch, fwd_out)
+        self._pending.append((output.metrics, output.maxima, output.minima))
+        return output.loss
+
+    def _loss_output(self, batch: dict[str, Any], fwd_out: dict[str, Any]) -> LossOutput:
         logp_BT = fwd_out["logp"]
 
         def number(name: str, source: dict[str, Any] = batch) -> torch.Tensor | None:
@@ -356,9 +392,7 @@ class SDARLearner(TorchLearner):
         )
         if self._several_spans:
             tokens = split_spans(tokens, batch[SPAN])
-        output = compute_loss(self._objective, tokens, self._step)
-        self._pending.append((output.metrics, output.maxima, output.minima))
-        return output.loss
+        return compute_loss(self._objective, tokens, self._step, distill_coeff=self._share.coefficient(self._step))
 
     def _log_losses(self) -> None:
         """Logs the metrics of all micro-batches of a step: one wait for the device."""
@@ -418,8 +452,18 @@ class SDARLearner(TorchLearner):
         }
         return 0.0 * module.forward_train(micro)["logp"].sum()
 
-    def _micro_batch(self, columns: Any, rows: torch.Tensor, width: int, length: int) -> dict[str, Any]:
+    def _micro_batches(self, columns: Any) -> list[tuple[torch.Tensor, int, int]]:
+        """Rows, longest sequence and longest response of each micro-batch."""
+        # Copied once a step: the loop over micro-batches does not wait for the device.
+        mask = columns[RESPONSE_MASK].cpu()
+        width_B, length_B = widths(columns[RESPONSE_POSITION].cpu(), mask), mask.sum(dim=1)
+        rows_with_tokens = (width_B > 0).nonzero().flatten().tolist()
+        pieces = budget_batches(rows_with_tokens, width_B.tolist(), self._micro_batch_tokens)
+        return [(rows, width, int(length_B[rows].max())) for rows, width in pieces]
+
+    def _micro_batch(self, columns: Any, chosen: torch.Tensor, width: int, length: int) -> dict[str, Any]:
         """Some rows of a minibatch, cut to their longest sequence and response."""
+        rows = chosen.to(self.device)
         micro = {
             INPUT_IDS: columns[INPUT_IDS][rows, :width],
             RESPONSE_MASK: columns[RESPONSE_MASK][rows, :length].bool(),
@@ -428,6 +472,8 @@ class SDARLearner(TorchLearner):
         for name in (RESPONSE_POSITION, SPAN, *values):
             if name in columns:
                 micro[name] = columns[name][rows, :length]
+        if self._targets is not None:
+            micro[LOGITS_TERM] = self._logits_term(micro, columns[SHARD_ROW][rows].cpu())
         return micro
 
     def _logits_term(self, micro: dict[str, Any], shard_rows: torch.Tensor) -> Any:

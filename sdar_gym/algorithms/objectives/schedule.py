@@ -120,7 +120,7 @@ class Schedule:
         if isinstance(value, Mapping):
             if set(value) != {"share"} or isinstance(value["share"], Mapping):
                 raise ValueError(
-                    f"{name} must be a number, points such as [[0, 0.5], [100, 0]], or {{share: …}} of either, got "
+                    f"{name} must be a number or points such as [[0, 0.5], [100, 0]], or {{share: …}} of them, got "
                     f"{shortened(dict(value))}."
                 )
             return replace(cls.parse(f"{name}.share", value["share"]), share=True)

@@ -21,6 +21,7 @@ from sdar_gym.configs.path_settings import absolute_path_setting
 from sdar_gym.paths import local_path
 from sdar_gym.settings import Settings, setting, without_effect
 from sdar_gym.skills import builtin_libraries
+from sdar_gym.skills.controls import split_control
 from sdar_gym.text import shortened
 
 
@@ -101,7 +102,12 @@ class SkillSettings(Settings):
     strategy: str = setting(
         "oracle_type", "Retrieval strategy: `oracle_type`, `bm25`, `keywords`, `ucb`, `full`, `random` or `none`."
     )
-    library: str | None = setting(None, "A built-in library, a folder, or null for the environment's own.")
+    library: str | None = setting(
+        None,
+        "A built-in library, a folder, or null for the environment's own. `wrong`, `empty` and `irrelevant` are "
+        "controls: its texts exchanged between task types, without content, or about something else; `NAME:wrong` is "
+        "that of another.",
+    )
     k: int = setting(5, "Maximum number of task-specific skills.", low=1)
     include_general: bool = setting(True, "Whether general skills come first.")
     backend: str = setting("auto", "Backend of the BM25 index.", choices=("auto", "bm25s", "lucene"))
@@ -115,8 +121,12 @@ class SkillSettings(Settings):
     ucb_c: float = setting(1.0, "With `ucb`: exploration constant; 0 goes by mean rewards alone.", low=0)
 
     def _check(self) -> None:
-        if self.library is not None and self.library not in builtin_libraries():
-            self.store(library=absolute_path_setting("skills.library", self.library))
+        if self.library is None:
+            return
+        library, control = split_control(self.library)
+        if library is not None and library not in builtin_libraries():
+            path = absolute_path_setting("skills.library", library)
+            self.store(library=path if control is None else f"{path}:{control}")
 
 
 @dataclass(frozen=True, slots=True)

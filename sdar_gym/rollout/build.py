@@ -15,7 +15,8 @@ from sdar_gym.rollout.engines.base import Engine
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.few_shot import worked_turns
 from sdar_gym.rollout.window_context import WindowContext
-from sdar_gym.skills import Retriever, load_library, make_retriever
+from sdar_gym.skills import Retriever, make_retriever
+from sdar_gym.skills.controls import library_of
 from sdar_gym.skills.lookup import skill_env_name
 from sdar_gym.skills.strategies.controls import NoRetriever
 
@@ -27,12 +28,12 @@ def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
         ValueError: Unknown strategy or library, a setting of another strategy, or an environment without skills.
     """
     wanted = settings.strategy != NoRetriever.name
-    library = (settings.library or entry_of(env_id).skills) if wanted else None
+    library = library_of(settings.library, entry_of(env_id).skills) if wanted else None
     if wanted and library is None:
         raise ValueError(f"{env_id} has no skill library: set skills.library, or skills.strategy=none.")
     return make_retriever(
         settings.strategy,
-        load_library(library) if library is not None else None,
+        library,
         k=settings.k,
         include_general=settings.include_general,
         backend=settings.backend,

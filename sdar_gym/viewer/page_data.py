@@ -135,15 +135,12 @@ def _clip(settings: Mapping[str, Any]) -> list[float] | None:
 def _skill_texts(recording: Recording, notices: list[str]) -> dict[str, dict[str, str]]:
     """Title and text of the skills in the run's library by id; empty if the library cannot be read here."""
     from sdar_gym.envs.registry import entry_of
-    from sdar_gym.skills import load_library
+    from sdar_gym.skills.controls import library_of
 
     settings = recording.settings
     library = (settings.get("skills") or {}).get("library")
     try:
-        library = library or entry_of(str(settings["env"])).skills
-        if not library:
-            return {}
-        skills = load_library(library).skills
+        skills = library_of(library, entry_of(str(settings["env"])).skills) or ()
     except KeyError:
         return {}
     except (ValueError, OSError) as error:

@@ -1,7 +1,7 @@
 """Compares the contexts, a window and a conversation, on the same episodes: tokens read, time and memory of an update.
 
     python benchmarks/context.py [--model tiny|6m|qwen2.5-0.5b|FOLDER] [--device cpu|cuda] [--turns 50]
-        [--groups 1] [--members 4] [--cases window/each …] [--json OUT]
+        [--groups 1] [--members 4] [--cases window/each …] [--changes key=value …] [--json OUT]
 
 An update of SDAR is played and learned by the product itself, on generated ALFWorld games of full-size rooms. The
 environment ignores what the policy answers and plays random actions instead, the same in every case, so that all cases
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--response", type=int, default=16, help="tokens of a response at most")
     parser.add_argument("--repeats", type=int, default=3, help="updates after a warm-up; 0 for one without")
     parser.add_argument("--cases", nargs="*", help="such as conversation/never; default all")
+    parser.add_argument("--changes", nargs="*", default=[], help="key=value, such as policy.offload_teacher=false")
     parser.add_argument("--gpu", type=gpu_of, help="GPU of the plan; default: the one that it runs on, if it is known")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -224,6 +225,9 @@ def _case(options: argparse.Namespace, context: str, show_actions: str) -> dict[
         if gpu:
             flops = result["flops"]
             result["mfu"] = {name: round(flops[name] / median(times[name]) / gpu.flops, 4) for name in METHODS}
+            for name, planned in result["plan"].items():
+                # With it the plan's seconds of an update are those measured.
+                planned["mfu_for_the_plan"] = round(Efficiency().mfu * planned["update"] / median(times[name]), 4)
     else:
         del result["gpu_mb"]
     return result if gpu else {key: value for key, value in result.items() if key != "plan"}
@@ -349,7 +353,7 @@ def _run(options: argparse.Namespace, method: str, context: str, show_actions: s
         "evaluation.tasks": 2,
         "evaluation.interval": 0,
     }
-    return load_config("published", [f"{key}={value}" for key, value in settings.items()])
+    return load_config("published", [*(f"{key}={value}" for key, value in settings.items()), *options.changes])
 
 
 def _algorithm(options: argparse.Namespace, run: Any) -> Any:

@@ -317,7 +317,7 @@ def _make_model(options: argparse.Namespace) -> None:
     else:
         model = random_model(SHAPES[options.model], POSITIONS, options.device)
     if options.device == "cuda":
-        model = model.to(torch.bfloat16)
+        model = model.to(torch.bfloat16)  # pyright: ignore[reportArgumentType]
     model.save_pretrained(options.folder)
     load_tokenizer(options.tokenizer or "builtin:tiny").save_pretrained(options.folder)
 

@@ -1,7 +1,8 @@
 """GitHub's Markdown for Python-Markdown: lists, comments and flowcharts as the site's parser needs them.
 
 A hook of mkdocs. Python-Markdown wants a blank line before a list and four spaces inside one, and reads no table right
-below a comment. Flowcharts (`mermaid`), which the theme would draw with a script from another host, become HTML here.
+below a comment. Flowcharts (`mermaid`), which the theme would draw with a script from another host, become HTML here. A
+picture for two color schemes follows the site's switch instead of the system's setting.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ ITEM = re.compile(r"^(?P<indent> *)(?:[-*+]|\d+[.)]) +\S")
 FENCE = re.compile(r"^ *(```|~~~)")
 COMMENT = re.compile(r"^<!--.*-->$")
 CHART = re.compile(r"```mermaid\n(.*?)```", flags=re.S)
+PICTURE = re.compile(r"<picture>.*?</picture>", flags=re.S)
 NODE = re.compile(r"\w+\[(?P<name>[^\]]+)\]")
 
 
@@ -28,6 +30,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """The text of a page as Python-Markdown reads it."""
     if page.file.src_uri.startswith("source/"):
         return markdown
+    markdown = PICTURE.sub(lambda found: both_schemes(found[0]), markdown)
     return blocks(CHART.sub(lambda found: flowchart(found[1], page.file.src_uri), markdown))
 
 
@@ -71,7 +74,15 @@ def flowchart(source: str, place: str) -> str:
     return f'<ol class="flow">{"".join(items)}</ol>'
 
 
+def both_schemes(picture: str) -> str:
+    """The two images of a `<picture>`, each shown in one color scheme by the theme."""
+    dark, image = re.search(r'srcset="([^"]+)"', picture), re.search(r'<img src="([^"]+)"([^>]*)>', picture)
+    if dark is None or image is None:
+        return picture
+    return f'<img src="{image[1]}#only-light"{image[2]}>\n<img src="{dark[1]}#only-dark"{image[2]}>'
+
+
 def _deeper(line: str) -> str:
     """A line inside a list, with four spaces instead of two or three."""
     spaces = len(line) - len(line.lstrip(" "))
-    return f"{' ' * (4 * ((spaces + 1) // 2))}{line.lstrip(' ')}" if 0 < spaces < 4 else line
+    return f"    {line.lstrip(' ')}" if 1 < spaces < 4 else line

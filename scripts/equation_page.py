@@ -55,7 +55,8 @@ CHAPTERS: tuple[tuple[str, str, tuple[Equation, ...]], ...] = (
         "SDAR",
         """The objective of the paper ([arXiv 2605.15155](https://arxiv.org/abs/2605.15155)) and of its released code:
 
-    L = -mean( min(ρ·A, clip(ρ)·A) )  +  λ · mean( g · (log p_teacher - log p_student) )  +  β_KL · k3  -  η · H
+    L = -mean( min(ρ·A, clip(ρ)·A) )  +  λ · mean( g · (log p_teacher - log p_student) )
+        +  β_KL · k3  -  η · H
 
     Δ = log p_teacher - log p_student  (detached),   g = σ(β·Δ)
 

@@ -1,8 +1,8 @@
 """GitHub's Markdown for Python-Markdown: lists, comments and flowcharts as the site's parser needs them.
 
-A hook of mkdocs. Python-Markdown wants a blank line before a list and four spaces inside one, and reads no table right
-below a comment. Flowcharts (`mermaid`), which the theme would draw with a script from another host, become HTML here. A
-picture for two color schemes follows the site's switch instead of the system's setting.
+A hook of mkdocs. Python-Markdown wants a blank line before a list and four spaces inside one, reads no table right
+below a comment, and needs no backslash before a bar in code. Flowcharts (`mermaid`), which the theme would draw with a
+script from another host, become HTML. A picture for two color schemes follows the site's switch, not the system's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("mkdocs.hooks.markdown")
 ITEM = re.compile(r"^(?P<indent> *)(?:[-*+]|\d+[.)]) +\S")
 FENCE = re.compile(r"^ *(```|~~~)")
+CODE = re.compile(r"`[^`]+`")
 COMMENT = re.compile(r"^<!--.*-->$")
 CHART = re.compile(r"```mermaid\n(.*?)```", flags=re.S)
 PICTURE = re.compile(r"<picture>.*?</picture>", flags=re.S)
@@ -47,12 +48,15 @@ def blocks(text: str) -> str:
         elif COMMENT.match(line):
             lines += ["", line, ""]
             continue
-        elif ITEM.match(line):
+        elif (item := ITEM.match(line)) and (in_list or len(item["indent"]) < 4):
             if not in_list and before.strip():
                 lines.append("")
             in_list = True
         elif line.strip() and not line.startswith(" "):
             in_list = in_list and bool(before.strip())
+        if line.startswith("|"):
+            # Python-Markdown splits no cell inside code, and shows the backslash that GitHub needs there.
+            line = CODE.sub(lambda code: code[0].replace("\\|", "|"), line)
         lines.append(_deeper(line) if in_list else line)
     return "\n".join(lines)
 

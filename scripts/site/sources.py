@@ -13,10 +13,12 @@ import os
 import posixpath
 import re
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files, InclusionLevel
-from mkdocs.structure.pages import Page
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import File, Files
+    from mkdocs.structure.pages import Page
 
 LOG = logging.getLogger("mkdocs.hooks.sources")
 LINK = re.compile(
@@ -66,6 +68,8 @@ published = Published(Path())
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the linked files of the repository."""
+    from mkdocs.structure.files import File
+
     global published
     published = Published(Path(config.config_file_path).resolve().parent)
     for origin, place in PAGES.items():
@@ -175,6 +179,8 @@ def _publish(origin: str, files: Files, config: MkDocsConfig) -> None:
         body = f'~~~~~~~~ {{ .{LEXERS[path.suffix]} linenums="1" }}\n{text}\n~~~~~~~~'
         _add_page(place, PurePosixPath(origin).name, f"# `{origin}`\n\n{body}\n", files, config)
     else:
+        from mkdocs.structure.files import File
+
         place = f"source/{origin}"
         published.add(origin, place)
         files.append(File.generated(config, place, abs_src_path=str(path)))
@@ -199,5 +205,7 @@ def _publish_folder(origin: str, path: Path, files: Files, config: MkDocsConfig)
 
 
 def _add_page(place: str, title: str, text: str, files: Files, config: MkDocsConfig) -> None:
+    from mkdocs.structure.files import File, InclusionLevel
+
     head = f'---\ntitle: "{title}"\nsearch:\n  exclude: true\nhide: [navigation, toc]\n---\n\n'
     files.append(File.generated(config, place, content=head + text, inclusion=InclusionLevel.NOT_IN_NAV))

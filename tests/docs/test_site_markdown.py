@@ -28,9 +28,13 @@ def test_a_list_right_below_a_paragraph_gets_a_blank_line_and_levels_of_four_spa
     assert hook.blocks("1. one\n   more\n2. two") == "1. one\n    more\n2. two"
 
 
+def test_a_bar_in_code_of_a_table_needs_no_backslash(hook: Any) -> None:
+    assert hook.blocks("| `a \\|= b` | c \\| d |") == "| `a |= b` | c \\| d |"
+
+
 def test_code_is_left_alone_and_a_comment_stands_apart(hook: Any) -> None:
-    code = "```\ntext\n- no list\n  - here\n```"
-    assert hook.blocks(code) == code
+    for code in ("```\ntext\n- no list\n  - here\n```", "text\n\n    L = a\n        + b\n    c"):
+        assert hook.blocks(code) == code
     assert hook.blocks("<!-- made -->\n| a |") == "\n<!-- made -->\n\n| a |"
 
 

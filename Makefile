@@ -26,6 +26,7 @@ test: $(VENV)/test.ok
 
 # The slow tests and those beside ALFWorld's own TextWorld stack too (which compiles C++ for some minutes, once).
 test-all: $(VENV)/reference.ok
+	@command -v chromium chromium-browser google-chrome > /dev/null || echo "No Chromium: the tests of the viewer's page are skipped. On Debian: apt-get install chromium"
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 # The default suite with the newest versions that pyproject.toml admits, in a venv of their own, made anew each time.

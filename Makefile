@@ -1,6 +1,7 @@
 # make train   set up, then train SDAR on the embedded ALFWorld (about a minute on two cores once installed)
 # make test    set up, then run the default test suite
 # make lint    set up, then lint, format and types
+# make docs    set up, then build the documentation into site/, strictly; docs-serve shows it while it is written
 # make test-all, test-newest, test-oldest, test-gymnasium, robustness, lock, build: see each
 #
 # Everything is installed into .venv once, in the versions of constraints.txt, and used again; it is made anew when
@@ -15,7 +16,7 @@ LOCK := -c constraints.txt
 CONFIG ?= quickstart
 ARGS ?=
 
-.PHONY: train test test-all test-newest test-oldest test-gymnasium robustness lock lint build clean
+.PHONY: train test test-all test-newest test-oldest test-gymnasium robustness lock lint docs docs-serve build clean
 
 train: $(VENV)/train.ok
 	$(BIN)/sdar-gym train $(CONFIG) $(ARGS)
@@ -25,6 +26,7 @@ test: $(VENV)/test.ok
 
 # The slow tests and those beside ALFWorld's own TextWorld stack too (which compiles C++ for some minutes, once).
 test-all: $(VENV)/reference.ok
+	@command -v chromium chromium-browser google-chrome > /dev/null || echo "No Chromium: the tests of the viewer's page are skipped. On Debian: apt-get install chromium"
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 # The default suite with the newest versions that pyproject.toml admits, in a venv of their own, made anew each time.
@@ -48,7 +50,7 @@ robustness: $(VENV)/test.ok
 # Locks what `make` installs, for Python 3.11 and 3.12, CPU and CUDA alike: the newest versions there are today.
 lock: $(VENV)/dev.ok
 	$(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \
-	  --custom-compile-command "make lock" --extra train --extra search --extra test --extra dev --extra alfworld \
+	  --custom-compile-command "make lock" --extra train --extra search --extra test --extra dev --extra docs --extra alfworld \
 	  pyproject.toml -o constraints.txt
 
 # The base install alone with the newest Gymnasium, in a clean venv, from outside the repository.
@@ -58,11 +60,19 @@ test-gymnasium: $(VENV)/test.ok
 lint: $(VENV)/dev.ok
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 
+# A broken link, anchor, name of the reference or page outside the navigation fails the build. Needs no torch and no Ray.
+docs: $(VENV)/docs.ok
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+	@echo "open site/index.html"
+
+docs-serve: $(VENV)/docs.ok
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve $(ARGS)
+
 build: $(VENV)/dev.ok
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-oldest constraints-oldest.txt dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest .venv-oldest constraints-oldest.txt dist build site .pytest_cache .ruff_cache
 
 $(VENV)/python.ok:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -85,4 +95,8 @@ $(VENV)/reference.ok: $(VENV)/test.ok
 
 $(VENV)/dev.ok: $(VENV)/test.ok
 	$(PIP) install -q $(LOCK) -e '.[train,test,dev]'
+	touch $@
+
+$(VENV)/docs.ok: $(VENV)/python.ok pyproject.toml constraints.txt
+	$(PIP) install -q $(LOCK) -e '.[docs]'
 	touch $@

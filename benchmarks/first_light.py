@@ -1,9 +1,11 @@
 """GRPO, SDAR and `allfail_ce` on the quick start: the same seeds, panel, tasks and first draws, all as measured.
 
     python benchmarks/first_light.py --seeds 3 --jobs 2 --out docs/results/first-light
+    python benchmarks/first_light.py --arms grpo sdar,training.objective.distill.coeff=0.01 … policy.model=FOLDER
 
-Writes OUT.json (every result, the command, the machine) and OUT.png (the curves of the first seed). Arms of one seed
-start from the same weights and play the same tasks; they are paired. Prints a table for the page.
+Writes OUT.json (every result, the command, the machine; anew after each run) and OUT.png (the curves of the first
+seed). Arms of one seed start from the same weights and play the same tasks; they are paired. An arm is a method, with
+changes of its own behind commas. Prints a table for the page.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import re
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,9 @@ def play(job: tuple[str, str, int, str, list[str]]) -> dict[str, Any]:
     """One arm with one seed: train, then play the panel as the teacher, and at the published temperature."""
     config, arm, seed, runs, extra = job
     quiet()
-    changes = [f"method={arm}", f"seed={seed}", f"runs_dir={runs}/{seed}", *extra]
+    method, *own = arm.split(",")
+    place = re.sub(r"[^\w.]+", "-", arm)
+    changes = [f"method={method}", f"seed={seed}", f"runs_dir={runs}/{seed}/{place}", *extra, *own]
     run = load_config(config, changes)
     check_run(run)
     folder, summary = train(run)
@@ -67,6 +73,7 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", nargs="+", default=ARMS, help="the others are compared with the first one")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
     parser.add_argument("--config", default="quickstart")
@@ -74,30 +81,38 @@ def main() -> None:
     parser.add_argument("--runs", default="runs/first-light")
     parser.add_argument("changes", nargs="*", help="key=value, for all arms")
     options = parser.parse_args()
-    jobs = [(options.config, arm, seed, options.runs, options.changes) for seed in range(options.seeds) for arm in ARMS]
+    runs = range(options.seeds)
+    jobs = [(options.config, arm, seed, options.runs, options.changes) for seed in runs for arm in options.arms]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
+    curves: dict[str, Any] = {}
     with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=1) as pool:
-        for result in pool.imap(play, jobs):
+        for result in pool.imap_unordered(play, jobs):
+            records = result.pop("records")
+            result["seconds_by_update"] = [r["seconds"] for r in records if "train" in r]
+            if result["seed"] == 0:
+                curves[result["arm"]] = records
             results.append(result)
+            results.sort(key=lambda each: (each["seed"], options.arms.index(each["arm"])))
             before, after = result["before"]["success"], result["after"]["success"]
             print(result["arm"], result["seed"], f"{before:.3f} -> {after:.3f}", flush=True)
-    curves = {result["arm"]: result["records"] for result in results if result["seed"] == 0}
-    for result in results:
-        del result["records"]
-    after = {arm: [r["after"]["success"] for r in results if r["arm"] == arm] for arm in ARMS}
-    report = {
+            report = summary(results, options.arms)
+            options.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    draw_curves(curves, options.out.with_suffix(".png"), f"{options.config}, seed 0")
+    print(table(results))
+
+
+def summary(results: list[dict[str, Any]], arms: Sequence[str]) -> dict[str, Any]:
+    """The results so far, with means and paired differences of the seeds in which every arm has ended."""
+    after = {(result["arm"], result["seed"]): result["after"]["success"] for result in results}
+    whole = [seed for seed in sorted({seed for _, seed in after}) if all((arm, seed) in after for arm in arms)]
+    return {
         "command": ["python", *sys.argv],
         "machine": machine("torch", "transformers", "ray"),
-        "mean_after": {arm: statistics.mean(values) for arm, values in after.items()},
-        "minus_grpo_by_seed": {
-            arm: [mine - its for mine, its in zip(values, after["grpo"], strict=True)] for arm, values in after.items()
-        },
+        "mean_after": {arm: statistics.mean(after[arm, seed] for seed in whole) for arm in arms} if whole else {},
+        f"minus_{arms[0]}_by_seed": {arm: [after[arm, seed] - after[arms[0], seed] for seed in whole] for arm in arms},
         "runs": results,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    draw_curves(curves, options.out.with_suffix(".png"), "quick start, seed 0")
-    print(table(results))
 
 
 if __name__ == "__main__":

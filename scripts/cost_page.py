@@ -112,6 +112,10 @@ def page(results: Json) -> str:
                 "needs. Before the run, knowing nothing, it has the run between expert and random play; responses "
                 "without reasoning that miss the required form took up to a third more. Operations, memory and "
                 "decoding steps are checked by [numbers worked out by hand](../tests/plan/test_timing_and_memory.py).",
+                "On a GPU, `python benchmarks/context.py --device cuda --model qwen2.5-1.5b --json OUT` plays and "
+                "learns updates of GRPO and SDAR, and writes their seconds and peak of the memory beside those "
+                "that the plan computes for the same episodes; its `mfu_for_the_plan` is the value of `--mfu` "
+                "for that GPU.",
                 f"Made by `{results['command']}`, then `python scripts/cost_page.py`.",
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import islice
@@ -103,3 +104,43 @@ def clean_registry() -> Iterator[None]:
     gymnasium.registry.update(known)
     registry._ENTRIES.clear()
     registry._ENTRIES.update(entries)
+
+
+@pytest.fixture(scope="session")
+def unlisted_metrics() -> Callable[[list[dict[str, Any]]], list[str]]:
+    """Names of metrics in lines of `metrics.jsonl` that docs/metrics.md does not have."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    known = re.compile("|".join(map(_metric_pattern, sorted(_listed_metrics(page)))))
+
+    def unlisted(lines: list[dict[str, Any]]) -> list[str]:
+        names = {name for line in lines for name in _metric_names(line)}
+        return sorted(name for name in names if not known.fullmatch(name))
+
+    return unlisted
+
+
+def _listed_metrics(page: str) -> set[str]:
+    """Names in the first cells of the page's tables, and those of a result's settings."""
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    settings = page.split("What a result depends on")[1].split("##")[0]
+    found = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    return found | {f"evaluation/{name}" for name in re.findall(r"`(\w+)`", settings)}
+
+
+def _metric_names(line: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in line.items():
+        if isinstance(value, dict):
+            yield from _metric_names(value, f"{prefix}{name}/")
+        elif value is None or isinstance(value, int | float) or not prefix:
+            yield f"{prefix}{name}"
+
+
+def _metric_pattern(listed: str) -> str:
+    """A name with its placeholders as a pattern; those of `train` are those of `evaluation` too."""
+    parts = {"type": r"[\w-]+", "class": "think|format|action|end", "k": r"\d+", "name": r"\w+"}
+    parts |= {what: rf"{what}_[\d+-]+" for what in ("turn", "position")}
+    pattern = "".join(
+        f"(?:{parts[piece[1:-1]]})" if piece.startswith("<") else re.escape(piece)
+        for piece in re.split(r"(<\w+>)", listed)
+    )
+    return f"(?:train|evaluation|evaluation/teacher){pattern[5:]}" if pattern.startswith("train/") else pattern

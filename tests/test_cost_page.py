@@ -70,4 +70,5 @@ def test_documents_name_configurations_that_exist() -> None:
         for found in re.findall(r"sdar-gym (?:train|plan) ([a-z][\w./-]*\w)", path.read_text(encoding="utf-8"))
     }
     assert {"quickstart", "alfworld", "paper/alfworld-qwen2.5-3b"} <= named
-    assert named <= set(builtin_configs())
+    # A tutorial writes YAML files of its own, and its test runs them.
+    assert {name for name in named if not name.endswith(".yaml")} <= set(builtin_configs())

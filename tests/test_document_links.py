@@ -21,7 +21,9 @@ def links(document: Path) -> list[tuple[str, str]]:
 
 
 def anchors(document: Path) -> set[str]:
-    """Anchors of the headings, as GitHub makes them."""
+    """Anchors of the headings, or of the lines of another file, as GitHub makes them."""
+    if document.suffix != ".md":
+        return {f"L{number}" for number in range(1, document.read_text(encoding="utf-8").count("\n") + 1)}
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), flags=re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -34,7 +36,7 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
             continue
         place, _, anchor = target.partition("#")
         file = (document.parent / place).resolve() if place else document
-        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+        if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(target)
     assert broken == []
 

@@ -123,7 +123,9 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not(changes: tuple[str, 
     assert first == second
 
 
-def test_a_run_leaves_whole_paths_two_checkpoints_and_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_leaves_whole_paths_two_checkpoints_and_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unlisted_metrics: Callable[[list[dict[str, Any]]], list[str]]
+) -> None:
     monkeypatch.chdir(tmp_path)
     seen: list[Progress] = []
     folder, _ = train(config(Path("runs"), "training.iterations=2", "checkpoint_interval=2"), report=seen.append)
@@ -138,6 +140,7 @@ def test_a_run_leaves_whole_paths_two_checkpoints_and_no_lock(tmp_path: Path, mo
     for record in folder.records():
         assert "null" not in json.dumps(record.get("train", {})), record
         assert "not_finite" not in record
+    assert unlisted_metrics(folder.records()) == []
 
 
 def stop_after(update: int, number: int) -> Callable[[Progress], None]:

@@ -1,0 +1,67 @@
+"""Pages and pictures that scripts make: the committed ones are current, and each equation's line is found."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(script: str) -> ModuleType:
+    spec = spec_from_file_location(script, ROOT / "scripts" / f"{script}.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[script] = module  # Data classes look their module up.
+    spec.loader.exec_module(module)
+    return module
+
+
+equation_page: Any = load("equation_page")
+cli_page: Any = load("cli_page")
+sdar_figure: Any = load("sdar_figure")
+
+
+@pytest.mark.parametrize("script", [equation_page, cli_page], ids=["equations", "cli"])
+def test_the_committed_page_is_up_to_date(script: Any) -> None:
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(), (
+        f"docs/{script.PAGE.name} does not say what the code says: run python scripts/{script.__name__}.py"
+    )
+
+
+def test_the_committed_figures_are_up_to_date_and_have_a_text() -> None:
+    for name, colors in sdar_figure.FILES.items():
+        text = (sdar_figure.FOLDER / name).read_text(encoding="utf-8")
+        assert text == sdar_figure.figure(colors), "run python scripts/sdar_figure.py"
+        assert "<title" in text and "<desc" in text
+
+
+def test_a_line_that_moved_is_found_and_one_that_is_gone_is_an_error() -> None:
+    gap = next(each for _, _, chapter in equation_page.CHAPTERS for each in chapter if each.function == "teacher_gap")
+    number, line = equation_page.find(gap)
+    text = (ROOT / gap.file).read_text(encoding="utf-8").splitlines()[number - 1]
+    assert text.strip() == line == "gap_BT = teacher_logp_BT.detach() - student_logp_BT.detach()"
+    with pytest.raises(ValueError, match=r"teacher_gap: 'gone' is in 0 of its lines.*equation_page\.py"):
+        equation_page.find(replace(gap, piece="gone"))
+    with pytest.raises(ValueError, match="has no nothing"):
+        equation_page.find(replace(gap, function="nothing"))
+
+
+def test_every_command_and_option_is_on_the_page() -> None:
+    page = cli_page.page()
+    for row in (
+        "| `--resume` *path* |   | Run folder to resume",
+        "| `--json` |   | Print JSON. |",
+        "| `--gpu` *text* | `H100` |",
+        "sdar-gym data fetch",
+        "sdar-gym play ENV [ARGUMENTS...] [OPTIONS]",
+    ):
+        assert row in page
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count(" | ") == 2]
+    assert all(line.rstrip(" |").endswith((".", ")")) for line in rows), rows

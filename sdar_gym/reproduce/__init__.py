@@ -1,0 +1,1 @@
+"""Reproduction studies: methods compared on small policies, with paired seeds, by one command."""

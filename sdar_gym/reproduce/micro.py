@@ -1,0 +1,89 @@
+"""The micro study: what a skill-privileged teacher is worth over GRPO, with tiny policies, in some three hours.
+
+The quick start's setting: 30 updates of 4 tasks x 4 episodes, tiny policies. Every arm has the same baseline statistics,
+neither KL nor entropy term, and the same learning rate, chosen for GRPO; its own strength is chosen on the validation
+panel from three values by the same two seeds for all. The test panel is played once a run and nothing is chosen on it.
+"""
+
+from __future__ import annotations
+
+from sdar_gym.reproduce.study import Arm, Part, Setting
+
+_SHARED = (
+    "training.objective.advantage.statistics=turn",
+    "training.objective.kl_coeff=0.0",
+    "training.objective.entropy_coeff=0.0",
+    "evaluation.teacher_tasks=0",
+    "evaluation.token_turns=0",
+)
+_LAMBDA = "training.objective.distill.coeff"
+ALFWORLD = Setting(
+    "quickstart",
+    _SHARED,
+    validation=("evaluation.split=valid_unseen", "evaluation.tasks=128", "evaluation.interval=0"),
+    test=("evaluation.split=valid_seen", "evaluation.tasks=256", "evaluation.interval=10"),
+)
+
+
+def _arm(method: str, *changes: str, name: str = "", tuned: str = "", values: tuple[str, ...] = ()) -> Arm:
+    return Arm(name or method, (f"method={method}", *changes), tuned, values)
+
+
+SDAR_TUNED = _arm("sdar", name="sdar, λ tuned", tuned=_LAMBDA, values=("0.3", "1.0", "3.0"))
+SDAR_SHARE = _arm(
+    "sdar", name="sdar, by share", tuned=_LAMBDA, values=("{share: 0.4}", "{share: 0.8}", "{share: 1.6}")
+)
+FROZEN_CE = _arm("frozen_ce", tuned=_LAMBDA, values=("0.1", "0.4", "1.0"))
+FROZEN_RKL = _arm("frozen_rkl", tuned=_LAMBDA, values=("0.1", "0.3", "1.0"))
+ALLFAIL_CE = _arm("allfail_ce", tuned=_LAMBDA, values=("0.1", "0.4", "1.0"))
+
+MAIN = Part(
+    "alfworld",
+    "Methods on ALFWorld",
+    ALFWORLD,
+    (
+        _arm("grpo", tuned="training.lr", values=("5e-4", "1e-3", "2e-3")),
+        # As many episodes more as a teacher's passes cost.
+        _arm("grpo", "training.iterations=42", name="grpo, 42 updates"),
+        _arm("skill_grpo"),
+        _arm("gigpo", tuned="training.objective.advantage.step_weight", values=("0.5", "1.0", "2.0")),
+        _arm("sdar", f"{_LAMBDA}=0.01", name="sdar, published λ"),
+        SDAR_TUNED,
+        SDAR_SHARE,
+        _arm(
+            "sdar",
+            "training.objective.advantage={estimator: gigpo, normalize_by_std: false, step_weight: 1.0, gamma: 0.95}",
+            name="sdar + gigpo",
+            tuned=_LAMBDA,
+            values=("0.3", "1.0", "3.0"),
+        ),
+        _arm("opsd_sdar_repo", name="opsd, as released", tuned=_LAMBDA, values=("0.01", "0.1", "1.0")),
+        _arm("grpo_opsd_sdar_repo", name="grpo + opsd, as released", tuned=_LAMBDA, values=("0.01", "0.1", "1.0")),
+        _arm("grpo_opsd", name="grpo + opsd, reverse KL", tuned=_LAMBDA, values=("0.03", "0.1", "0.3")),
+        _arm("skill_sd", tuned=_LAMBDA, values=("0.01", "0.1", "1.0")),
+        _arm("rlsd", tuned="training.objective.shaping.coeff", values=("0.25", "0.5", "1.0")),
+        ALLFAIL_CE,
+        FROZEN_CE,
+        FROZEN_RKL,
+    ),
+)
+
+
+def _controls(control: str, title: str) -> Part:
+    """The tuned arms with other skills; λ is the one chosen with the right ones, as a user would not know."""
+    arms = (
+        _arm("grpo", tuned="training.lr", values=("5e-4", "1e-3", "2e-3")),
+        *(
+            Arm(arm.name, (*arm.changes, f"skills.library={control}"), arm.tuned, arm.values)
+            for arm in (SDAR_TUNED, SDAR_SHARE, ALLFAIL_CE, FROZEN_CE)
+        ),
+    )
+    return Part(f"{control}-skills", title, ALFWORLD, arms, chosen_in="alfworld")
+
+
+PARTS = (
+    MAIN,
+    _controls("wrong", "Skills of another task type"),
+    _controls("empty", "Skills without content"),
+    _controls("irrelevant", "Skills about something else"),
+)

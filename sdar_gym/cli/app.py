@@ -221,6 +221,27 @@ def serve_search(
     serve_command(index, host, port, topk)
 
 
+@app.command("serve-env")
+def serve_env(
+    env: Annotated[str, typer.Argument(help="A registered environment.")],
+    arguments: Annotated[Optional[list[str]], typer.Argument(help="Its arguments, key=value.")] = None,  # noqa: UP045
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines of a trusted network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for any free one.")] = 8000,
+    prompt: Annotated[str, typer.Option(help="Prompt template.")] = "window",
+    think: Annotated[bool, typer.Option("--think", help="Ask for reasoning in <think> tags.")] = False,
+    show_actions: Annotated[
+        str, typer.Option(help="Where prompts list the admissible actions: each, first or never.")
+    ] = "each",
+    max_sessions: Annotated[int, typer.Option(min=1, max=100_000, help="Most sessions at once.")] = 64,
+) -> None:
+    """Serve an environment by OpenEnv's protocol, for trainers that speak it."""
+    from sdar_gym.cli.serve_env import serve_env_command
+
+    serve_env_command(env, arguments or [], host, port, prompt, think, show_actions, max_sessions)
+
+
 @app.command()
 def doctor(
     model: Annotated[

@@ -1,5 +1,8 @@
 """OpenEnv: an environment behind OpenEnv's HTTP and WebSocket server (`sdar-gym serve-env`)."""
 
+# The package is optional, and its types are not there to check against.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping

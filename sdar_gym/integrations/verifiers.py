@@ -1,5 +1,8 @@
 """verifiers: a taskset and an environment that plays the user, for `vf-eval` and prime-rl."""
 
+# The package is optional, and its types are not there to check against.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import asyncio

@@ -129,7 +129,7 @@ def audit_skills(
     run = replace(run, evaluation=settings)
     library = _library(run)
     with PanelPlayer(run, model_name) as player:
-        requests = player.requests()
+        panel, requests = player.panel, player.requests()
         total = 2 * len(requests)
         students = player.play(requests, lambda done, _: report(done, total))
         taught = [
@@ -139,7 +139,7 @@ def audit_skills(
         ]
         if not taught:
             raise ValueError(
-                f"No task of {player.panel.name} gets a skill of library {library.name!r} by the strategy "
+                f"No task of {panel.name} gets a skill of library {library.name!r} by the strategy "
                 f"{run.skills.strategy!r}; choose another library or strategy."
             )
         arms: list[tuple[str | None, list[tuple[EpisodeRequest, Episode]]]] = [(None, taught)]
@@ -155,7 +155,8 @@ def audit_skills(
             teachers = player.play(shown, lambda done, _, before=before: report(before + done, total))
             played.append((skill, [episode for _, episode in arm], teachers))
             before += len(arm)
-    # The engine is closed, so that its memory is free for the copy of the model that scores.
+    # The engine's memory is for the copy of the model that scores.
+    del player
     scorer = GapScorer(run, model_name)
     pairs = {skill: _pairs(scorer, library, skill, own, teachers) for skill, own, teachers in played}
     return SkillAudit(
@@ -163,9 +164,9 @@ def audit_skills(
         settings={
             "policy": model_name,
             "env": run.env,
-            "panel": player.panel.name,
-            "panel_hash": player.panel.hash,
-            "tasks": len(player.panel.task_ids),
+            "panel": panel.name,
+            "panel_hash": panel.hash,
+            "tasks": len(panel.task_ids),
             "repeats": repeats,
             "temperature": settings.temperature,
             "seed": settings.seed,

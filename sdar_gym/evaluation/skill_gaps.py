@@ -14,8 +14,9 @@ from sdar_gym.algorithms.losses.sampled_divergences import teacher_gap
 from sdar_gym.algorithms.methods import get_method
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.envs.prompting import PrivilegedContext
+from sdar_gym.policy.context_length import context_length
 from sdar_gym.policy.device import choose_device
-from sdar_gym.policy.load import load_tokenizer, pad_id
+from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import load_policy_model
 from sdar_gym.policy.sizing import default_batch_tokens, set_threads
 from sdar_gym.rollout.build import build_context
@@ -54,7 +55,9 @@ class GapScorer:
 
     def __init__(self, run: RunConfig, model_name: str):
         self._tokenizer = load_tokenizer(model_name)
-        self._context = build_context(self._tokenizer, run.env, run.env_config, run.rollout)
+        # The limits under which the episodes were played.
+        rollout = run.rollout.within(context_length(load_model_config(model_name)))
+        self._context = build_context(self._tokenizer, run.env, run.env_config, rollout)
         model, _, compute = load_policy_model(model_name, run.policy.dtype, None, trained=run.policy.lora is None)
         device = choose_device(run.policy.device)
         torch.nn.Module.to(model, device)

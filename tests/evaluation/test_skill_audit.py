@@ -131,6 +131,16 @@ def test_skills_that_are_shown_together_share_a_row_unless_each_is_played_alone(
     assert {row.tasks for row in alone.values()} == {1}
 
 
+def test_a_task_counts_once_however_often_it_is_played() -> None:
+    run = run_of("env_config.max_steps=12")
+    row = rows_of(audit_skills(run, "builtin:tiny", tasks=6, repeats=3), ALL)["all tasks"]
+    assert row.tasks == 6
+    assert row.low <= row.difference <= row.high
+    # Success rates of single tasks are thirds, their mean over six tasks is a multiple of an eighteenth.
+    assert row.teacher * 18 == pytest.approx(round(row.teacher * 18))
+    assert row.differing <= 6
+
+
 def test_there_must_be_skills_to_audit() -> None:
     with pytest.raises(ValueError, match=r"no skills to audit: skills\.strategy=none"):
         audit_skills(run_of("skills.strategy=none"), "builtin:tiny", tasks=2)

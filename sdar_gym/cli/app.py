@@ -240,6 +240,27 @@ def serve_search(
     serve_command(index, host, port, topk)
 
 
+@app.command("serve-env")
+def serve_env(
+    env: Annotated[str, typer.Argument(help="A registered environment.")],
+    arguments: Annotated[Optional[list[str]], typer.Argument(help="Its arguments, key=value.")] = None,  # noqa: UP045
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines of a trusted network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for any free one.")] = 8000,
+    prompt: Annotated[str, typer.Option(help="Prompt template.")] = "window",
+    think: Annotated[bool, typer.Option("--think", help="Ask for reasoning in <think> tags.")] = False,
+    show_actions: Annotated[
+        str, typer.Option(help="Where prompts list the admissible actions: each, first or never.")
+    ] = "each",
+    max_sessions: Annotated[int, typer.Option(min=1, max=100_000, help="Most sessions at once.")] = 64,
+) -> None:
+    """Serve an environment by OpenEnv's protocol, for trainers that speak it."""
+    from sdar_gym.cli.serve_env import serve_env_command
+
+    serve_env_command(env, arguments or [], host, port, prompt, think, show_actions, max_sessions)
+
+
 @app.command()
 def doctor(
     model: Annotated[
@@ -365,6 +386,44 @@ def skills_add(
     from sdar_gym.cli.skills import add_command
 
     add_command(library, source, output, env, min_mistakes, duplicates, split or ["train"], with_model)
+
+
+@skills_app.command("audit")
+def skills_audit(
+    policy: Annotated[str, typer.Argument(help="A run folder, a saved policy, builtin:tiny, or a hub model.")],
+    changes: Changes = None,
+    config: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Configuration; default: the run's, quickstart for builtin:tiny, else published."),
+    ] = None,
+    env: Annotated[Optional[str], typer.Option(help="Environment; default: the configuration's.")] = None,  # noqa: UP045
+    library: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Skill library: a name, a folder or a file; default: the configuration's."),
+    ] = None,
+    strategy: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Retrieval strategy; default: the configuration's."),
+    ] = None,
+    split: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Split of the tasks; default: the training split, so that test tasks stay unseen."),
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of tasks, the same ones every time.")] = 192,
+    repeats: Annotated[int, typer.Option(min=1, max=10_000, help="Episodes of each task.")] = 1,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Also play each skill alone in the prompt; its row shows that.")
+    ] = False,
+    json_output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--json", help="JSON file to write.", **PATH_OPTION),
+    ] = None,
+) -> None:
+    """Show what each skill is worth to a policy: the same tasks without and with skills in the prompt."""
+    require("train", "Auditing skills")
+    from sdar_gym.cli.skill_audit import audit_command
+
+    audit_command(policy, changes or [], config, env, library, strategy, split, tasks, repeats, alone, json_output)
 
 
 @skills_app.command("stats")

@@ -25,6 +25,7 @@ _PURPOSE = {
     "search": "the search server of Search-QA, questions and passages in parquet files",
     "science": "Science: answers in other units than the expected one",
     "pyserini": "Lucene index for skills and passages, with its own Java",
+    "openenv": "environments behind an OpenEnv server (sdar-gym serve-env)",
     "alfworld": "ALFWorld's own TextWorld stack, to compare with",
 }
 _OTHER_WAYS = {

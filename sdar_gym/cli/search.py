@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sdar_gym.cli.listening import listen
 from sdar_gym.cli.terminal import Column, Terminal
 from sdar_gym.extras import require
-from sdar_gym.paths import first_line
-from sdar_gym.text import shortened
 
 _STEPS = 1000
 
@@ -62,7 +60,7 @@ def serve_command(index: Path, host: str, port: int, topk: int) -> None:
         raise ValueError(f"topk must be from 1 to {MAX_TOPK}, got {topk}.")
     # Bind the port before opening the index, which can take a while.
     with ExitStack() as closing:
-        listener = _listen(host, port)
+        listener = listen(host, port)
         closing.callback(listener.close)
         passages = open_passages(index)
         closing.callback(passages.close)
@@ -73,22 +71,3 @@ def serve_command(index: Path, host: str, port: int, topk: int) -> None:
         )
         config = uvicorn.Config(create_app(passages, topk), http=TimedProtocol, ws="none", log_level="warning")
         uvicorn.Server(config).run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= 65535:
-        raise ValueError(f"A port is a number from 0 (any free one) to 65535, got {port}.")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # Name the protocol: without it asyncio does not set TCP_NODELAY, and every response waits some 40 ms for
-        # a delayed acknowledgement.
-        listener = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
-    except (OSError, UnicodeError) as error:
-        raise ValueError(f"{shortened(host)} is not an address to listen on: {first_line(error)}.") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise ValueError(f"Cannot listen on {host}:{port}: {first_line(error)}. Choose another with --port.") from error
-    return listener

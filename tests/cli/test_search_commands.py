@@ -20,7 +20,7 @@ import pytest
 
 from sdar_gym import extras
 from sdar_gym.cli import main
-from sdar_gym.cli.search import _listen
+from sdar_gym.cli.listening import listen
 from sdar_gym.skills.index.passages import open_passages
 
 COMMAND = [sys.executable, "-m", "sdar_gym"]
@@ -154,7 +154,7 @@ def test_answers_are_sent_without_waiting_for_the_other_side() -> None:
             seen.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        listener = _listen("127.0.0.1", 0)
+        listener = listen("127.0.0.1", 0)
         listener.listen()
         async with await asyncio.start_server(look, sock=listener):
             with socket.create_connection(listener.getsockname()):
@@ -166,7 +166,7 @@ def test_answers_are_sent_without_waiting_for_the_other_side() -> None:
 def test_a_host_that_is_none_is_said() -> None:
     for host in ("no host", "a" * 300, "\udcff", "256.1.1.1"):
         with pytest.raises(ValueError, match="is not an address to listen on"):
-            _listen(host, 0)
+            listen(host, 0)
 
 
 def test_the_command_serves_what_it_indexed_without_indexing_it_again(corpus: Path) -> None:

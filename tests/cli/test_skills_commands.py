@@ -136,3 +136,24 @@ def test_what_cannot_grow_in_place_says_so(command: Command, tmp_path: Path) -> 
     code, _, err = command("add", str(tmp_path), str(tmp_path))
     assert code != 0
     assert "published form, which is read only" in err
+
+
+def test_an_audit_prints_what_skills_are_worth_and_writes_it(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "audit.json"
+    arguments = ("audit", "builtin:tiny", "env_config.max_steps=2", "--tasks", "6", "--json", str(file))
+    code, out, _ = command(*arguments)
+    assert code == 0
+    assert "train-6" in out
+    assert "about 0.7 of them would exclude 0 by chance" in out
+    written = json.loads(file.read_text())
+    assert written["settings"]["strategy"] == "oracle_type"
+    assert [row["kind"] for row in written["rows"]] == ["all", *["task type"] * 6, *["skill"] * 6]
+    for row in written["rows"]:
+        assert row["name"] in out and row["verdict"] in out
+
+
+def test_an_audit_refuses_the_settings_that_it_decides_itself(command: Command) -> None:
+    for change, instead in (("evaluation.tasks=5", "--tasks"), ("evaluation.split=valid_seen", "--split")):
+        code, _, err = command("audit", "builtin:tiny", change)
+        assert code == 2
+        assert f"{change.partition('=')[0]} does not reach an audit; use {instead}" in err

@@ -1,0 +1,1 @@
+"""Integrations: the environments in other packages' trainers. A module needs its package; the gym imports none."""

@@ -96,6 +96,30 @@ def view(
 
 
 @app.command()
+def reproduce(
+    study: Annotated[str, typer.Argument(help="micro: methods compared with tiny policies.")],
+    changes: Changes = None,
+    only: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A part by name; may be repeated. Default: all."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, max=_MOST, help="Seeds of each arm.")] = 8,
+    tuning_seeds: Annotated[int, typer.Option(min=1, max=_MOST, help="Seeds of each value that is tried.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, max=_MOST, help="Runs at a time, one core each.")] = 2,
+    output: Annotated[
+        Path, typer.Option(help="Folder of runs, tables and figure; an interrupted study goes on in it.", **PATH_OPTION)
+    ] = Path("reproduce-micro"),
+) -> None:
+    """Reproduce a study: every method with paired seeds, tuned by the same budget, in one table."""
+    require("train", "A study")
+    from sdar_gym.cli.reproduce import reproduce_command
+
+    if study != "micro":
+        raise typer.BadParameter(f"There is no study {study}; there is micro.")
+    reproduce_command(only or [], seeds, tuning_seeds, jobs, output, changes or [])
+
+
+@app.command()
 def plan(
     config: Annotated[str, typer.Argument(help="A built-in configuration (alfworld, …) or a YAML file.")],
     changes: Changes = None,

@@ -41,7 +41,7 @@ def read_log(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
+        for line in lines:
             if not line.endswith("\n"):
                 break
             row = json.loads(line)
@@ -140,14 +140,34 @@ def _tune(
             self.count += 1
             report(self.count, len(jobs), row)
 
-    def trainable(config: dict[str, Any]) -> None:
-        import torch
+        def __reduce__(self) -> Any:
+            # Tune saves its callbacks to resume; this study resumes by its log.
+            return tune.Callback, ()
 
-        from sdar_gym.cli.training import quiet
+    class Run(tune.Trainable):
+        """A process that plays one run after another, since starting one takes as long as a third of a run."""
 
-        quiet()
-        torch.set_num_threads(1)
-        tune.report({"row": play(jobs[config["job"]])})
+        def setup(self, config: dict[str, Any]) -> None:
+            import torch
+
+            from sdar_gym.cli.training import quiet
+
+            quiet()
+            torch.set_num_threads(1)
+            self.job = jobs[config["job"]]
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.job = jobs[new_config["job"]]
+            return True
+
+        def step(self) -> dict[str, Any]:
+            return {"row": play(self.job), "done": True}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+            return {}  # A finished run is a line of the log.
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            pass
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -155,14 +175,18 @@ def _tune(
     started = not ray.is_initialized()
     if started:
         ray.init(
-            address="local", num_cpus=concurrent, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            address="local",
+            num_cpus=concurrent,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     try:
         with tempfile.TemporaryDirectory() as storage:
             tune.Tuner(
-                tune.with_resources(trainable, {"cpu": 1}),
+                tune.with_resources(Run, {"cpu": 1}),
                 param_space={"job": tune.grid_search(list(range(len(jobs))))},
-                tune_config=tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=False),
+                tune_config=tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=True),
                 run_config=tune.RunConfig(storage_path=storage, callbacks=[Log()], verbose=0),
             ).fit()
     finally:

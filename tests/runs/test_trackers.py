@@ -111,8 +111,10 @@ def test_tensorboard_has_every_number_once_also_after_a_resume(tmp_path: Path) -
 class _Recorder:
     """A tracker that fails when it is told of one update."""
 
-    def __init__(self, fails_at: int | None = None, begins_anew: bool = False):
-        self.fails_at, self.begins_anew = fails_at, begins_anew
+    begins_anew = False
+
+    def __init__(self, fails_at: int | None = None, buffers: bool = False):
+        self.fails_at, self.buffers = fails_at, buffers
         self.steps: list[int] = []
         self.closed: bool | None = None
 
@@ -145,6 +147,16 @@ def test_a_tracker_that_fails_is_left_out_with_one_warning(recorders: dict[str, 
     recorders["bad"].fails_at = None
     write(["bad", "good"], run, RECORDS, before=4)
     assert recorders["bad"].steps == [0, 1, 2, 2, 3] and recorders["good"].steps == [0, 1, 2, 2, 3]
+
+
+def test_what_a_killed_process_may_have_lost_is_sent_again(recorders: dict[str, _Recorder], tmp_path: Path) -> None:
+    recorders["bad"] = _Recorder(buffers=True)
+    run = tracked(tmp_path / "run")
+    write(["bad", "good"], run, RECORDS[:2])
+    killed = Tracking(["bad", "good"], run, RECORDS[:2])
+    killed.log(RECORDS[2])
+    write(["bad", "good"], run, RECORDS, before=2)
+    assert recorders["bad"].steps == [0, 1, 2, 2, 2, 3] and recorders["good"].steps == [0, 1, 2, 2, 3]
 
 
 def test_a_tracker_that_cannot_begin_ends_no_run(

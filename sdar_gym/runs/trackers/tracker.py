@@ -31,9 +31,11 @@ class Tracker(ABC):
 
     Attributes:
         begins_anew: Whether it holds nothing of the run yet, also at a resume, and so has to be told of all updates.
+        buffers: Whether a killed process may lose what it was told, so that only `close` makes it certain.
     """
 
     begins_anew = False
+    buffers = False
 
     @abstractmethod
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -50,7 +50,7 @@ def check_trackers(names: Sequence[str]) -> None:
 class Tracking:
     """The trackers of a run.
 
-    `trackers.json` in the run folder says which line each tracker was given last. A resumed run computes the updates
+    `trackers.json` in the run folder says which line each tracker has for certain. A resumed run computes the updates
     after its checkpoint again, with the same results, so those that a tracker has already are not sent again; and a
     tracker that failed, or was added at the resume, gets what it lacks.
 
@@ -62,7 +62,8 @@ class Tracking:
 
     def __init__(self, names: Sequence[str], run: TrackedRun, records: Iterable[Mapping[str, Any]] = ()):
         self._file = run.folder / _FILE
-        self._given = _read(self._file)
+        self._certain = _read(self._file)
+        self._given = dict(self._certain)
         self._trackers: dict[str, Tracker] = {}
         for name in names:
             self._guarded(name, lambda name=name: self._open(name, run))
@@ -89,8 +90,13 @@ class Tracking:
             self._guarded(name, lambda name=name: self._trackers[name].log(record["update"], metrics))
             if name in self._trackers:
                 self._given[name] = place
+        self._note(name for name in late if name in self._trackers and not self._trackers[name].buffers)
+
+    def _note(self, names: Iterable[str]) -> None:
+        """Writes down that trackers have what they were given."""
+        self._certain |= {name: self._given[name] for name in names if name in self._given}
         with suppress(OSError):  # A full disk ends the run at its own files.
-            replace_text(self._file, json.dumps(self._given) + "\n")
+            replace_text(self._file, json.dumps(self._certain) + "\n")
 
     def close(self, *, finished: bool) -> None:
         """Closes all trackers.
@@ -100,6 +106,7 @@ class Tracking:
         """
         for name, tracker in list(self._trackers.items()):
             self._guarded(name, lambda tracker=tracker: tracker.close(finished=finished))
+        self._note(self._trackers)
         self._trackers.clear()
 
     def _guarded(self, name: str, act: Callable[[], None]) -> None:

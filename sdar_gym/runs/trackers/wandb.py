@@ -13,9 +13,14 @@ _PROJECT = "sdar-gym"
 class WandbTracker(Tracker):
     """A W&B run with the run's own id, which a resumed run continues; its files are in `RUN/wandb`.
 
+    A process of W&B writes the files and keeps some tens of kilobytes in memory. What a kill may have lost is sent
+    again at the resume; a run that is online ignores the steps that it has.
+
     Args:
         run: The run.
     """
+
+    buffers = True
 
     def __init__(self, run: TrackedRun):
         # Reports of errors go to W&B's makers otherwise; a run sends nothing that nobody asked for.

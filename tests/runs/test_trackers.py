@@ -21,7 +21,7 @@ from sdar_gym.configs import load_config
 from sdar_gym.configs.schema import TRACKERS, ConfigError
 from sdar_gym.extras import MissingExtraError
 from sdar_gym.runs.trackers import TrackedRun, Tracking, TrackingWarning, check_trackers, tracking
-from sdar_gym.runs.trackers.mlflow import database
+from sdar_gym.runs.trackers.mlflow_tracker import database
 from sdar_gym.training.metric_names import flat_metrics, tracker_name
 
 RECORDS: list[dict[str, Any]] = [

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from ray.air.constants import TRAINING_ITERATION
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EVALUATION_RESULTS, LEARNER_RESULTS
 from ray.tune.logger import LoggerCallback, TBXLoggerCallback
-from ray.tune.result import TRAINING_ITERATION
 
 from sdar_gym.training.metric_names import flat_metrics
 

@@ -13,10 +13,10 @@ from typing import Any
 from sdar_gym.extras import MissingExtraError, install_command
 from sdar_gym.files import replace_text
 from sdar_gym.paths import DAMAGED, first_line
-from sdar_gym.runs.trackers.mlflow import MlflowTracker
-from sdar_gym.runs.trackers.tensorboard import TensorBoardTracker
+from sdar_gym.runs.trackers.mlflow_tracker import MlflowTracker
+from sdar_gym.runs.trackers.tensorboard_tracker import TensorBoardTracker
 from sdar_gym.runs.trackers.tracker import TrackedRun, Tracker
-from sdar_gym.runs.trackers.wandb import WandbTracker
+from sdar_gym.runs.trackers.wandb_tracker import WandbTracker
 from sdar_gym.training.metric_names import flat_metrics
 
 _FILE = "trackers.json"

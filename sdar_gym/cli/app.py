@@ -84,15 +84,66 @@ def view(
     ],
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="HTML file to write; default: view.html in the first folder.", **PATH_OPTION),
+        typer.Option(
+            help="HTML file to write, default view.html in the first folder; with --export its file or folder.",
+            **PATH_OPTION,
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option(help="Write it again whenever the run goes on.")] = False,
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Print it here instead, as over ssh.")] = False,
+    task_type: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--type", help="With --terminal: list the episodes of a task type."),
+    ] = None,
+    outcome: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --terminal: list won or lost episodes, or those that ended in one way (truncated, …)."),
+    ] = None,
+    update: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, help="With --terminal: list the episodes of an update; of two runs, compare this one."),
+    ] = None,
+    task: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --terminal: list the episodes whose task or goal has this text."),
+    ] = None,
+    limit: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, max=_MOST, help="With --terminal: most rows of a list; default 20."),
+    ] = None,
+    episode: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --terminal: show an episode, BATCH/ID, such as train-00010/3/1."),
+    ] = None,
+    color: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="With --episode: color of tokens by gap (default), gate, advantage, weight, entropy, change or clip."
+        ),
+    ] = None,
+    export: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Write logs for another viewer instead: inspect, the form of inspect_ai."),
+    ] = None,
+    batch: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --export: one batch, such as train-00010; default: every evaluation."),
+    ] = None,
 ) -> None:
     """Write a page that shows a run: curves, episodes, and what the teacher said of every token."""
-    from sdar_gym.cli.view import view_command
+    from sdar_gym.cli import view as implementation
 
-    view_command(folders, output, follow, open_browser)
+    of_list = {"--type": task_type, "--outcome": outcome, "--task": task, "--update": update, "--limit": limit}
+    of_terminal = {**of_list, "--episode": episode, "--color": color}
+    of_page = {"--output": output, "--follow": follow or None, "--open": open_browser or None}
+    implementation.refuse_options_of_another_form(terminal, export, of_terminal, of_page, {"--batch": batch})
+    if export is not None:
+        implementation.export_command(folders, export, output, batch)
+    elif terminal:
+        implementation.terminal_command(folders, of_list, episode, color)
+    else:
+        implementation.view_command(folders, output, follow, open_browser)
 
 
 @app.command()

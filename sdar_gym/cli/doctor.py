@@ -27,6 +27,9 @@ _PURPOSE = {
     "pyserini": "Lucene index for skills and passages, with its own Java",
     "openenv": "environments behind an OpenEnv server (sdar-gym serve-env)",
     "alfworld": "ALFWorld's own TextWorld stack, to compare with",
+    "inspect": "logs for inspect_ai",
+    "wandb": "metrics in W&B",
+    "mlflow": "metrics in MLflow",
 }
 _OTHER_WAYS = {
     "vllm": f" (without a GPU: {VLLM_CPU})",

@@ -10,13 +10,13 @@ from rich.progress import Progress
 
 from sdar_gym.cli.path_arguments import check_output_folder
 from sdar_gym.cli.terminal import Terminal
-from sdar_gym.cli.training import progress_bar
+from sdar_gym.cli.training import progress_bar, quiet
 from sdar_gym.configs.load import load_config
 from sdar_gym.configs.schema import ConfigError
 from sdar_gym.reproduce.micro import PARTS
 from sdar_gym.reproduce.report import write_report
 from sdar_gym.reproduce.runs import run_jobs
-from sdar_gym.reproduce.study import Job, Part, chosen_values, test_jobs, tuning_jobs
+from sdar_gym.reproduce.study import Job, Part, chosen_values, final_jobs, tuning_jobs
 from sdar_gym.runs.check import check_run
 
 
@@ -34,6 +34,7 @@ def reproduce_command(
     # A part that uses another's chosen values needs that one's tuning.
     tuned = [known[name] for name in dict.fromkeys(part.chosen_in or part.name for part in parts)]
     console = Terminal()
+    quiet()
     _check(parts, changes)
     log = output / "runs.jsonl"
     with progress_bar(console, "{task.fields[state]}") as bar:
@@ -46,7 +47,7 @@ def reproduce_command(
             part.name: _played(
                 bar,
                 part.name,
-                [*test_jobs(part, chosen[part.chosen_in or part.name], range(seeds))],
+                [*final_jobs(part, chosen[part.chosen_in or part.name], range(seeds))],
                 log,
                 jobs,
                 changes,

@@ -43,7 +43,7 @@ class Terminal(Console):
             # Control segments come from rich itself, such as a moving bar.
             yield segment if segment.control else Segment(terminal_safe(segment.text), segment.style)
 
-    def tell(self, text: str) -> None:
+    def tell(self, text: str | Text) -> None:
         """Print a line without wrapping it."""
         self.print(text, soft_wrap=True)
 

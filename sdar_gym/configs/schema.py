@@ -27,8 +27,11 @@ from sdar_gym.envs.registry import load_modules
 from sdar_gym.paths import local_path
 from sdar_gym.settings import Settings, setting
 from sdar_gym.text import shortened
+from sdar_gym.validation import one_of
 
-__all__ = ["ConfigError", "RunConfig", "parse_run_config"]
+__all__ = ["TRACKERS", "ConfigError", "RunConfig", "parse_run_config"]
+
+TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,19 @@ class RunConfig(Settings):
     )
     seed: int = setting(0, "Seed of tasks, draws and the order of rows.", low=0, high=LARGEST_SEED)
     runs_dir: str = setting("runs", "Folder of the run folders, local or mounted.")
+    trackers: list[str] = setting(
+        doc="Services that get the metrics too: `tensorboard`, `wandb`, `mlflow`; see docs/runs.md, Trackers.",
+        factory=list,
+    )
     checkpoint_interval: int = setting(10, "Updates between checkpoints; the last update always writes one.", low=1)
 
     def _check(self) -> None:
         check_run_name(self.name)
         load_modules(self.imports)
+        for name in self.trackers:
+            one_of("trackers", name, TRACKERS)
         self.store(
+            trackers=list(dict.fromkeys(self.trackers)),
             runs_dir=str(local_path("runs_dir", self.runs_dir)),
             env_config=with_absolute_paths(self.env, self.env_config),
         )

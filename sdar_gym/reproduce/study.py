@@ -113,7 +113,7 @@ def tuning_jobs(part: Part, seeds: int) -> Iterator[Job]:
                 yield _job(part, arm, value, seed, "tuning", part.setting.validation)
 
 
-def test_jobs(part: Part, chosen: Mapping[str, str], seeds: Sequence[int]) -> Iterator[Job]:
+def final_jobs(part: Part, chosen: Mapping[str, str], seeds: Sequence[int]) -> Iterator[Job]:
     """The runs of the table, seed by seed, so that an interrupted study has whole pairs.
 
     Args:

@@ -27,6 +27,7 @@ MAY_CHANGE = (
     "training.iterations",
     "evaluation.interval",
     "checkpoint_interval",
+    "trackers",
     "resources",
     "policy.device",
     "policy.torch_threads",

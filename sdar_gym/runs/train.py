@@ -22,9 +22,10 @@ from sdar_gym.runs.check import check_run, stop_tokens, with_date
 from sdar_gym.runs.checkpoint import CheckpointError, read_state, write_checkpoint
 from sdar_gym.runs.folder import RunFolder, RunFolderError, new_run_folder, remove_if_empty
 from sdar_gym.runs.lock import locked
-from sdar_gym.runs.record import resolved
+from sdar_gym.runs.record import resolved, settings_of, versions
 from sdar_gym.runs.resume import Resumption, plain_settings, plan_resume
 from sdar_gym.runs.stop import RunStopped, Stopper
+from sdar_gym.runs.trackers import TrackedRun, Tracking
 
 __all__ = ["Progress", "check_run", "train"]
 
@@ -122,6 +123,7 @@ class _Training:
         self.first: dict[str, Any] | None = None
         self.latest: dict[str, Any] | None = None
         self.saved = -1
+        self.tracking: Tracking | None = None
 
     def whole(self) -> dict[str, Any]:
         """Train to the end and return the summary."""
@@ -130,6 +132,7 @@ class _Training:
         config = SDARConfig.from_run(self.run)
         # Evaluated here, between two updates, so that a stop signal is obeyed before and after it.
         config.evaluation_interval = None
+        finished = False
         with _ray():
             self.stopper.listen()
             algorithm: Any = config.build_algo()
@@ -139,6 +142,7 @@ class _Training:
                 self._updates(algorithm)
                 with self.stopper.whole(), self.folder.writing():
                     algorithm.export_policy(self.folder.policy)
+                finished = True
             except RunStopped:
                 # The learners are between two updates: a stop during an update raises at its end.
                 if not self.stopper.at_once:
@@ -153,6 +157,8 @@ class _Training:
                 self.stopper.check()
                 raise
             finally:
+                if self.tracking is not None:
+                    self.tracking.close(finished=finished)
                 algorithm.stop()
         summary = {
             "before": self.first,
@@ -176,6 +182,7 @@ class _Training:
                 resumption.note()
                 self.first, self.latest = resumption.first, resumption.latest
                 self.id, self.saved = resumption.manifest.run, resumption.manifest.update
+            self.tracking = self._tracking()
         done = algorithm.training_iteration
         if resumption is None or (resumption.evaluated < done and self._is_evaluated(done)):
             self._evaluate(algorithm, done)
@@ -183,13 +190,27 @@ class _Training:
             self._checkpoint(algorithm)
         self._tell(done, self.latest or {})
 
+    def _tracking(self) -> Tracking | None:
+        """The run's trackers, with the updates that they lack."""
+        if not self.run.trackers:
+            return None
+        run = TrackedRun(self.id, self.folder.path, settings_of(self.settings), versions())
+        return Tracking(self.run.trackers, run, self.folder.records())
+
+    def _log(self, record: dict[str, Any]) -> None:
+        self.folder.log(record)
+        if self.tracking is not None:
+            self.tracking.log(record)
+
     def _updates(self, algorithm: Any) -> None:
+        from sdar_gym.algorithms.sdar.run_metrics import run_metrics
+
         done, iterations = algorithm.training_iteration, self.run.training.iterations
         while done < iterations:
             with self.stopper.whole():
                 result = algorithm.train()
                 done = algorithm.training_iteration
-                self.folder.log(_record(done, result))
+                self._log({"update": done, **run_metrics(result)})
                 # The first update's too: there the policy is farthest from its teacher.
                 if done == 1 or self._is_evaluated(done):
                     self.folder.write_episodes(f"train-{done:05d}", algorithm.last_episodes)
@@ -211,7 +232,7 @@ class _Training:
         with self.stopper.whole(), self.folder.writing():
             self.folder.write_episodes(f"eval-{update:05d}", algorithm.last_evaluation)
             seconds = {"evaluation": time.perf_counter() - started}
-            self.folder.log({"update": update, "evaluation": result, "seconds": seconds})
+            self._log({"update": update, "evaluation": result, "seconds": seconds})
             self.latest = result
             self.first = self.first or result
             title = f"{self.run.name} · {self.run.method}"
@@ -246,26 +267,6 @@ def _restore(algorithm: Any, resumption: Resumption) -> None:
             f"{resumption.checkpoint} does not fit this run's model and method, or the installed Ray: "
             f"{first_line(getattr(error, 'cause', error))}"
         ) from error
-
-
-def _record(update: int, result: dict[str, Any]) -> dict[str, Any]:
-    """One line of metrics, without RLlib's internal counters."""
-    learner = {
-        name: value
-        # Absent after an update without episodes.
-        for name, value in result.get("learners", {}).get("default_policy", {}).items()
-        if not name.startswith(("num_", "module_train_batch"))
-    }
-    record = {"update": update, "train": _logged(result["env_runners"]), "learner": _logged(learner)}
-    teacher = _logged(result.get("teacher", {}))
-    if teacher:
-        record["teacher"] = teacher
-    return {**record, "seconds": dict(result["seconds"]), "speed": _logged(result["speed"])}
-
-
-def _logged(values: dict[str, Any]) -> dict[str, Any]:
-    """The values logged in this update; RLlib reports earlier ones that were not logged as NaN."""
-    return {name: value for name, value in values.items() if not (isinstance(value, float) and math.isnan(value))}
 
 
 def _write_tokens(algorithm: Any, folder: RunFolder, update: int, turns: int) -> None:

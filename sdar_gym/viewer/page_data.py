@@ -12,9 +12,9 @@ from itertools import groupby
 from typing import Any
 
 from sdar_gym import __version__
-from sdar_gym.algorithms.methods import get_method
-from sdar_gym.report.tokens import NUMBER_LISTS, TEXT_LISTS, TokenDumpError, read_tokens
-from sdar_gym.viewer.recording import Batch, Recording, read_episodes
+from sdar_gym.report.tokens import NUMBER_LISTS, TEXT_LISTS
+from sdar_gym.viewer.recorded import clip_range, skill_texts, tokens_of
+from sdar_gym.viewer.recording import Recording, read_episodes
 
 # Uncompressed characters of a chunk: some tens of episodes, decoded in a few milliseconds.
 CHUNK_SIZE = 1_000_000
@@ -63,7 +63,7 @@ def page_data(
     files = [(number, batch) for number, recording in enumerate(recordings) for batch in recording.batches()]
     for done, (number, batch) in enumerate(files, start=1):
         place = page.index["recordings"][number]["batches"].index(batch.name)
-        tokens = _tokens(batch, page.notices)
+        tokens = tokens_of(batch, page.notices)
         for episodes in _groups(read_episodes(batch)):
             # The members of a group are looked at together, so they are in one chunk.
             for episode in episodes:
@@ -97,8 +97,10 @@ def _about(recording: Recording, notices: list[str]) -> dict[str, Any]:
         ],
         "metrics": _series(records),
         "batches": [batch.name for batch in recording.batches()],
-        "clip": _clip(settings),
-        "skills": _skill_texts(recording, notices),
+        "clip": clip_range(settings),
+        "skills": {
+            name: {"title": title, "text": text} for name, (title, text) in skill_texts(recording, notices).items()
+        },
     }
 
 
@@ -115,52 +117,6 @@ def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
                     updates.append(record["update"])
                     numbers.append(_rounded(value))
     return series
-
-
-def _clip(settings: Mapping[str, Any]) -> list[float] | None:
-    """The range of ratios that the loss does not clip; None if the method is not known here."""
-    method = settings.get("method")
-    try:
-        objective = get_method(method).objective if isinstance(method, str) else None
-    except ValueError:  # A method of a package that is not imported here.
-        objective = None
-    if objective is None:
-        return None
-    training = settings.get("training") or {}
-    changed = ((training.get("objective_by_method") or {}).get(method) or {}) | (training.get("objective") or {})
-    low, high = changed.get("clip_low", objective.clip_low), changed.get("clip_high", objective.clip_high)
-    return [1 - low, 1 + high]
-
-
-def _skill_texts(recording: Recording, notices: list[str]) -> dict[str, dict[str, str]]:
-    """Title and text of the skills in the run's library by id; empty if the library cannot be read here."""
-    from sdar_gym.envs.registry import entry_of
-    from sdar_gym.skills.controls import library_of
-
-    settings = recording.settings
-    library = (settings.get("skills") or {}).get("library")
-    try:
-        skills = library_of(library, entry_of(str(settings["env"])).skills) or ()
-    except KeyError:
-        return {}
-    except (ValueError, OSError) as error:
-        notices.append(f"The texts of the skills of {recording.name} are not shown: {error}")
-        return {}
-    return {skill.id: {"title": skill.title, "text": skill.text} for skill in skills}
-
-
-def _tokens(batch: Batch, notices: list[str]) -> dict[str, dict[int, dict[str, Any]]]:
-    """Token rows by episode and turn; empty where there are none."""
-    if not batch.tokens.is_file():
-        return {}
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    try:
-        for row in read_tokens(batch.tokens):
-            found.setdefault(row["episode_id"], {})[row["turn"]] = row
-    except TokenDumpError as error:
-        notices.append(f"The tokens of {batch.name} are not shown: {error}")
-        return {}
-    return found
 
 
 def _groups(episodes: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ import pytest
 import ray
 import torch
 from safetensors.torch import load_file
+from trackers_read_back import (  # pyright: ignore[reportMissingImports]
+    mlflow_values,
+    tensorboard_values,
+    wandb_values,
+)
 
 from sdar_gym.algorithms.sdar.algorithm import SDAR
 from sdar_gym.algorithms.sdar.learner import SDARLearner
@@ -27,7 +34,9 @@ from sdar_gym.runs.folder import RunFolder, RunFolderError
 from sdar_gym.runs.lock import RunLockedError, locked
 from sdar_gym.runs.resume import resumed_run
 from sdar_gym.runs.stop import RunStopped
+from sdar_gym.runs.trackers.mlflow_tracker import database
 from sdar_gym.runs.train import Progress, train
+from sdar_gym.training.metric_names import flat_metrics
 
 pytestmark = pytest.mark.ray
 SIZES = (
@@ -105,7 +114,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not(changes: tuple[str, 
     parted, _ = train(config(tmp_path / "parted", *changes, "training.iterations=1"))
     assert verify_checkpoint(parted.checkpoint).update == 1
     # As a run of three updates would be after one: without the extras of a last update.
-    for path in (*parted.path.glob("*/*-00001.jsonl"), parted.path / "curve.png"):
+    for path in (parted.path / "episodes" / "eval-00001.jsonl", parted.path / "curve.png"):
         path.unlink()
     (parted.path / "metrics.jsonl").write_text(
         "".join(json.dumps(each) + "\n" for each in parted.records() if each["update"] == 0 or "evaluation" not in each)
@@ -353,3 +362,39 @@ def test_a_disk_that_fills_up_ends_a_run_in_one_message(tmp_path: Path, monkeypa
         train(config(tmp_path, "training.iterations=3"))
     monkeypatch.undo()
     assert resume(tmp_path / "quickstart-sdar")["updates"] == 3
+
+
+@pytest.mark.slow
+def test_trackers_have_what_metrics_have_also_after_a_stop_and_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_MODE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    here = [name for name in ("wandb", "mlflow") if find_spec(name)]
+
+    def stop(progress: Progress) -> None:
+        if progress.update == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    run = config(tmp_path, "training.iterations=4", "checkpoint_interval=2", f"trackers=[{','.join(here)}]")
+    with pytest.raises(RunStopped):
+        train(run, None, stop)
+    folder = RunFolder(next(tmp_path.glob("quickstart-*")))
+    # One more at the resume, and a checkpoint that is older than what the trackers have.
+    shutil.rmtree(folder.newest_checkpoint)
+    resume(folder.path, f"trackers=[{','.join(['tensorboard', *here])}]")
+    wanted: dict[str, dict[int, float]] = {}
+    for record in folder.records():
+        for name, value in flat_metrics(record).items():
+            if not name.startswith(("seconds/", "speed/")):
+                wanted.setdefault(name, {})[record["update"]] = value
+    written = {"tensorboard": tensorboard_values(folder.path / "tensorboard")}
+    if "wandb" in here:
+        written["wandb"] = wandb_values(folder.path / "wandb")[0]
+    if "mlflow" in here:
+        written["mlflow"] = mlflow_values(database(tmp_path), folder.run_id())[0]
+    for name, found in written.items():
+        timeless = {key: values for key, values in found.items() if not key.startswith(("seconds/", "speed/"))}
+        assert set(timeless) == set(wanted), name
+        for metric, values in wanted.items():
+            assert timeless[metric] == pytest.approx(values, rel=1e-6, abs=1e-9), (name, metric)

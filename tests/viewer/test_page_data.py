@@ -60,7 +60,7 @@ def test_metrics_settings_and_skills_are_in_the_index(tmp_path: Path) -> None:
     assert "learner/policy_loss" not in about["metrics"]
     assert [each["success"] for each in about["evaluations"]] == [0.0, 0.5]
     assert about["settings"]["training"]["lr"] == 1e-3
-    assert about["clip"] == [0.8, 1.2]
+    assert about["clip"] == (0.8, 1.2)
     assert "microwave" in about["skills"]["heat.procedure"]["text"]
 
 
@@ -70,7 +70,7 @@ def test_the_clip_range_is_the_run_s_own(tmp_path: Path) -> None:
     settings["training"]["objective_by_method"] = {"sdar": {"clip_high": 0.5}, "grpo": {"clip_low": 0.9}}
     settings["training"]["objective"] = {"clip_low": 0.1}
     (run / "config.yaml").write_text(json.dumps(settings))
-    assert page_data([Recording(run)]).index["recordings"][0]["clip"] == [0.9, 1.5]
+    assert page_data([Recording(run)]).index["recordings"][0]["clip"] == (0.9, 1.5)
     (run / "config.yaml").write_text(json.dumps({**settings, "method": "of another package"}))
     assert page_data([Recording(run)]).index["recordings"][0]["clip"] is None
 

@@ -7,7 +7,8 @@ actor of Search-QA.
 from ray import tune
 
 from sdar_gym.algorithms.sdar.algorithm import SDAR, SDARConfig
+from sdar_gym.algorithms.sdar.run_metrics import with_run_names
 
 tune.register_trainable("SDAR", SDAR)
 
-__all__ = ["SDAR", "SDARConfig"]
+__all__ = ["SDAR", "SDARConfig", "with_run_names"]

@@ -158,8 +158,12 @@ def reproduce(
     tuning_seeds: Annotated[int, typer.Option(min=1, max=_MOST, help="Seeds of each value that is tried.")] = 2,
     jobs: Annotated[int, typer.Option(min=1, max=_MOST, help="Runs at a time, one core each.")] = 2,
     output: Annotated[
-        Path, typer.Option(help="Folder of runs, tables and figure; an interrupted study goes on in it.", **PATH_OPTION)
-    ] = Path("reproduce-micro"),
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Folder of runs, tables and figure, in which an interrupted study goes on; default reproduce-micro.",
+            **PATH_OPTION,
+        ),
+    ] = None,
 ) -> None:
     """Reproduce a study: every method with paired seeds, tuned by the same budget, in one table."""
     require("train", "A study")
@@ -167,7 +171,7 @@ def reproduce(
 
     if study != "micro":
         raise typer.BadParameter(f"There is no study {study}; there is micro.")
-    reproduce_command(only or [], seeds, tuning_seeds, jobs, output, changes or [])
+    reproduce_command(only or [], seeds, tuning_seeds, jobs, output or Path("reproduce-micro"), changes or [])
 
 
 @app.command()

@@ -34,6 +34,23 @@ _RATES = ("5e-4", "1e-3", "2e-3")
 GRPO = _arm("grpo", tuned="training.lr", values=_RATES)
 SDAR_TUNED = _arm("sdar", name="sdar, λ tuned", tuned=_LAMBDA, values=("0.3", "1.0", "3.0"))
 SDAR_SHARE = _arm("sdar", name="sdar, by share", tuned=_LAMBDA, values=("{share: 0.4}", "{share: 0.8}", "{share: 1.6}"))
+# One episode of five is the teacher's: as many episodes in all as the others have.
+SDAR_TRUST = _arm(
+    "sdar",
+    "training.iterations=24",
+    "training.objective.distill.trust_episodes=1",
+    name="sdar, trust",
+    tuned=_LAMBDA,
+    values=("0.3", "1.0", "3.0"),
+)
+FROZEN_CE_TRUST = _arm(
+    "frozen_ce",
+    "training.iterations=24",
+    "training.objective.distill.trust_episodes=1",
+    name="frozen_ce, trust",
+    tuned=_LAMBDA,
+    values=("0.1", "0.4", "1.0"),
+)
 FROZEN_CE = _arm("frozen_ce", tuned=_LAMBDA, values=("0.1", "0.4", "1.0"))
 FROZEN_RKL = _arm("frozen_rkl", tuned=_LAMBDA, values=("0.1", "0.3", "1.0"))
 ALLFAIL_CE = _arm("allfail_ce", tuned=_LAMBDA, values=("0.1", "0.4", "1.0"))
@@ -51,6 +68,7 @@ MAIN = Part(
         _arm("sdar", f"{_LAMBDA}=0.01", name="sdar, published λ"),
         SDAR_TUNED,
         SDAR_SHARE,
+        SDAR_TRUST,
         _arm(
             "sdar",
             "training.objective.advantage={estimator: gigpo, normalize_by_std: false, step_weight: 1.0, gamma: 0.95}",
@@ -65,6 +83,7 @@ MAIN = Part(
         _arm("rlsd", tuned="training.objective.shaping.coeff", values=("0.25", "0.5", "1.0")),
         ALLFAIL_CE,
         FROZEN_CE,
+        FROZEN_CE_TRUST,
         FROZEN_RKL,
     ),
 )
@@ -76,7 +95,7 @@ def _controls(control: str, title: str) -> Part:
         GRPO,
         *(
             Arm(arm.name, (*arm.changes, f"skills.library={control}"), arm.tuned, arm.values)
-            for arm in (SDAR_TUNED, SDAR_SHARE, ALLFAIL_CE, FROZEN_CE)
+            for arm in (SDAR_TUNED, SDAR_SHARE, SDAR_TRUST, ALLFAIL_CE, FROZEN_CE, FROZEN_CE_TRUST)
         ),
     )
     return Part(f"{control}-skills", title, ALFWORLD, arms, chosen_in="alfworld")

@@ -26,7 +26,7 @@ INPUT_IDS, RESPONSE_POSITION, RESPONSE_MASK, SPAN = "input_ids", "response_posit
 TEACHER_INPUT_IDS, TEACHER_POSITION = "teacher_input_ids", "teacher_position"
 CONTROL_INPUT_IDS, CONTROL_POSITION = "control_input_ids", "control_position"
 OLD_LOGP, ADVANTAGE, WEIGHT = "old_logp", "advantage", "weight"
-DISTILL, TEACHER_LOGP, IMPORTANCE = "distill", "teacher_logp", "importance"
+DISTILL, TEACHER_LOGP, IMPORTANCE, TRUST = "distill", "teacher_logp", "importance", "trust"
 
 Columns = dict[str, np.ndarray[Any, Any]]
 # From a sequence to the tokens that somebody reads, and the start of each response span in them.
@@ -181,6 +181,9 @@ def training_columns(
         columns[IMPORTANCE] = _filled(rows.gather(batch.importance_BT).numpy(), count)
     if objective.teacher is not None:
         columns[DISTILL] = _filled(rows.gather(distill_BT).numpy(), count)
+        if batch.trust_B is not None:
+            trust_BT = batch.trust_B[:, None].expand_as(batch.old_logp_BT)
+            columns[TRUST] = _filled(rows.gather(trust_BT).numpy(), count)
         if batch.has_teacher_scores:
             columns[TEACHER_LOGP] = _filled(rows.gather(batch.teacher_logp_BT).numpy(), count)
         if objective.needs_distributions_at(step):

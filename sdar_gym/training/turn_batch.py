@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ class TurnBatch:
         old_logp_BT: Log-probabilities under the policy of the rollout: the sampler's, or the learner's at the start of
             the update.
         base_advantage_B: κ·A, the group-relative advantage with its coefficient.
+        trust_B: Weight of each turn's distillation, 0 to 1; None for one.
         importance_BT: Correction for a sampler that differs from the learner, 0 for tokens that leave the loss; None
             without a correction.
         metrics: Statistics of the update, to be logged.
@@ -78,6 +79,7 @@ class TurnBatch:
     has_teacher_scores: bool = False
     advantage_BT: Tensor | None = None
     importance_BT: Tensor | None = None
+    trust_B: Tensor | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     mismatch: dict[str, float] = field(default_factory=dict)
 
@@ -92,6 +94,15 @@ class TurnBatch:
         if self.importance_BT is None:
             return self.response_mask_BT
         return self.response_mask_BT & (self.importance_BT != 0)
+
+    def trusting(self, trust: Mapping[str, float]) -> TurnBatch:
+        """The batch with weights of the distillation by task type.
+
+        Args:
+            trust: Of each task type, 0 to 1.
+        """
+        trust_E = torch.tensor([trust[episode.task_type] for episode in self.episodes], dtype=self.old_logp_BT.dtype)
+        return replace(self, trust_B=trust_E[self.episode_B])
 
     def has_teacher_B(self, view: View) -> Tensor:
         """Bool (B,): turns with a teacher's prompt; all of them for a teacher that differs by its weights alone."""

@@ -33,6 +33,7 @@ class TokenBatch:
         response_mask_BT: Bool, True on response tokens.
         weight_BT: Per-token weights from `token_mean_weights` or `sequence_mean_weights`, made with GLOBAL counts.
         distill_mask_BT: Bool, the tokens that are distilled; None for all of them.
+        trust_BT: Weight of each token's distillation, beside its gate; None for one.
         teacher_logp_BT: The sampled tokens under the teacher.
         divergence_BT: Divergence between the distributions, with gradient, for a divergence over the vocabulary or
             the top k.
@@ -52,6 +53,7 @@ class TokenBatch:
     response_mask_BT: Tensor
     weight_BT: Tensor
     distill_mask_BT: Tensor | None = None
+    trust_BT: Tensor | None = None
     teacher_logp_BT: Tensor | None = None
     divergence_BT: Tensor | None = None
     agreement_BT: Tensor | None = None
@@ -250,6 +252,8 @@ def _distillation(
         gate_BT = torch.ones_like(gap_BT)
     else:
         gate_BT = gate.weights(GateInputs(gap_BT, chosen_BT, tokens.advantage_BT, ratio_BT, tokens.entropy_BT))
+    if tokens.trust_BT is not None:
+        gate_BT = gate_BT * tokens.trust_BT
     if distill.ratio_cap is not None:
         gate_BT = gate_BT * ratio_BT.clamp(max=distill.ratio_cap)
     if tokens.importance_BT is not None and distill.has_ratio:

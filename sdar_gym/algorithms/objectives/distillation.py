@@ -93,6 +93,12 @@ class Distillation(Settings):
     gate: Gate | None = setting(None, "c: a gate by name, or with its settings; null for weight 1.")
     groups: GroupFilter = setting(GroupFilter.ALL)
     positive_only: bool = setting(False, "Whether only tokens with a positive advantage are distilled.")
+    trust_episodes: int | None = setting(
+        None,
+        "Training episodes of each task that are played with the skills in the prompt; how surely these succeed more "
+        "often weights the distillation, by task type. null distils in full.",
+        low=1,
+    )
     ratio_cap: float | None = setting(
         None, "Weights each token by min(ρ, cap), detached; null for no such weight.", low=1.0
     )

@@ -124,6 +124,12 @@ class Objective(Settings):
             return
         if self.shaping is None and self.distill is None:
             raise ValueError("Neither distill nor shaping uses the teacher. Set one of them, or leave it out.")
+        trusted = self.distill is not None and self.distill.trust_episodes is not None
+        if trusted and self.teacher.view is not View.SKILLS:
+            raise ValueError(
+                f"distill.trust_episodes plays episodes with skills, but teacher.view is {str(self.teacher.view)!r}. "
+                "Leave it out, or use teacher.view=skills."
+            )
         if self.teacher.blank_control and self.shaping is None:
             raise ValueError(
                 "teacher.blank_control scores a blanked prompt, which only a shaper with a contrast uses, such as "

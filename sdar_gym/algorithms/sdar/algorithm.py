@@ -55,6 +55,7 @@ from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
 from sdar_gym.algorithms.sdar.resources import check_resources, gpus_of_engine, share_gpus, supply
 from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
+from sdar_gym.algorithms.sdar.trust_episodes import TrustEpisodes
 from sdar_gym.algorithms.sdar.unread import refuse_unread
 from sdar_gym.configs.reading import child_hint
 from sdar_gym.configs.sections import (
@@ -483,6 +484,7 @@ class SDAR(Algorithm):
             restore=self.restore_env_runners,
             check=self._check_engine,
         )
+        self._trust_episodes = TrustEpisodes(self._dispatcher, objective, rollout)
         self._evaluator = PanelEvaluator(
             panel, self._dispatcher, config.evaluation_settings, rollout, objective.teacher
         )
@@ -536,6 +538,7 @@ class SDAR(Algorithm):
                 skills_in_prompt=self._method.acts_with_skills,
                 update=step + 1,
             )
+            trusted = self._trust_episodes.weigh(step, requests, config.training_settings.group_size, episodes)
             collected = time.perf_counter()
         self._log_episodes(episodes, len(requests))
 
@@ -544,6 +547,9 @@ class SDAR(Algorithm):
             batch = self.pipeline.prepare(episodes, step)
             batch = self.pipeline.score(batch, step, diagnostics=diagnostics)
             batch = self.pipeline.shape(batch, step)
+            if trusted is not None:
+                batch = batch.trusting(trusted[0])
+                self._log("teacher", trusted[1])
             self.last_episodes, self.last_tokens = episodes, None
             if diagnostics:
                 measured, self.last_tokens = collect_diagnostics(
@@ -618,6 +624,7 @@ class SDAR(Algorithm):
             state[_LEARNED] = {
                 "gap_advantage_correlation": self._correlation.get_state(),
                 "frozen_teacher": self._evaluator.frozen_teacher,
+                "teacher_trust": self._trust_episodes.trust.get_state(),
             }
             if isinstance(self._retriever, LearningRetriever):
                 state[_LEARNED]["retriever"] = self._retriever.get_state()
@@ -632,6 +639,7 @@ class SDAR(Algorithm):
         learned = state[_LEARNED]
         self._correlation.set_state(learned.get("gap_advantage_correlation", {}))
         self._evaluator.frozen_teacher = learned.get("frozen_teacher")
+        self._trust_episodes.trust.set_state(learned.get("teacher_trust", {}))
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
             self._retriever.set_state(learned["retriever"])
 

@@ -47,6 +47,7 @@ from sdar_gym.training.collate import (
     TEACHER_INPUT_IDS,
     TEACHER_LOGP,
     TEACHER_POSITION,
+    TRUST,
     WEIGHT,
 )
 from sdar_gym.training.distillation_targets import AGREEMENT, DIVERGENCE, FULL_TEACHER_LOGP, DistillationTargets
@@ -303,6 +304,7 @@ class SDARLearner(TorchLearner):
             for piece in self._micro_batches(columns):
                 with module.no_sync() if hasattr(module, "no_sync") else contextlib.nullcontext():
                     micro = self._micro_batch(columns, *piece)
+                    micro.pop(TRUST, None)  # λ must not make up for what trust takes away.
                     loss = getattr(self._loss_output(micro, module.forward_train(micro)), part)
                     if loss is not None:
                         loss.backward()
@@ -389,6 +391,7 @@ class SDARLearner(TorchLearner):
             ref_logp_BT=number(REFERENCE_LOGP),
             entropy_BT=fwd_out["entropy"],
             importance_BT=number(IMPORTANCE),
+            trust_BT=number(TRUST),
         )
         if self._several_spans:
             tokens = split_spans(tokens, batch[SPAN])
@@ -468,7 +471,7 @@ class SDARLearner(TorchLearner):
             INPUT_IDS: columns[INPUT_IDS][rows, :width],
             RESPONSE_MASK: columns[RESPONSE_MASK][rows, :length].bool(),
         }
-        values = (ADVANTAGE, OLD_LOGP, WEIGHT, DISTILL, TEACHER_LOGP, REFERENCE_LOGP, IMPORTANCE)
+        values = (ADVANTAGE, OLD_LOGP, WEIGHT, DISTILL, TEACHER_LOGP, REFERENCE_LOGP, IMPORTANCE, TRUST)
         for name in (RESPONSE_POSITION, SPAN, *values):
             if name in columns:
                 micro[name] = columns[name][rows, :length]

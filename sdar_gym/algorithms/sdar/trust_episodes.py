@@ -1,0 +1,70 @@
+"""Trust episodes: an update's tasks played with skills in the prompt, to weight the distillation by what they bring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sdar_gym.algorithms.objectives.objective import Objective
+from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
+from sdar_gym.configs.sections import RolloutSettings
+from sdar_gym.rollout.collector import EpisodeRequest
+from sdar_gym.rollout.engines.base import SamplingParams
+from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.training.teacher_trust import TeacherTrust
+
+
+class TrustEpisodes:
+    """Plays them and keeps the trust in the teacher.
+
+    Args:
+        dispatcher: Plays the episodes.
+        objective: The method's settings.
+        rollout: How episodes are sampled.
+
+    Attributes:
+        trust: What was learned.
+    """
+
+    def __init__(self, dispatcher: RolloutDispatcher, objective: Objective, rollout: RolloutSettings):
+        self.trust = TeacherTrust()
+        self._dispatcher = dispatcher
+        self._objective = objective
+        self._params = SamplingParams(rollout.max_response_tokens, rollout.temperature)
+
+    def weigh(
+        self, step: int, requests: Sequence[EpisodeRequest], group_size: int, episodes: Sequence[Episode]
+    ) -> tuple[dict[str, float], dict[str, float]] | None:
+        """Plays an update's tasks with skills, and weighs the distillation of its task types.
+
+        Args:
+            step: Number of completed updates.
+            requests: The update's, whole groups.
+            group_size: Episodes of a group.
+            episodes: What came of them.
+
+        Returns:
+            The trust in each task type of the update, and metrics; None where the method distils in full, or not at
+            this update.
+
+        Raises:
+            RolloutError: The episodes cannot be played.
+        """
+        distill = self._objective.distill
+        if distill is None or distill.trust_episodes is None or not self._objective.distills_at(step):
+            return None
+        wanted = [
+            # Other draws than those of the group's own episodes.
+            replace(request, member=group_size + number)
+            for request in requests[::group_size]
+            for number in range(distill.trust_episodes)
+        ]
+        played = self._dispatcher.collect(
+            wanted, self._params, distill.trust_episodes, skills_in_prompt=True, teacher_prompts=False
+        )
+        self.trust.observe(episodes, played)
+        outcomes = [float(episode.won) for episode in played if not episode.error]
+        metrics = {"trust_episodes": float(len(played)), **self.trust.metrics()}
+        if outcomes:
+            metrics["success_with_skills"] = sum(outcomes) / len(outcomes)
+        return self.trust.of({episode.task_type for episode in episodes}), metrics

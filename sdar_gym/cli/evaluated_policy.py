@@ -107,9 +107,10 @@ def evaluated_policy(name: str) -> EvaluatedPolicy:
     folder = local_path("policy", name)
     if _is_file(folder / "config.yaml"):
         if not (folder / "policy").is_dir():
+            last = f", or evaluate {folder / 'checkpoint'}" if _is_file(folder / "checkpoint" / "manifest.json") else ""
             raise ConfigError(
-                f"{folder} holds no exported policy: the run has not finished. Use --resume {folder} with sdar-gym "
-                f"train, or evaluate {folder / 'checkpoint'}."
+                f"{folder} holds no exported policy: the run has not finished. Continue it: sdar-gym train "
+                f"--resume {folder}{last}."
             )
         return EvaluatedPolicy(str(folder), str(folder / "policy"), folder, folder.name)
     run = folder.parent

@@ -51,10 +51,10 @@ def eval_command(options: EvalOptions) -> None:
             limits=plan.limits,
         )
         _refuse_differences(plan, record)
-        _tell(console, plan, record)
-        _warn_of_prompts(console, plan, model)
-        started = time.perf_counter()
         with PanelPlayer(plan.run, plan.endpoint or model, plan.limits, panel) as player:
+            _tell(console, plan, record)
+            _warn_of_prompts(console, plan, model)
+            started = time.perf_counter()
             folder, done = _folder(plan, options, record, panel)
             console.tell(f"folder       {folder.path}{f', {len(done)} episodes are there' if done else ''}")
             try:

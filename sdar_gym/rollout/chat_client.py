@@ -31,7 +31,7 @@ _LONGEST_ASKED_S = 300.0
 # Requests in a row that failed before the first response: the server answers none.
 _HOPELESS = 16
 _MOST_BYTES = 64 << 20
-_QUOTED = 300
+_MOST_TOLD, _QUOTED = 30_000, 300
 
 
 class _RequestError(Exception):
@@ -116,6 +116,8 @@ class ChatClient:
             timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, _CONNECT_S), pool=None),
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
             headers={"Authorization": f"Bearer {self.endpoint.key}"} if self.endpoint.key else {},
+            # Loading certificates takes a tenth of a second, and plain http has none.
+            verify=self.endpoint.url.startswith("https"),
             # A configured proxy cannot reach servers on this machine.
             trust_env=httpx.URL(self.endpoint.url).host not in ("localhost", "127.0.0.1", "::1"),
         )
@@ -177,7 +179,7 @@ class ChatClient:
             f"status {status}: {told}",
             retry=status in (408, 429) or status >= 500,
             pause=_asked_pause(headers),
-            too_long=status in (400, 413, 422) and _is_too_long(told),
+            too_long=status in (400, 413, 422) and _is_too_long(content),
         )
 
     def _refuse(self, status: int, told: str) -> None:
@@ -257,7 +259,7 @@ class ChatClient:
 
     def _told(self, content: bytes) -> str:
         """What a server said of an error, on one line, without the key."""
-        text = content[: 100 * _QUOTED].decode("utf-8", "replace")
+        text = content[:_MOST_TOLD].decode("utf-8", "replace")
         try:
             answer = json.loads(text)
             inner = answer.get("error", answer)
@@ -310,10 +312,10 @@ def _asked_pause(headers: httpx.Headers) -> float | None:
         return None
 
 
-def _is_too_long(told: str) -> bool:
+def _is_too_long(content: bytes) -> bool:
     """Whether a refusal is about the length of the prompt: OpenAI's code, and the words of vLLM, SGLang, llama.cpp."""
-    lower = told.lower()
+    told = content[:_MOST_TOLD].decode("utf-8", "replace").lower()
     return any(
-        words in lower
+        words in told
         for words in ("context_length", "context length", "context size", "maximum context", "prompt is too long")
     )

@@ -84,7 +84,10 @@ def mcnemar_p(first: int, second: int) -> float:
         second: Tasks that only the second policy solved.
     """
     number = first + second
-    tail = sum(math.comb(number, k) for k in range(min(first, second) + 1))
+    tail = way = 1
+    for k in range(min(first, second)):
+        way = way * (number - k) // (k + 1)  # C(number, k + 1)
+        tail += way
     # Whole numbers until the division: 2 to the power of thousands is no float.
     return float(min(1.0, 2 * tail / 2**number)) if number else 1.0
 

@@ -28,6 +28,8 @@ def compare_command(first: Path, second: Path, json_output: Path | None) -> None
     result = compare(*sides)
     console = Terminal()
     console.tell(f"A  {sides[0].file}\nB  {sides[1].file}")
+    for difference in result.differences or []:
+        console.tell(f"   {difference}")
     if any(result.unfinished):
         console.print(
             f"{result.unfinished[0]} episode(s) of A and {result.unfinished[1]} of B failed or are missing; the "

@@ -23,6 +23,7 @@ from sdar_gym.evaluation.record import EvaluationRecord
 from sdar_gym.paths import local_path
 from sdar_gym.rollout.chat_client import ChatClient
 from sdar_gym.rollout.trajectory import Episode
+from sdar_gym.runs.lock import locked
 
 
 def eval_command(options: EvalOptions) -> None:
@@ -55,13 +56,15 @@ def eval_command(options: EvalOptions) -> None:
             _tell(console, plan, record)
             _warn_of_prompts(console, plan, model)
             started = time.perf_counter()
-            folder, done = _folder(plan, options, record, panel)
-            console.tell(f"folder       {folder.path}{f', {len(done)} episodes are there' if done else ''}")
-            try:
-                result = _play(console, player, folder, done, options.retries)
-            except (KeyboardInterrupt, ValueError):
-                console.tell(f"What is finished is in {folder.path}; sdar-gym eval --resume {folder.path} continues.")
-                raise
+            folder = plan.folder or _new_folder(plan, options, record, panel)
+            with locked(folder.path):
+                done = folder.episodes(torn=True)
+                console.tell(f"folder       {folder.path}{f', {len(done)} episodes are there' if done else ''}")
+                try:
+                    result = _play(console, player, folder, done, options.retries)
+                except (KeyboardInterrupt, ValueError):
+                    console.tell(f"What is finished is in {folder.path}: sdar-gym eval --resume {folder.path}")
+                    raise
     _tell_result(console, plan, result, folder, time.perf_counter() - started)
     share = len(result.failed) / (len(result.failed) + len(result.episodes))
     if share > options.max_errors:
@@ -86,19 +89,17 @@ def _refuse_differences(plan: EvaluationPlan, record: EvaluationRecord) -> None:
         )
 
 
-def _folder(
+def _new_folder(
     plan: EvaluationPlan, options: EvalOptions, record: EvaluationRecord, panel: TaskPanel
-) -> tuple[EvaluationFolder, list[Episode]]:
-    """The folder, and the finished episodes in it."""
-    if plan.folder is not None:
-        return plan.folder, plan.folder.episodes(torn=True)
+) -> EvaluationFolder:
+    """The folder of an evaluation that begins."""
     if options.output is not None:
         folder = EvaluationFolder(local_path("--output", options.output))
     else:
         short = plan.policy.short if plan.policy is not None else plan.name.rstrip("/").rsplit("/", 1)[-1]
         folder = new_evaluation_folder(local_path("runs_dir", plan.run.runs_dir), short)
     folder.begin(record, panel)
-    return folder, []
+    return folder
 
 
 def _tell(console: Terminal, plan: EvaluationPlan, record: EvaluationRecord) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -13,6 +13,10 @@ from sdar_gym.extras import require
 _MOST = 1_000_000_000
 _Text = Optional[str]  # noqa: UP045  typer reads the annotations at run time
 _Path = Optional[Path]  # noqa: UP045
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {**PATH_OPTION, "metavar": name}
 
 
 def register_evaluation(app: typer.Typer) -> None:
@@ -123,8 +127,8 @@ def evaluate(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="An evaluation folder, or a run's (its last one).", **PATH_OPTION)],
-    second: Annotated[Path, typer.Argument(help="Another one on the same panel.", **PATH_OPTION)],
+    first: Annotated[Path, typer.Argument(help="An evaluation folder, or a run's (its last one).", **_named("FIRST"))],
+    second: Annotated[Path, typer.Argument(help="Another one on the same panel.", **_named("SECOND"))],
     json_output: Annotated[_Path, typer.Option("--json", help="JSON file to write.", **PATH_OPTION)] = None,
 ) -> None:
     """Compare two evaluations on the same panel, task by task: SECOND minus FIRST."""
@@ -135,7 +139,7 @@ def compare(
 
 
 def rescore(
-    evaluation: Annotated[Path, typer.Argument(help="An evaluation folder.", **PATH_OPTION)],
+    evaluation: Annotated[Path, typer.Argument(help="An evaluation folder.", **_named("EVALUATION"))],
     changes: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(help="Other arguments of the environment, env_config.NAME=VALUE: a folder that moved, say."),

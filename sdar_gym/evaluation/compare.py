@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sdar_gym.envs.tasks import TaskPanel, load_panel
 from sdar_gym.evaluation.folder import EPISODES, PANEL, RECORD, EvaluationFolder
 from sdar_gym.evaluation.paired import PairedCounts, mcnemar_p, mean_difference, newcombe_interval
+from sdar_gym.evaluation.record import EvaluationRecord
 from sdar_gym.evaluation.rows import episode_of, read_rows
 from sdar_gym.rollout.trajectory import Episode
 
@@ -31,6 +32,7 @@ class PlayedPanel:
         wins: Outcomes of each task's finished episodes.
         types: Task type by task.
         unfinished: Episodes of the panel that failed or were not played.
+        record: What the evaluation depends on; None for a run's.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class PlayedPanel:
     wins: dict[str, list[bool]]
     types: dict[str, str]
     unfinished: int
+    record: EvaluationRecord | None = None
 
 
 def played_panel(path: Path) -> PlayedPanel:
@@ -51,9 +54,10 @@ def played_panel(path: Path) -> PlayedPanel:
         ComparisonError: It is neither, or has no finished episode.
         ValueError: A file of it is damaged.
     """
+    record = None
     if (path / RECORD).is_file():
         folder = EvaluationFolder(path)
-        panel, episodes, file = folder.panel(), folder.episodes(), path / EPISODES
+        record, panel, episodes, file = folder.record(), folder.panel(), folder.episodes(), path / EPISODES
     elif (path / PANEL).is_file():
         found = sorted((path / "episodes").glob("eval-*.jsonl"))
         if not found:
@@ -63,7 +67,7 @@ def played_panel(path: Path) -> PlayedPanel:
     else:
         reason = "there is no such folder" if not path.is_dir() else f"it has neither {RECORD} nor {PANEL}"
         raise ComparisonError(f"{path} is no evaluation and no run: {reason}.")
-    return _played(path, file, panel, episodes)
+    return replace(_played(path, file, panel, episodes), record=record)
 
 
 def _played(path: Path, file: Path, panel: TaskPanel, episodes: Sequence[Episode]) -> PlayedPanel:
@@ -110,6 +114,7 @@ class Comparison:
         second: Folder of the second.
         panel: Name of the panel.
         panel_hash: Its hash.
+        differences: Settings in which the evaluations differ, `setting: first -> second`; None if not known of a run.
         episodes: Episodes of a task, of the first and of the second.
         unfinished: Episodes that failed or were not played, of the first and of the second.
         left_out: Tasks that one of them did not finish.
@@ -126,6 +131,7 @@ class Comparison:
     second: str
     panel: str
     panel_hash: str
+    differences: list[str] | None
     episodes: tuple[int, int]
     unfinished: tuple[int, int]
     left_out: list[str]
@@ -177,6 +183,7 @@ def compare(first: PlayedPanel, second: PlayedPanel) -> Comparison:
         second=str(second.path),
         panel=first.panel.name,
         panel_hash=first.panel.hash,
+        differences=None if first.record is None or second.record is None else first.record.differences(second.record),
         episodes=(repeats[0], repeats[1]),
         unfinished=(first.unfinished, second.unfinished),
         left_out=[task for task in first.panel.task_ids if task not in rates],

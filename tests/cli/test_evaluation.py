@@ -241,6 +241,8 @@ def test_two_evaluations_are_compared(command: Command, policy_folder: Path, tmp
     assert f"B - A = {both['difference']:+.3f} [{both['low']:+.3f}, {both['high']:+.3f}]" in outcome.out
     counts = result["counts"]
     assert sum(counts.values()) == 8
+    assert result["differences"] == ["evaluation.seed: 0 -> 1"]
+    assert "   evaluation.seed: 0 -> 1\n" in outcome.out
     assert f"only A {counts['first']}, only B {counts['second']}, neither {counts['neither']}" in outcome.out
     assert len(result["better"]) == counts["second"]
     assert all(f"  {task}\n" in outcome.out for task in [*result["better"], *result["worse"]])

@@ -19,7 +19,7 @@ def test_evaluations_are_compared_task_by_task(tmp_path: Path) -> None:
     assert (result.all.tasks, result.all.first, result.all.second, result.all.difference) == (4, 0.25, 0.5, 0.25)
     assert result.counts == PairedCounts(0, 1, 2, 1)
     assert (result.all.low, result.all.high) == newcombe_interval(result.counts)
-    assert result.mcnemar_p == 1.0
+    assert (result.mcnemar_p, result.differences) == (1.0, [])
     assert (list(result.better), list(result.worse)) == (["b", "d"], ["a"])
     assert {kind: each.difference for kind, each in result.by_type.items()} == {"even": -0.5, "odd": 1.0}
     assert json.loads(json.dumps(result.to_json()))["all"]["difference"] == 0.25

@@ -87,7 +87,7 @@ def _list_flipped(console: Terminal, title: str, tasks: Mapping[str, tuple[float
         return
     # The largest changes first; with one episode of a task all are equally large.
     order = sorted(tasks, key=lambda task: -abs(tasks[task][1] - tasks[task][0]))
-    console.tell(f"{title}: {len(tasks)} tasks")
+    console.tell(f"{title}: {len(tasks)} task{'s' if len(tasks) > 1 else ''}")
     for task in order[:_LISTED]:
         rates = "" if result.counts is not None else f"  {tasks[task][0]:.2f} -> {tasks[task][1]:.2f}"
         console.tell(f"  {task}{rates}")

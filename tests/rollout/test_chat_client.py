@@ -102,12 +102,17 @@ def test_other_refusals_are_errors_of_the_request_and_are_not_repeated() -> None
     assert len(server.requests) == 1
 
 
-def test_a_server_that_never_answers_is_given_up_and_a_deadline_ends_the_tries() -> None:
+def test_a_server_that_never_answers_is_given_up_and_a_deadline_ends_the_tries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with serve(lambda body: Answer({"error": "broken"}, 500)) as server:
         assert ask(server.url).error == "status 500: broken (6 tries)"
         late = GenerationRequest([], 1, messages=HELLO.messages, deadline=time.monotonic())
         assert "(1 try)" in ask(server.url, request=late).error
-        with pytest.raises(EndpointError, match=r"failed \d+ requests in a row; the last one: status 500: broken"):
+        monkeypatch.setattr(chat_client, "_TRIES", 1)
+        with pytest.raises(
+            EndpointError, match=r"failed \d+ requests in a row; the last one: status 500: broken \(1 try\)"
+        ):
             ask(server.url, number=20)
 
 

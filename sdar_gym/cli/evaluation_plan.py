@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sdar_gym.cli.evaluated_policy import EvaluatedPolicy, evaluated_policy
 from sdar_gym.configs import load_config
 from sdar_gym.configs.load import PUBLISHED
 from sdar_gym.configs.schema import ConfigError, RunConfig
-from sdar_gym.evaluation.folder import EvaluationFolder
+from sdar_gym.evaluation.folder import RECORD, EvaluationFolder
 from sdar_gym.evaluation.record import EvaluationRecord
 from sdar_gym.paths import local_path
 from sdar_gym.rollout.chat_endpoint import Endpoint, EndpointError, key_from_environment
@@ -150,16 +148,26 @@ def _configuration(
             raise ConfigError(
                 f"{options.resume} does not keep the password of {', '.join(missing)}; give the setting again."
             )
-        with _as_file(before.settings) as path:
-            return load_config(path, options.changes), before.config
+        return recorded_config(before, options.resume or Path(), options.changes), before.config
     config = options.config or (policy.default_config if policy is not None else PUBLISHED)
     return load_config(config, options.changes), config
 
 
-@contextlib.contextmanager
-def _as_file(settings: dict[str, Any]) -> Iterator[str]:
-    """Settings as a configuration file; JSON is YAML."""
-    with tempfile.TemporaryDirectory(prefix="sdar-gym-eval-") as folder:
-        path = Path(folder) / "settings.yaml"
-        path.write_text(json.dumps(settings), encoding="utf-8")
-        yield str(path)
+def recorded_config(record: EvaluationRecord, folder: Path, changes: Sequence[str]) -> RunConfig:
+    """The configuration in an evaluation's record, with changes.
+
+    Args:
+        record: The record.
+        folder: Its folder, for messages.
+        changes: `key=value`.
+
+    Raises:
+        ConfigError: It has settings that this version does not know, or a change is invalid.
+    """
+    with tempfile.TemporaryDirectory(prefix="sdar-gym-eval-") as place:
+        path = Path(place) / "settings.yaml"
+        path.write_text(json.dumps(record.settings), encoding="utf-8")  # JSON is YAML.
+        try:
+            return load_config(str(path), changes)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(path), f"the settings in {folder / RECORD}")) from error

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 
+from sdar_gym.cli.evaluation_plan import recorded_config
 from sdar_gym.cli.path_arguments import check_output_folder
 from sdar_gym.cli.terminal import Terminal
 from sdar_gym.cli.training import progress_bar
-from sdar_gym.configs import load_config
 from sdar_gym.configs.record import settings_of, versions
 from sdar_gym.configs.schema import ConfigError
 from sdar_gym.evaluation.folder import EvaluationFolder
@@ -42,10 +40,7 @@ def rescore_command(path: Path, changes: Sequence[str], output: Path | None) -> 
     hidden = [name for name in record.secrets_left_out if name.startswith("env_config.") and name not in keys]
     if hidden:
         raise ConfigError(f"{folder.path} does not keep the password of {', '.join(hidden)}; give the setting again.")
-    with tempfile.TemporaryDirectory(prefix="sdar-gym-rescore-") as place:
-        file = Path(place) / "settings.yaml"
-        file.write_text(json.dumps(record.settings), encoding="utf-8")
-        run = load_config(str(file), changes)
+    run = recorded_config(record, folder.path, changes)
     settings, console = run.evaluation, Terminal()
     env = make_env(run.env, run.env_config)
     try:

@@ -6,7 +6,6 @@ Nothing here logs or stores the API key, and no message of an error contains it.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
 import random
 import time
@@ -16,9 +15,10 @@ from typing import Any
 import httpx
 
 from sdar_gym.paths import first_line
+from sdar_gym.rollout.chat_answers import asked_pause, is_too_long, message_of, text_of, token_count
 from sdar_gym.rollout.chat_endpoint import KEY_VARIABLE, Endpoint, EndpointError
 from sdar_gym.rollout.engines.base import Continuation, GenerationRequest, GenerationResult, SamplingParams
-from sdar_gym.text import shortened, terminal_safe, well_formed
+from sdar_gym.text import shortened, terminal_safe
 
 # Of one request, to its last byte, in seconds: a long response of a busy server takes minutes.
 _TIMEOUT_S = 600.0
@@ -31,7 +31,7 @@ _LONGEST_ASKED_S = 300.0
 # Requests in a row that failed before the first response: the server answers none.
 _HOPELESS = 16
 _MOST_BYTES = 64 << 20
-_MOST_TOLD, _QUOTED = 30_000, 300
+_QUOTED = 300
 
 
 class _RequestError(Exception):
@@ -178,8 +178,8 @@ class ChatClient:
         raise _RequestError(
             f"status {status}: {told}",
             retry=status in (408, 429) or status >= 500,
-            pause=_asked_pause(headers),
-            too_long=status in (400, 413, 422) and _is_too_long(content),
+            pause=asked_pause(headers),
+            too_long=status in (400, 413, 422) and is_too_long(content),
         )
 
     def _refuse(self, status: int, told: str) -> None:
@@ -216,9 +216,9 @@ class ChatClient:
         try:
             answer = json.loads(content)
             choice = answer["choices"][0]
-            text = _text_of(choice["message"])
+            text = text_of(choice["message"])
             usage = answer.get("usage") or {}
-            prompt, response = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+            prompt, response = (token_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
             finish = "length" if choice.get("finish_reason") == "length" else "stop"
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
             raise _RequestError(
@@ -259,14 +259,7 @@ class ChatClient:
 
     def _told(self, content: bytes) -> str:
         """What a server said of an error, on one line, without the key."""
-        text = content[:_MOST_TOLD].decode("utf-8", "replace")
-        try:
-            answer = json.loads(text)
-            inner = answer.get("error", answer)
-            text = str(inner.get("message") or inner) if isinstance(inner, dict) else str(inner)
-        except (ValueError, AttributeError, RecursionError):
-            pass
-        return terminal_safe(" ".join(self._hidden(text)[:_QUOTED].split())) or "no text"
+        return terminal_safe(" ".join(self._hidden(message_of(content))[:_QUOTED].split())) or "no text"
 
     def _hidden(self, text: str) -> str:
         return text.replace(self.endpoint.key, "***") if self.endpoint.key else text
@@ -280,42 +273,3 @@ async def _post(http: httpx.AsyncClient, url: str, body: Mapping[str, Any]) -> t
             if len(content) > _MOST_BYTES:
                 raise _RequestError(f"the answer is larger than {_MOST_BYTES} bytes")
         return answer.status_code, answer.headers, bytes(content)
-
-
-def _text_of(message: Mapping[str, Any]) -> str:
-    """The text of a message; reasoning that a server keeps apart stands in its tags again."""
-    content = message.get("content") or ""
-    if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content)
-    reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
-    if not isinstance(content, str) or not isinstance(reasoning, str):
-        raise TypeError("the content is no text")
-    # A chat template may write the opening tag itself; in this process it is put before the response as well.
-    opened = (
-        "" if reasoning or "<think>" in content.partition("</think>")[0] or "</think>" not in content else "<think>"
-    )
-    return well_formed(f"<think>{reasoning}</think>{content}" if reasoning else opened + content)
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
-
-
-def _asked_pause(headers: httpx.Headers) -> float | None:
-    """Seconds that `Retry-After` asks for: a number, or a date; None without it."""
-    asked = headers.get("retry-after", "").strip()
-    if asked.replace(".", "", 1).isdigit():
-        return float(asked)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(asked).timestamp() - time.time()) if asked else None
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _is_too_long(content: bytes) -> bool:
-    """Whether a refusal is about the length of the prompt: OpenAI's code, and the words of vLLM, SGLang, llama.cpp."""
-    told = content[:_MOST_TOLD].decode("utf-8", "replace").lower()
-    return any(
-        words in told
-        for words in ("context_length", "context length", "context size", "maximum context", "prompt is too long")
-    )

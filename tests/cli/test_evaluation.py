@@ -219,6 +219,7 @@ def test_what_cannot_be_evaluated_is_one_message(command: Command, tmp_path: Pat
     (tmp_path / "evaluation.json").write_text('{"format": 1}')
     refused(command("eval", "--resume", tmp_path), "evaluation.json cannot be used: panel is missing")
     refused(command("eval", "builtin:tiny", "--output", tmp_path), "holds an evaluation already")
+    refused(command("eval", "evaluation.tasks=3"), "Name a policy")
 
 
 def test_a_server_needs_its_extra_alone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,5 +270,9 @@ def test_an_evaluation_is_scored_again(command: Command, policy_folder: Path, tm
     refused(command("rescore", folder, "evaluation.seed=3"), "evaluation.seed plays no part")
     refused(command("rescore", folder, "--output", tmp_path / "b"), "holds an evaluation already")
     refused(command("rescore", tmp_path), "is no evaluation folder")
+    record = json.loads((folder / "evaluation.json").read_text())
+    (folder / "evaluation.json").write_text(json.dumps({**record, "settings": {**record["settings"], "nope": 1}}))
+    for again in (("rescore", folder), ("eval", "--resume", folder)):
+        refused(command(*again), f"the settings in {folder / 'evaluation.json'}", "nope")
     (folder / "panel.json").unlink()
     refused(command("rescore", folder), "is not a readable task panel")

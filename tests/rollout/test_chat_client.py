@@ -110,9 +110,7 @@ def test_a_server_that_never_answers_is_given_up_and_a_deadline_ends_the_tries(
         late = GenerationRequest([], 1, messages=HELLO.messages, deadline=time.monotonic())
         assert "(1 try)" in ask(server.url, request=late).error
         monkeypatch.setattr(chat_client, "_TRIES", 1)
-        with pytest.raises(
-            EndpointError, match=r"failed \d+ requests in a row; the last one: status 500: broken \(1 try\)"
-        ):
+        with pytest.raises(EndpointError, match=r"failed \d+ requests in a row; .* broken \(1 try\)"):
             ask(server.url, number=20)
 
 

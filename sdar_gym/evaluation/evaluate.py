@@ -8,6 +8,7 @@ from typing import Any
 
 from sdar_gym.evaluation.folder import EvaluationFolder
 from sdar_gym.evaluation.panels import PanelPlayer
+from sdar_gym.rollout.chat_endpoint import EndpointError
 from sdar_gym.rollout.trajectory import Episode
 
 
@@ -64,11 +65,16 @@ def evaluate(
         finished(episode)
 
     requests = player.requests()
-    for _ in range(1 + retries):
+    for attempt in range(1 + retries):
         left = [request for request in requests if (request.group_id, request.member) not in kept]
         if not left:
             break
-        player.play(left, finished=at_end, keep_failed=True)
+        try:
+            player.play(left, finished=at_end, keep_failed=True)
+        except EndpointError:
+            if not attempt:
+                raise
+            break  # What failed before stays failed.
     if not kept:
         told = next(iter(failed.values())).error if failed else "nothing was asked for"
         raise ValueError(f"None of the {len(requests)} episodes finished, so there is no result. {told}")

@@ -28,7 +28,7 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 # A server may ask for a longer pause than that; one that asks for hours is not waited for.
 _LONGEST_ASKED_S = 300.0
-# Requests in a row that failed before the first response: the server answers none.
+# Failed requests in a row after which the server is given up.
 _HOPELESS = 16
 _MOST_BYTES = 64 << 20
 _QUOTED = 300
@@ -135,7 +135,7 @@ class ChatClient:
                 wait = min(error.pause, _LONGEST_ASKED_S) if error.pause is not None else pause * random.uniform(0.8, 1)
                 in_time = request.deadline is None or time.monotonic() + wait < request.deadline
                 if not error.retry or attempt == _TRIES or not in_time:
-                    return self._failed(f"{error} ({attempt} {'try' if attempt == 1 else 'tries'})")
+                    return self._failed(f"{error} ({attempt} {'try' if attempt == 1 else 'tries'})", error.retry)
                 await asyncio.sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             else:
@@ -143,11 +143,10 @@ class ChatClient:
                 return result
         raise AssertionError("unreachable: the last try returns")
 
-    def _failed(self, message: str) -> GenerationResult:
-        self._failures += 1
-        if self._failures >= max(_HOPELESS, self.endpoint.max_connections) or (
-            not self._answered and self._failures >= _HOPELESS
-        ):
+    def _failed(self, message: str, outage: bool) -> GenerationResult:
+        # A server that has answered others may refuse single prompts, many in a row where only those are left.
+        self._failures += outage or not self._answered
+        if self._failures >= (max(_HOPELESS, self.endpoint.max_connections) if self._answered else _HOPELESS):
             raise EndpointError(
                 f"{self.endpoint.url} failed {self._failures} requests in a row; the last one: {message}"
             )

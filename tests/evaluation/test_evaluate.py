@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import Answer, completion, serve  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.configs import load_config
 from sdar_gym.configs.schema import RunConfig
@@ -19,8 +20,10 @@ from sdar_gym.evaluation.record import EvaluationRecord
 from sdar_gym.evaluation.rows import read_rows
 from sdar_gym.evaluation.summary import summarize, summarize_finished, wilson_interval
 from sdar_gym.rollout import build
+from sdar_gym.rollout.chat_endpoint import Endpoint
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.episode_limits import EpisodeLimits
+from sdar_gym.rollout.trajectory import Episode
 
 SIZES = ("env_config.max_steps=2", "rollout.max_response_tokens=4", "policy.device=cpu")
 
@@ -150,3 +153,34 @@ def test_repeated_episodes_may_be_incomplete(policy_folder: Path, tmp_path: Path
     assert (part["pass@4"], part["pass^4"]) == (0.5, 0.0)
     with pytest.raises(ValueError, match="are not those of panel"):
         summarize_finished([*result.episodes, result.episodes[0]], panel, 4, 1.0, 0, False)
+
+
+def test_a_server_that_is_gone_in_the_second_try_leaves_the_result_of_the_first(tmp_path: Path) -> None:
+    run = run_of("evaluation.temperature=0")
+    gone = False
+
+    def answer(body: dict[str, Any]) -> Answer:
+        nonlocal gone
+        if gone:
+            return Answer({"error": "who are you?"}, 401)
+        if "desklamp" in body["messages"][-1]["content"]:
+            return Answer({"error": "no lamps"}, 400)
+        return completion("<action>look</action>")
+
+    folder = EvaluationFolder(tmp_path / "e")
+    with serve(answer) as server, PanelPlayer(run, Endpoint(server.url, "m", max_connections=1)) as player:
+        record = EvaluationRecord.of(
+            run, player.panel, policy="m", endpoint=server.url, weights=None, config="c", limits=EpisodeLimits()
+        )
+        folder.begin(record, player.panel)
+        ends: list[Episode] = []
+
+        def end(episode: Episode) -> None:
+            nonlocal gone
+            ends.append(episode)
+            gone = len(ends) == 6
+
+        result = evaluate(player, folder, retries=3, finished=end)
+    # Two of the eight tasks are about the lamp.
+    assert (result.summary["episodes"], result.summary["errors"]) == (6, 2)
+    assert all("no lamps" in episode.error for episode in result.failed)

@@ -114,6 +114,21 @@ def test_a_server_that_never_answers_is_given_up_and_a_deadline_ends_the_tries(
             ask(server.url, number=20)
 
 
+def test_a_server_that_answers_may_refuse_any_number_of_prompts() -> None:
+    def answer(body: dict[str, Any]) -> Answer:
+        return completion("fine") if body["seed"] == 0 else Answer({"error": "filtered"}, 400)
+
+    client_requests = [GenerationRequest([], number, messages=HELLO.messages) for number in range(40)]
+    with serve(answer) as server:
+        client = ChatClient(Endpoint(server.url, "tiny", max_connections=1))
+        results: list[str] = []
+        for request in client_requests:
+            client.converse([request], GREEDY, lambda _, result: results.append(result.error))
+        assert results == [""] + ["status 400: filtered (1 try)"] * 39
+        with pytest.raises(EndpointError, match="filtered"):
+            ask(server.url, number=20)
+
+
 def test_a_response_that_takes_too_long_is_an_error() -> None:
     release = threading.Event()
 

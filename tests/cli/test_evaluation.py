@@ -167,6 +167,7 @@ def test_a_resumed_evaluation_is_the_same_or_nothing_runs(
     assert (done.code, "6 episodes are there" in done.out, "0 episodes in" in done.out) == (0, True, True)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_evaluated_with_its_runs_settings(command: Command, tmp_path: Path) -> None:
     from sdar_gym.configs import load_config
     from sdar_gym.policy.load import load_model

@@ -49,10 +49,11 @@ def play(run: Any, policy: str | Endpoint, **options: Any) -> list[Episode]:
 
 # In a conversation a server encodes past responses again. The tiny policy, which was not trained on conversations,
 # soon writes some that encoding splits otherwise, so that episodes are short there.
-@pytest.mark.parametrize(("context", "turns"), [("window", 6), ("conversation", 3)])
-@pytest.mark.parametrize("skills", ["false", "true"])
+@pytest.mark.parametrize(
+    ("context", "turns", "skills"), [("window", 6, "false"), ("window", 3, "true"), ("conversation", 3, "true")]
+)
 def test_the_same_policy_plays_the_same_episodes_on_a_server(context: str, turns: int, skills: str) -> None:
-    sizes = (f"env_config.max_steps={turns}", "evaluation.tasks=4", f"evaluation.with_skills={skills}")
+    sizes = (f"env_config.max_steps={turns}", "evaluation.tasks=3", f"evaluation.with_skills={skills}")
     run = load_config("quickstart", [*SMALL, *sizes, f"rollout.context={context}"])
     here = play(run, "builtin:tiny")
     with serve(answers_of("builtin:tiny")) as server:

@@ -169,11 +169,13 @@ def test_a_resumed_evaluation_is_the_same_or_nothing_runs(
 
 @pytest.mark.slow
 def test_a_checkpoint_is_evaluated_with_its_runs_settings(command: Command, tmp_path: Path) -> None:
+    from sdar_gym.cli.training import quiet
     from sdar_gym.configs import load_config
     from sdar_gym.policy.load import load_model
     from sdar_gym.runs.checkpoint import write_checkpoint
     from sdar_gym.runs.folder import RunFolder
 
+    quiet()  # The test itself loads a model.
     run = load_config("quickstart", [*SIZES, f"runs_dir={tmp_path / 'runs'}"])
     folder = RunFolder(tmp_path / "runs" / "quickstart-sdar")
     folder.path.mkdir(parents=True)

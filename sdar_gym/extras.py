@@ -8,6 +8,7 @@ from importlib.util import find_spec
 # The modules that an extra installs.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("ray", "torch", "transformers", "yaml", "matplotlib"),
+    "endpoint": ("yaml",),
     "vllm": ("vllm",),
     "math": ("math_verify", "latex2sympy2_extended", "sympy"),
     "search": ("fastapi", "uvicorn", "pyarrow"),

@@ -13,8 +13,8 @@ import pytest
 import sdar_gym
 from sdar_gym.algorithms.objectives.gates import Gate
 from sdar_gym.configs import RunConfig
+from sdar_gym.configs.record import flat_settings
 from sdar_gym.configs.sections import LoraSettings, PolicySettings
-from sdar_gym.runs.record import flat_settings
 
 ROOT = Path(sdar_gym.__file__).parents[1]
 

@@ -190,6 +190,38 @@ eval builtin:tiny env=nope
 eval builtin:tiny env=sdar/WebShop-v0 env_config.games=generated
 eval builtin:tiny env=sdar/SearchQA-v0 env_config.corpus=http://host/x
 eval builtin:tiny method=sdra
+eval evaluation.tasks=3
+eval builtin:tiny --output @folder/x --panel @text
+eval builtin:tiny --repeats 0
+eval builtin:tiny --strategy nope
+eval builtin:tiny --max-turns 0
+eval builtin:tiny --max-seconds -1
+eval builtin:tiny --max-errors 2
+eval builtin:tiny --model m
+eval builtin:tiny --endpoint http://127.0.0.1:1 --model m
+eval --endpoint http://127.0.0.1:1 --model m
+eval --endpoint http://127.0.0.1:1
+eval --endpoint ftp://host --model m
+eval --endpoint nonsense --model m
+eval --endpoint http://127.0.0.1:1 --model m --key-env NO_SUCH_VARIABLE
+eval --endpoint http://127.0.0.1:1 --model m --max-connections 0
+eval --endpoint http://127.0.0.1:1 --model m rollout.max_observation_tokens=5
+eval --resume @missing
+eval --resume @folder
+eval --resume @text
+eval --resume s3://bucket/x
+eval --resume @folder --output @folder/x
+compare
+compare @folder
+compare @folder @missing
+compare @text @text
+compare s3://bucket/x @folder
+compare @folder @folder --json @folder
+rescore
+rescore @folder
+rescore @text
+rescore @missing env_config.max_steps=3
+rescore ~nosuchuser/x
 play
 play sdar/Chess-v0
 play sdar/ALFWorld-v0 --seed -1

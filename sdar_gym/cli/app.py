@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from sdar_gym.cli.evaluation_commands import register_evaluation
 from sdar_gym.cli.methods import methods_app
 from sdar_gym.cli.path_arguments import PATH_OPTION, check_output_folder
 from sdar_gym.cli.terminal import (
@@ -56,24 +57,7 @@ def train(
     train_command(config, changes or [], resume)
 
 
-@app.command("eval")
-def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="A run folder, a saved policy, builtin:tiny, or a hub model.")],
-    changes: Changes = None,
-    config: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Configuration; default: the run's, quickstart for builtin:tiny, else published."),
-    ] = None,
-    output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder for the episodes and the summary.", **PATH_OPTION),
-    ] = None,
-) -> None:
-    """Play the evaluation panel and print the success rate with its confidence interval."""
-    require("train", "Evaluating a policy")
-    from sdar_gym.cli.training import eval_command
-
-    eval_command(checkpoint, changes or [], config, output)
+register_evaluation(app)
 
 
 @app.command()

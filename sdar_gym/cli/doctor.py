@@ -19,6 +19,7 @@ from sdar_gym.extras import EXTRAS, VLLM_CPU, VLLM_MINOR, install_command, insta
 from sdar_gym.text import terminal_safe
 
 _PURPOSE = {
+    "endpoint": "evaluation of models on servers, comparison",
     "train": "training and evaluation of policies (Ray, torch, transformers)",
     "vllm": "rollouts by vLLM",
     "math": "answers of Math that are expressions, and its problems in files",

@@ -8,13 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdar_gym.cli.evaluated_policy import evaluated_policy
 from sdar_gym.cli.path_arguments import check_output_file
 from sdar_gym.cli.terminal import Terminal, table
 from sdar_gym.cli.training import progress_bar, quiet
 from sdar_gym.configs import load_config
-from sdar_gym.configs.load import PUBLISHED, QUICKSTART
 from sdar_gym.configs.schema import ConfigError, RunConfig
-from sdar_gym.paths import local_path
 from sdar_gym.text import terminal_safe
 
 if TYPE_CHECKING:
@@ -50,15 +49,17 @@ def audit_command(
     """Plays tasks without and with skills, and prints what each task type and skill gains."""
     if json_output is not None:
         check_output_file("--json", json_output)
-    run, model, chosen = _run_and_model(policy, changes, config, env, library, strategy)
+    named = evaluated_policy(policy)
+    chosen = config or named.default_config
+    run = _run(chosen, changes, env, library, strategy)
     quiet()
     from sdar_gym.evaluation.skill_audit import audit_skills
     from sdar_gym.policy.trained_prompt import prompt_differences
 
     console = Terminal()
-    for difference in prompt_differences(Path(model), run.rollout):
-        console.print(f"The policy was trained with other prompts. {difference}.", style="yellow")
-    with progress_bar(console, "episodes") as bar:
+    with named.loaded() as model, progress_bar(console, "episodes") as bar:
+        for difference in prompt_differences(Path(model), run.rollout):
+            bar.console.print(f"The policy was trained with other prompts. {difference}.", style="yellow")
         task = bar.add_task("playing", total=2 * tasks * repeats)
         audit = audit_skills(
             run,
@@ -81,28 +82,14 @@ def audit_command(
         console.tell(f"written to {json_output}")
 
 
-def _run_and_model(
-    policy: str,
-    changes: Sequence[str],
-    config: str | None,
-    env: str | None,
-    library: str | None,
-    strategy: str | None,
-) -> tuple[RunConfig, str, str]:
-    """The configuration, the model's name, and the configuration's name."""
+def _run(chosen: str, changes: Sequence[str], env: str | None, library: str | None, strategy: str | None) -> RunConfig:
     for change in changes:
         name = change.partition("=")[0].strip().removeprefix("evaluation.")
         if change.strip().startswith("evaluation.") and name in _DECIDED:
             raise ConfigError(f"evaluation.{name} does not reach an audit; use {_DECIDED[name]}.")
-    folder = local_path("policy", policy)
-    is_run = (folder / "config.yaml").is_file()
-    if is_run and not (folder / "policy").is_dir():
-        raise ConfigError(f"{folder} holds no exported policy: the run has not finished. Use --resume {folder}.")
-    default = str(folder / "config.yaml") if is_run else QUICKSTART if policy.startswith("builtin:") else PUBLISHED
-    chosen = config or default
     given = {"env": env, "skills.library": library, "skills.strategy": strategy}
     extra = [f"{name}={value}" for name, value in given.items() if value is not None]
-    return load_config(chosen, [*extra, *changes]), str(folder / "policy") if is_run else policy, chosen
+    return load_config(chosen, [*extra, *changes])
 
 
 def _print(console: Terminal, policy: str, chosen: str, audit: SkillAudit) -> None:

@@ -1,10 +1,8 @@
-"""The commands `train` and `eval`: progress bars and result tables."""
+"""The command `train`: progress bar and result table."""
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from sdar_gym.cli.path_arguments import check_output_folder
 from sdar_gym.cli.terminal import Column, Terminal
 from sdar_gym.configs import load_config
-from sdar_gym.configs.load import PUBLISHED
 from sdar_gym.configs.schema import ConfigError, RunConfig
-from sdar_gym.paths import is_uri, local_path, without_password
-from sdar_gym.text import shortened, terminal_safe
+from sdar_gym.text import terminal_safe
 
 
 def train_command(config: str | None, changes: Sequence[str], resume: Path | None) -> None:
@@ -66,67 +61,6 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
         console.print(f"No viewer page: {terminal_safe(str(error))}", style="yellow")
     else:
         console.tell(f"viewer: {page.as_uri()}")
-
-
-def eval_command(checkpoint: str, changes: Sequence[str], config: str | None, output: Path | None) -> None:
-    """Plays a panel with a progress bar, then prints the result."""
-    if is_uri(checkpoint) and not checkpoint.startswith("file:"):
-        raise ConfigError(
-            f"{shortened(without_password(checkpoint))} is an address; a policy is a local folder, builtin:tiny or a "
-            "hub model's name. Copy it first."
-        )
-    if output is not None:
-        check_output_folder("--output", output)
-    folder = local_path("policy", checkpoint)
-    is_run = _is_file(folder / "config.yaml")
-    model = str(folder / "policy") if is_run else checkpoint
-    # The quick start's prompt does not explain the task: only the tiny policy was trained on it.
-    default = "quickstart" if checkpoint.startswith("builtin:") else PUBLISHED
-    chosen = config or (str(folder / "config.yaml") if is_run else default)
-    run = load_config(chosen, changes)
-    if is_run and not (folder / "policy").is_dir():
-        raise ConfigError(f"{folder} holds no exported policy: the run has not finished. Use --resume {folder}.")
-    quiet()
-    from sdar_gym.evaluation.panels import play_panel
-    from sdar_gym.policy.trained_prompt import prompt_differences
-    from sdar_gym.rollout.notices import notices
-
-    console = Terminal()
-    console.tell(
-        f"{run.env}, configuration {chosen}: context {run.rollout.context}, prompt {run.rollout.prompt}, "
-        f"{'with' if run.rollout.think else 'without'} reasoning, up to {run.rollout.max_prompt_tokens} + "
-        f"{run.rollout.max_response_tokens} tokens, "
-        f"T={run.evaluation.temperature:g}"
-    )
-    for difference in prompt_differences(folder / "policy" if is_run else folder, run.rollout):
-        console.print(f"The policy was trained with other prompts. {difference}.", style="yellow")
-    started = time.perf_counter()
-    with progress_bar(console, "episodes") as bar:
-        task = bar.add_task("evaluating", total=run.evaluation.tasks * run.evaluation.repeats)
-        summary, episodes = play_panel(run, model, lambda done, total: bar.update(task, completed=done, total=total))
-    console.print(result_table([(checkpoint, summary)]))
-    seconds = time.perf_counter() - started
-    turns = [turn for episode in episodes for turn in episode.turns]
-    read, sampled = sum(t.prompt_tokens - t.cached_tokens for t in turns), sum(len(t.response_ids) for t in turns)
-    console.print(
-        f"{len(episodes)} episodes in {seconds:.0f} s: {read} prompt tokens read and {sampled} response tokens, "
-        f"{(read + sampled) / max(seconds, 1e-9):.0f} tokens/s"
-    )
-    for sentence in notices(summary).values():
-        console.print(sentence, style="yellow")
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        with (output / "episodes.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(episode.to_json(), ensure_ascii=False) + "\n" for episode in episodes)
-        console.tell(f"written to {output}")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # A name too long for the file system, or a folder that may not be read.
-        return False
 
 
 def _run_config(config: str | None, changes: Sequence[str], resume: Path | None) -> RunConfig:

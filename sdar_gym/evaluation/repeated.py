@@ -72,6 +72,26 @@ def clustered_interval(values: Sequence[float]) -> tuple[float, float]:
     array = np.asarray(values, dtype=float)
     draws = np.random.default_rng(0)
     means = [array[draws.integers(len(array), size=len(array))].mean() for _ in range(_RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
+    return _percentiles(means, float(array.mean()))
+
+
+def clustered_rate_interval(successes: Sequence[int], trials: Sequence[int]) -> tuple[float, float]:
+    """The same of the rate of all episodes, where tasks have different numbers of episodes.
+
+    Args:
+        successes: Successful episodes of each task.
+        trials: Episodes of each task, at least one.
+    """
+    won, played = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
+    draws = np.random.default_rng(0)
+    rates = []
+    for _ in range(_RESAMPLES):
+        chosen = draws.integers(len(won), size=len(won))
+        rates.append(won[chosen].sum() / played[chosen].sum())
+    return _percentiles(rates, float(won.sum() / played.sum()))
+
+
+def _percentiles(draws: Sequence[float], mean: float) -> tuple[float, float]:
+    low, high = np.quantile(draws, [0.025, 0.975])
     # Rounding must not put the mean outside its own interval.
-    return min(float(low), float(array.mean())), max(float(high), float(array.mean()))
+    return min(float(low), mean), max(float(high), mean)

@@ -131,7 +131,7 @@ def audit_skills(
     with PanelPlayer(run, model_name) as player:
         panel, requests = player.panel, player.requests()
         total = 2 * len(requests)
-        students = player.play(requests, lambda done, _: report(done, total))
+        students = player.play(requests, lambda done, _: report(done, total), keep_failed=True)
         taught = [
             (request, episode)
             for request, episode in zip(requests, students, strict=True)
@@ -152,7 +152,7 @@ def audit_skills(
         played = []
         for skill, arm in arms:
             shown = [replace(request, privileged=_context(library, episode, skill)) for request, episode in arm]
-            teachers = player.play(shown, lambda done, _, before=before: report(before + done, total))
+            teachers = player.play(shown, lambda done, _, before=before: report(before + done, total), keep_failed=True)
             played.append((skill, [episode for _, episode in arm], teachers))
             before += len(arm)
     # The engine's memory is for the copy of the model that scores.

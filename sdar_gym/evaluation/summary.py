@@ -11,7 +11,7 @@ from typing import Any
 
 from sdar_gym.configs.sections import EvaluationSettings, RolloutSettings
 from sdar_gym.envs.tasks import TaskPanel
-from sdar_gym.evaluation.repeated import clustered_interval, repeated_metrics
+from sdar_gym.evaluation.repeated import clustered_interval, clustered_rate_interval, repeated_metrics
 from sdar_gym.rollout.metrics import episode_metrics
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.text import shortened
@@ -82,13 +82,61 @@ def summarize(
             f"Panel {panel.name!r} has {len(panel.task_ids)} tasks, {len(episodes)} episodes came back: a runner was "
             "lost. Evaluate again."
         )
+    return _summary(episodes, by_task, panel, repeats, temperature, seed, with_skills)
+
+
+def summarize_finished(
+    episodes: Sequence[Episode], panel: TaskPanel, repeats: int, temperature: float, seed: int, with_skills: bool
+) -> dict[str, Any]:
+    """The result of an evaluation in which episodes may have failed: rates are over the finished ones.
+
+    Args:
+        episodes: The finished episodes.
+        panel: The panel.
+        repeats: Episodes of each task that were asked for.
+        temperature: Of the responses.
+        seed: Of the draws.
+        with_skills: Whether the acting policy saw the skills.
+
+    Returns:
+        As `summarize`, with `episodes` (finished) and `errors` (failed, not counted anywhere else). `pass@k` and
+        `pass^k` are over the tasks whose episodes all finished.
+
+    Raises:
+        ValueError: No episode finished, or one is not of the panel.
+    """
+    by_task: defaultdict[str, list[bool]] = defaultdict(list)
+    for episode in episodes:
+        by_task[episode.task_id].append(episode.won)
+    wanted = len(panel.task_ids) * repeats
+    if not episodes:
+        raise ValueError(f"None of the {wanted} episodes finished, so there is no result.")
+    if not set(by_task) <= set(panel.task_ids) or any(len(wins) > repeats for wins in by_task.values()):
+        raise ValueError(f"The episodes are not those of panel {panel.name!r} with {repeats} of each task.")
+    result = _summary(episodes, by_task, panel, repeats, temperature, seed, with_skills)
+    return {**result, "episodes": len(episodes), "errors": wanted - len(episodes)}
+
+
+def _summary(
+    episodes: Sequence[Episode],
+    by_task: Mapping[str, list[bool]],
+    panel: TaskPanel,
+    repeats: int,
+    temperature: float,
+    seed: int,
+    with_skills: bool,
+) -> dict[str, Any]:
     metrics = episode_metrics(episodes)
     if repeats == 1:
         low, high = wilson_interval(sum(episode.won for episode in episodes), len(episodes))
     else:
-        tasks = [by_task[task_id] for task_id in panel.task_ids]
-        low, high = clustered_interval([sum(wins) / repeats for wins in tasks])
-        metrics |= repeated_metrics(tasks)
+        tasks = [by_task[task_id] for task_id in panel.task_ids if task_id in by_task]
+        whole = [wins for wins in tasks if len(wins) == repeats]
+        if len(whole) == len(tasks):
+            low, high = clustered_interval([sum(wins) / repeats for wins in tasks])
+        else:
+            low, high = clustered_rate_interval([sum(wins) for wins in tasks], [len(wins) for wins in tasks])
+        metrics |= repeated_metrics(whole) if whole else {}
     rates = [value for name, value in metrics.items() if name.startswith("success/")]
     return {
         **metrics,

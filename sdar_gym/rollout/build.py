@@ -13,6 +13,7 @@ from sdar_gym.rollout.context import PromptContext, PromptLimits
 from sdar_gym.rollout.conversation_context import ConversationContext
 from sdar_gym.rollout.engines.base import Engine
 from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.episode_limits import EpisodeLimits
 from sdar_gym.rollout.few_shot import worked_turns
 from sdar_gym.rollout.window_context import WindowContext
 from sdar_gym.skills import Retriever, make_retriever
@@ -98,6 +99,7 @@ def build_collector(
     *,
     teacher_prompts: bool,
     skills_in_prompt: bool,
+    episode_limits: EpisodeLimits | None = None,
 ) -> Collector:
     """The collector of an environment's episodes."""
     return Collector(
@@ -109,4 +111,5 @@ def build_collector(
         skill_env_name(env_id),
         teacher_prompts=teacher_prompts,
         skills_in_prompt=skills_in_prompt,
+        episode_limits=episode_limits,
     )

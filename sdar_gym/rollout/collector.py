@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 
 from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext, skill_context
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import decode_response
-from sdar_gym.rollout.context import ContextFullError, Prompt, PromptContext, PromptTooLongError
-from sdar_gym.rollout.engines.base import Engine, GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.collector_interfaces import Decoder, Prompts, Responder
+from sdar_gym.rollout.context import ContextFullError, Prompt, PromptTooLongError
+from sdar_gym.rollout.engines.base import GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.episode_limits import EpisodeLimits
 from sdar_gym.rollout.metrics import environment_metrics
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills import LearningRetriever, Retriever
 from sdar_gym.skills.lookup import retrieve_for
 from sdar_gym.skills.strategies.controls import NoRetriever
 from sdar_gym.text import shortened, well_formed
-
-
-class Decoder(Protocol):
-    """The part of a tokenizer that the collector uses."""
-
-    def decode(self, token_ids: list[int], **kwargs: Any) -> Any:
-        """Text of token ids."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +65,7 @@ class _Running:
     history: list[PastTurn] = field(default_factory=list)
     prompt: Prompt | None = None
     teacher_ids: list[int] | None = None
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def view(self) -> EpisodeView:
@@ -82,26 +79,28 @@ class Collector:
 
     Args:
         engine: Samples the responses.
-        tokenizer: Decodes them.
+        tokenizer: Decodes them; None for a server, which sends text.
         make_env: Makes one environment; environments are reused.
         context: Builds prompts.
         retriever: Finds the teacher's skills.
         env_name: The environment's name in skill queries.
         teacher_prompts: Whether prompts with skills are built, for a teacher to score.
         skills_in_prompt: Whether the acting policy sees the skills itself (to measure the teacher).
+        episode_limits: Limits of each episode.
     """
 
     def __init__(
         self,
-        engine: Engine,
-        tokenizer: Decoder,
+        engine: Responder,
+        tokenizer: Decoder | None,
         make_env: Callable[[], gymnasium.Env[str, str]],
-        context: PromptContext,
+        context: Prompts,
         retriever: Retriever,
         env_name: str,
         *,
         teacher_prompts: bool,
         skills_in_prompt: bool = False,
+        episode_limits: EpisodeLimits | None = None,
     ):
         self._engine = engine
         self._tokenizer = tokenizer
@@ -111,29 +110,65 @@ class Collector:
         self._env_name = env_name
         self._teacher_prompts = teacher_prompts
         self._skills_in_prompt = skills_in_prompt
+        self._limits = episode_limits or EpisodeLimits()
         self._idle: list[gymnasium.Env[str, str]] = []
 
-    def collect(self, requests: Sequence[EpisodeRequest], params: SamplingParams) -> list[Episode]:
+    def collect(
+        self,
+        requests: Sequence[EpisodeRequest],
+        params: SamplingParams,
+        *,
+        at_once: int | None = None,
+        finished: Callable[[Episode], None] = lambda episode: None,
+    ) -> list[Episode]:
         """Plays all requested episodes to their end.
 
         Args:
             requests: What to play.
             params: How to sample.
+            at_once: Most episodes in progress: the next begins where one has ended. For servers only, since an engine
+                frees a conversation's session when nothing follows a response. None begins all of them.
+            finished: Called with each episode at its end.
 
         Returns:
             One episode per request, in the same order. An episode has no turns if its first prompt is too long, and its
-            `error` is set if the environment raised one; other episodes are not affected.
+            `error` is set if the environment raised one, or the server gave no response; other episodes are not
+            affected.
         """
-        started = [self._start(request) for request in requests]
-        first = [(run, self._next_request(run)) for run in started if isinstance(run, _Running)]
-        playing = [(run, request) for run, request in first if request is not None]
+        waiting = deque(enumerate(requests))
+        episodes: dict[int, Episode] = {}
+        playing: list[_Running] = []
+
+        def begin() -> tuple[_Running, GenerationRequest] | None:
+            """The next episode that asks for a response."""
+            while waiting:
+                number, request = waiting.popleft()
+                run = self._start(request)
+                episodes[number] = run.episode if isinstance(run, _Running) else run
+                asked = self._next_request(run) if isinstance(run, _Running) else None
+                if isinstance(run, _Running) and asked is not None:
+                    return run, asked
+                finished(episodes[number])
+            return None
 
         def then(number: int, result: GenerationResult) -> GenerationRequest | None:
-            run = playing[number][0]
-            return self._next_request(run) if self._step(run, result) else None
+            run = playing[number]
+            asked = self._next_request(run) if self._step(run, result) else None
+            if asked is not None:
+                return asked
+            finished(run.episode)
+            following = begin()
+            if following is None:
+                return None
+            playing[number], asked = following
+            return asked
 
-        self._engine.converse([request for _, request in playing], params, then)
-        return [run.episode if isinstance(run, _Running) else run for run in started]
+        first: list[GenerationRequest] = []
+        while (at_once is None or len(first) < at_once) and (begun := begin()) is not None:
+            playing.append(begun[0])
+            first.append(begun[1])
+        self._engine.converse(first, params, then)
+        return [episodes[number] for number in range(len(requests))]
 
     def set_retriever_state(self, state: Mapping[str, Any]) -> None:
         """Sets the state of a learning retriever, for the episodes that are collected from now on.
@@ -199,11 +234,23 @@ class Collector:
             run.prompt.ids,
             _seed(run.request.seed, run.request.group_id, run.request.member, len(run.history)),
             run.episode.episode_id if self._context.grows else None,
+            run.prompt.messages,
+            None if self._limits.seconds is None else run.began + self._limits.seconds,
         )
 
     def _step(self, run: _Running, result: GenerationResult) -> bool:
         """Plays a response; returns whether the episode goes on."""
-        text = decode_response(self._tokenizer, result.token_ids, self._engine.stop_ids)
+        error = result.error or self._limits.overtime(time.monotonic() - run.began)
+        if error or result.finish_reason == "too_long":
+            if error:
+                run.episode.error = f"Task {shortened(run.request.task_id)}, turn {len(run.history) + 1}: {error}"
+            full = "context_full" if self._context.grows and run.history else "prompt_too_long"
+            self._finish(run, "error" if error else full)
+            return False
+        text = result.text
+        if text is None:
+            assert self._tokenizer is not None
+            text = decode_response(self._tokenizer, result.token_ids, self._engine.stop_ids)
         parsed = self._context.parse(text)
         try:
             observation, reward, terminated, truncated, info = run.env.step(parsed.action)
@@ -230,18 +277,27 @@ class Collector:
             dropped_turns=run.prompt.dropped_turns,
             teacher_too_long=run.teacher_ids is None,
             feedback=_text(info.get("feedback")),
+            prompt_tokens=result.prompt_tokens,
+            counted_tokens=None if result.text is None else result.response_tokens,
         )
-        if run.prompt.continues:
+        if result.text is not None:
+            run.episode.turns.append(turn)
+        elif run.prompt.continues:
             run.episode.continue_turn(turn, run.prompt.ids)
         else:
             run.episode.context_forks += run.prompt.forks
             run.episode.add_turn(turn, run.prompt.ids, run.teacher_ids)
-        self._drop_long_teacher(run.episode)
+        if run.episode.sequences:
+            self._drop_long_teacher(run.episode)
         run.history.append(PastTurn(run.observation, parsed.action, parsed.tagged))
         run.observation, run.info = observation, info
         if terminated or truncated:
             self._finish(run, "won" if info["won"] else "lost" if terminated else "truncated")
-        return not (terminated or truncated)
+            return False
+        run.episode.limit = self._limits.reached(run.episode)
+        if run.episode.limit:
+            self._finish(run, "truncated")
+        return not run.episode.limit
 
     def _teacher_prompt(self, run: _Running, view: EpisodeView) -> list[int] | None:
         """The teacher's prompt; empty without a teacher, None if the prompt is too long."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from sdar_gym.envs.prompting import (
     EpisodeView,
@@ -68,12 +68,14 @@ class Prompt:
         dropped_turns: Past turns of the window that were left out to keep the limit.
         continues: Whether it begins with the tokens of the episode's last sequence.
         forks: Whether it does not although it is a conversation's: the chat template rewrote the past.
+        messages: The chat messages instead of the ids, for a server that applies the chat template.
     """
 
     ids: list[int]
     dropped_turns: int = 0
     continues: bool = False
     forks: bool = False
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class PromptContext(ABC):
         opening: Messages before those of the first turn: a system message, worked examples.
     """
 
-    grows: ClassVar[bool] = False
+    grows: bool = False
 
     def __init__(
         self,
@@ -150,6 +152,18 @@ class PromptContext(ABC):
         Args:
             view: The episode so far.
             actions_before: The admissible actions of the turn before.
+        """
+
+    @abstractmethod
+    def chat_messages(
+        self, episode: Episode, view: EpisodeView, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
+        """The whole chat of an episode's next turn, as the chat template gets it.
+
+        Args:
+            episode: With the turns so far.
+            view: The same as a prompt template reads it.
+            privileged: What the acting policy reads beyond the student's prompt; None for the student.
         """
 
     @abstractmethod

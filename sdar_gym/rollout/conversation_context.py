@@ -64,6 +64,12 @@ class ConversationContext(PromptContext):
             return self._first_messages(view, None)
         return [{"role": "user", "content": self._content(view, actions_before)}]
 
+    def chat_messages(
+        self, episode: Episode, view: EpisodeView, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
+        """See `PromptContext`."""
+        return self._messages(episode, len(episode.turns), view, privileged)
+
     def first_prompt(self, view: EpisodeView, privileged: PrivilegedContext | None = None) -> Prompt:
         """See `PromptContext`."""
         ids = self._chat.prompt_ids([*self.opening, *self._first_messages(view, privileged)])
@@ -146,9 +152,16 @@ class ConversationContext(PromptContext):
         self, episode: Episode, number: int, view: EpisodeView, privileged: PrivilegedContext | None
     ) -> list[int]:
         """The conversation up to a turn as the chat template renders it, responses encoded again."""
-        messages = [*self.opening, *self._first_messages(episode_view(episode, 0), privileged)]
+        return self._chat.prompt_ids(self._messages(episode, number, view, privileged))
+
+    def _messages(
+        self, episode: Episode, number: int, view: EpisodeView, privileged: PrivilegedContext | None
+    ) -> list[Message]:
+        """The conversation up to a turn."""
+        first = episode_view(episode, 0) if number else view
+        messages = [*self.opening, *self._first_messages(first, privileged)]
         for at, turn in enumerate(episode.turns[:number], start=1):
             messages.append({"role": "assistant", "content": self._chat.response_start + turn.response})
             seen = view if at == number else episode_view(episode, at)
             messages.append({"role": "user", "content": self._content(seen, turn.admissible_actions)})
-        return self._chat.prompt_ids(messages)
+        return messages

@@ -122,7 +122,7 @@ def turn_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
     turns = [turn for episode in episodes for turn in episode.turns]
     count = max(1, len(turns))
     prompts = [turn.prompt_tokens for turn in turns]
-    responses = [len(turn.response_ids) for turn in turns]
+    responses = [turn.response_tokens for turn in turns]
     return {
         "valid_form": sum(turn.valid_form for turn in turns) / count,
         "valid_action": sum(turn.valid_action for turn in turns) / count,
@@ -162,7 +162,5 @@ def coverage(episodes: Iterable[Episode]) -> dict[str, float]:
 def tokens_of(episodes: Iterable[Episode]) -> int:
     """Number of tokens that were read or sampled: prompts, without what the engine still had, and responses."""
     return sum(
-        turn.prompt_tokens - turn.cached_tokens + len(turn.response_ids)
-        for episode in episodes
-        for turn in episode.turns
+        turn.prompt_tokens - turn.cached_tokens + turn.response_tokens for episode in episodes for turn in episode.turns
     )

@@ -82,7 +82,7 @@ class TurnRecord:
         valid_form: Whether the response had the required form.
         valid_action: Whether the environment understood the action.
         reward: Reward of the turn.
-        response_ids: The sampled tokens, the end token included if it was reached.
+        response_ids: The sampled tokens, the end token included if it was reached; empty where a server sampled them.
         old_logp: The sampler's log-probability of each response token, at the sampling temperature, in nats.
         weight_version: Version of the weights that sampled it.
         prompt_tokens: Length of the prompt.
@@ -94,6 +94,7 @@ class TurnRecord:
         teacher_too_long: Whether the teacher's prompt was over its limit, so that this turn has no teacher.
         feedback: What the environment's verifier said of the action in detail, for teachers and logs; None if the
             environment has no verifier.
+        counted_tokens: Response tokens as a server counted them; None where `response_ids` has them.
     """
 
     observation: str
@@ -113,6 +114,12 @@ class TurnRecord:
     dropped_turns: int = 0
     teacher_too_long: bool = False
     feedback: str | None = None
+    counted_tokens: int | None = None
+
+    @property
+    def response_tokens(self) -> int:
+        """Length of the response in tokens."""
+        return len(self.response_ids) if self.counted_tokens is None else self.counted_tokens
 
 
 @dataclass(slots=True)
@@ -129,7 +136,8 @@ class Episode:
             (no room for another turn in the conversation), or `error`.
         context_forks: Times a conversation began a new sequence because the chat template rewrote its past.
         reference: The environment's worked solution of the task, for teachers and logs; empty if it has none.
-        error: The environment's error, with task, turn and action; empty unless it `ended` by an error.
+        error: The error that ended it, the environment's or the server's, with task and turn; empty without one.
+        limit: The limit of the evaluation that truncated it, `turns` or `tokens`; empty if none did.
         metrics: The environment's metrics by name, such as `goal_condition_rate` or `f1`; see `Turn.extra`.
         skills: Ids of the skills that were retrieved for the teacher.
         skills_specific: Whether at least one of them is specific to this task's type; None if no skills were requested.
@@ -160,6 +168,7 @@ class Episode:
     member: int = 0
     reference: str = ""
     error: str = ""
+    limit: str = ""
 
     def continue_turn(self, turn: TurnRecord, prompt_ids: list[int]) -> None:
         """Appends a turn of a conversation: another response span in the last sequence, for the teacher as well.
@@ -234,6 +243,7 @@ class Episode:
             "reward": self.total_reward,
             "ended": self.ended,
             **({"error": self.error} if self.error else {}),
+            **({"limit": self.limit} if self.limit else {}),
             **({"context_forks": self.context_forks} if self.context_forks else {}),
             **({"metrics": dict(self.metrics)} if self.metrics else {}),
             **({"reference": self.reference} if self.reference else {}),
@@ -253,9 +263,13 @@ class Episode:
                     "valid_action": turn.valid_action,
                     "reward": turn.reward,
                     "prompt_tokens": turn.prompt_tokens,
-                    "response_tokens": len(turn.response_ids),
+                    "response_tokens": turn.response_tokens,
                     "finish_reason": turn.finish_reason,
-                    "mean_logprob": round(sum(turn.old_logp) / max(1, len(turn.old_logp)), 5),
+                    # A server's log-probabilities are not known.
+                    "mean_logprob": None
+                    if turn.counted_tokens is not None
+                    else round(sum(turn.old_logp) / max(1, len(turn.old_logp)), 5),
+                    **({"dropped_turns": turn.dropped_turns} if turn.dropped_turns else {}),
                     **({} if turn.feedback is None else {"feedback": turn.feedback}),
                 }
                 for turn in self.turns

@@ -59,6 +59,12 @@ class WindowContext(PromptContext):
         """See `PromptContext`."""
         return self._template.messages(self.shown(view), window=self._window, think=self._think)
 
+    def chat_messages(
+        self, episode: Episode, view: EpisodeView, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
+        """See `PromptContext`. No past turn of the window is dropped: the length is not known here."""
+        return self._messages(self._shown(view), self._window, privileged)
+
     def first_prompt(self, view: EpisodeView, privileged: PrivilegedContext | None = None) -> Prompt:
         """See `PromptContext`."""
         key = (view, privileged)
@@ -85,16 +91,23 @@ class WindowContext(PromptContext):
         return self.first_prompt(episode_view(episode, turn), privileged).ids
 
     def _build(self, view: EpisodeView, privileged: PrivilegedContext | None) -> Prompt:
-        view = self.shown(view)
-        if self._untagged is not None:
-            view = replace(view, history=tuple(turn.shortened(self._untagged) for turn in view.history))
+        view = self._shown(view)
         limit = self.limits.prompt if privileged is None else self.limits.teacher_prompt
         longest = window = min(self._window, len(view.history))
         while True:
-            messages = self._template.messages(view, window=window, think=self._think, privileged=privileged)
-            ids = self._chat.prompt_ids([*self.opening, *messages])
+            ids = self._chat.prompt_ids(self._messages(view, window, privileged))
             if len(ids) <= limit:
                 return Prompt(ids, longest - window)
             if window == 0:
                 raise self.too_long(len(ids), privileged)
             window -= 1
+
+    def _shown(self, view: EpisodeView) -> EpisodeView:
+        view = self.shown(view)
+        if self._untagged is None:
+            return view
+        return replace(view, history=tuple(turn.shortened(self._untagged) for turn in view.history))
+
+    def _messages(self, view: EpisodeView, window: int, privileged: PrivilegedContext | None) -> list[Message]:
+        messages = self._template.messages(view, window=window, think=self._think, privileged=privileged)
+        return [*self.opening, *messages]

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
+from sdar_gym.configs.record import left_out, settings_of, versions
 from sdar_gym.configs.run_names import check_run_name
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.files import append_line, flush_folder, fresh_sibling, remove_unfinished, replace_text
 from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.rollout.trajectory import Episode
-from sdar_gym.runs.record import left_out, settings_of, versions
 from sdar_gym.text import shortened
 
 

@@ -121,4 +121,4 @@ def _in_use_message(folder: Path, owner: dict[str, Any]) -> str:
     who = (
         f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}" if owner else "another process"
     )
-    return f"{folder} is in use by {who}: two processes cannot train in one run folder. End it, or wait for it."
+    return f"{folder} is in use by {who}: two processes cannot work in one folder. End it, or wait for it."

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sdar_gym.configs import load_config
+from sdar_gym.configs.record import flat_settings, resolved, settings_of, versions
 from sdar_gym.configs.schema import ConfigError, RunConfig, parse_run_config
 from sdar_gym.envs.tasks import PanelError, load_panel
 from sdar_gym.files import append_line
 from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.runs.checkpoint import CheckpointError, Manifest, read_manifest, verify_checkpoint
 from sdar_gym.runs.folder import RunFolder, RunFolderError
-from sdar_gym.runs.record import flat_settings, resolved, settings_of, versions
 from sdar_gym.runs.state_tree import flatten_state, unflatten_state
 from sdar_gym.text import shortened
 

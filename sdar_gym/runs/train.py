@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdar_gym.configs.record import resolved, settings_of, versions
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.paths import first_line, local_path
 from sdar_gym.policy.non_finite import NonFiniteError
@@ -22,7 +23,6 @@ from sdar_gym.runs.check import check_run, stop_tokens, with_date
 from sdar_gym.runs.checkpoint import CheckpointError, read_state, write_checkpoint
 from sdar_gym.runs.folder import RunFolder, RunFolderError, new_run_folder, remove_if_empty
 from sdar_gym.runs.lock import locked
-from sdar_gym.runs.record import resolved, settings_of, versions
 from sdar_gym.runs.resume import Resumption, plain_settings, plan_resume
 from sdar_gym.runs.stop import RunStopped, Stopper
 from sdar_gym.runs.trackers import TrackedRun, Tracking

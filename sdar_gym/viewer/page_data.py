@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from sdar_gym import __version__
+from sdar_gym.evaluation.compare import compare, played_panel
 from sdar_gym.report.tokens import NUMBER_LISTS, TEXT_LISTS
 from sdar_gym.viewer.recorded import clip_range, skill_texts, tokens_of
 from sdar_gym.viewer.recording import Recording, read_episodes
@@ -57,6 +58,8 @@ def page_data(
     """
     page = PageData({"format": 1, "version": __version__, "columns": COLUMNS})
     types: dict[str, int] = {}
+    if len(recordings) == 2:
+        page.index["comparison"] = _comparison(*recordings)
     page.index["recordings"] = [_about(recording, page.notices) for recording in recordings]
     rows: list[list[Any]] = []
     chunk = _Chunk(page.chunks)
@@ -102,6 +105,15 @@ def _about(recording: Recording, notices: list[str]) -> dict[str, Any]:
             name: {"title": title, "text": text} for name, (title, text) in skill_texts(recording, notices).items()
         },
     }
+
+
+def _comparison(first: Recording, second: Recording) -> dict[str, Any] | None:
+    """The paired difference of the last evaluations; None where they cannot be compared, which the page says."""
+    try:
+        found = compare(played_panel(first.path), played_panel(second.path))
+    except ValueError:
+        return None
+    return {"difference": found.all.difference, "low": found.all.low, "high": found.all.high, "method": found.method}
 
 
 def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -108,7 +108,7 @@ class Recording:
         """The configuration, as nested settings; empty where none can be read."""
         path = self.path / "config.yaml"
         if not path.is_file():
-            return self._json("evaluation.json").get("config", {})
+            return self._json("evaluation.json").get("settings", {})
         try:
             import yaml
         except ModuleNotFoundError:  # Comes with the extra `train`.

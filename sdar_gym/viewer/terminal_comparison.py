@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sdar_gym.cli.terminal import Terminal
+from sdar_gym.evaluation.paired import PairedCounts, mcnemar_p, mean_difference, newcombe_interval
 from sdar_gym.viewer.recording import Batch, Recording, RecordingError, read_episodes
 from sdar_gym.viewer.terminal import percent
 from sdar_gym.viewer.terminal_rows import print_rows
@@ -75,6 +76,7 @@ def show_comparison(console: Terminal, first: Recording, second: Recording, upda
     rows = [_row("all", pairs)] + [_row(name, [pair for pair in pairs if pair.a.type == name]) for name in types]
     heads = ("type", "tasks", "both", "only A", "only B", "neither", "A", "B", "B - A")
     print_rows(console, heads, rows, ("tasks",))
+    console.tell(_paired(pairs))
     flipped = [pair for pair in pairs if pair.outcome in "AB"]
     console.tell(f"\nflipped tasks: {len(flipped)}")
     if flipped:
@@ -95,6 +97,21 @@ def show_comparison(console: Terminal, first: Recording, second: Recording, upda
         print_rows(console, heads, listed, ("type", "task", "goal"))
     if len(flipped) > limit:
         console.tell(f"The first {limit}; --limit shows more.")
+
+
+def _paired(pairs: Sequence[_Pair]) -> str:
+    """The difference with its interval, and McNemar's test where each task was played once."""
+    if any(task.episodes > 1 for pair in pairs for task in (pair.a, pair.b)):
+        mean, low, high = mean_difference([pair.a.rate for pair in pairs], [pair.b.rate for pair in pairs])
+        return f"B - A = {100 * mean:+.1f} points, 95 % {100 * low:+.1f} to {100 * high:+.1f} (bootstrap by task)"
+    counts = PairedCounts.of([pair.a.won > 0 for pair in pairs], [pair.b.won > 0 for pair in pairs])
+    low, high = newcombe_interval(counts)
+    difference = (counts.second - counts.first) / counts.tasks
+    p = mcnemar_p(counts.first, counts.second)
+    return (
+        f"B - A = {100 * difference:+.1f} points, 95 % {100 * low:+.1f} to {100 * high:+.1f} (Newcombe, paired); "
+        f"McNemar's exact test p = {p:.2g}"
+    )
 
 
 def _evaluation(recording: Recording, update: int | None) -> Batch:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sdar_gym.configs import load_config
+from sdar_gym.configs.record import resolved, settings_of, versions
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.envs.prompting import prompt_template
 from sdar_gym.files import replace_text
@@ -28,7 +29,6 @@ from sdar_gym.runs.check import stop_tokens, with_date
 from sdar_gym.runs.checkpoint import CheckpointError, read_state, verify_checkpoint, write_checkpoint
 from sdar_gym.runs.folder import RunFolder, RunFolderError, remove_if_empty
 from sdar_gym.runs.lock import locked
-from sdar_gym.runs.record import resolved, settings_of, versions
 from sdar_gym.runs.resume import plain_settings
 from sdar_gym.runs.stop import RunStopped, Stopper
 from sdar_gym.warmstart.demonstrations import Demonstrations, demonstrate, sequences_of

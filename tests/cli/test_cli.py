@@ -191,12 +191,12 @@ def test_addresses_are_no_policies_and_no_runs(command: Command) -> None:
     refused(command("train", "quickstart", "--resume", "s3://bucket/run"), "must be a local or mounted folder")
 
 
-def test_another_environment_is_evaluated_by_one_word(command: Command, policy_folder: Path) -> None:
+def test_another_environment_is_evaluated_by_one_word(command: Command, policy_folder: Path, tmp_path: Path) -> None:
     sizes = ("evaluation.tasks=2", "env_config.max_steps=1", "rollout.max_response_tokens=2")
     for env in ("sdar/WebShop-v0", "sdar/SearchQA-v0"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            outcome = command("eval", str(policy_folder), f"env={env}", *sizes)
+            outcome = command("eval", str(policy_folder), f"env={env}", *sizes, f"runs_dir={tmp_path}")
         assert outcome.code == 0, outcome.err
         assert "all tasks" in outcome.out
 
@@ -390,4 +390,6 @@ def test_a_policy_is_made_from_nothing(tmp_path: Path) -> None:
     printed = program("warmstart", str(tmp_path / "policy"), "--steps", "2", "--no-measure")
     assert "saved to" in printed
     assert json.loads((tmp_path / "policy" / "recipe.json").read_text())["recipe"]["steps"] == 2
-    assert "all tasks" in program("eval", str(tmp_path / "policy"), "evaluation.tasks=2", "env_config.max_steps=1")
+    assert "all tasks" in program(
+        "eval", str(tmp_path / "policy"), "evaluation.tasks=2", "env_config.max_steps=1", f"runs_dir={tmp_path}"
+    )

@@ -64,7 +64,7 @@ class _ReachedTheEngineError(Exception):
 def test_rollouts_happen_on_the_device(monkeypatch: pytest.MonkeyPatch, policy_folder: Path, place: str) -> None:
     """The meta device stands for a GPU: whatever is built for the engine has to be there."""
     from sdar_gym.algorithms.sdar import SDARConfig, env_runner
-    from sdar_gym.evaluation import panels
+    from sdar_gym.evaluation import local_policy, panels
     from sdar_gym.rollout.engines import transformers_engine
 
     seen: list[str] = []
@@ -74,7 +74,7 @@ def test_rollouts_happen_on_the_device(monkeypatch: pytest.MonkeyPatch, policy_f
         raise _ReachedTheEngineError
 
     run = load_config("quickstart", [f"policy.model={policy_folder}", "evaluation.tasks=2"])
-    for module in (env_runner, panels):
+    for module in (env_runner, local_policy):
         monkeypatch.setattr(module, "choose_device", lambda setting, gpus=None: torch.device("meta"))
     monkeypatch.setattr(transformers_engine, "engine_of", engine_of)
     with pytest.raises(_ReachedTheEngineError):

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from sdar_gym.configs import load_config
+from sdar_gym.configs.record import resolved
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.runs.checkpoint import write_checkpoint
 from sdar_gym.runs.folder import RunFolder, new_run_folder
-from sdar_gym.runs.record import resolved
 from sdar_gym.runs.resume import plain_settings
 
 PANEL = TaskPanel("valid_seen-2", "sdar/ALFWorld-v0", ("small/valid_seen/000001", "small/valid_seen/000002"))

@@ -13,8 +13,8 @@ from made_runs import made_config, made_run  # pyright: ignore[reportMissingImpo
 
 from sdar_gym.cli import main
 from sdar_gym.configs import load_config
+from sdar_gym.configs.record import command_line, resolved, settings_of, without_secrets
 from sdar_gym.runs.folder import RunFolder
-from sdar_gym.runs.record import command_line, resolved, settings_of, without_secrets
 from sdar_gym.runs.resume import plan_resume, resumed_run
 
 REFUSED = (

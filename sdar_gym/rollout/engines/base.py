@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from sdar_gym.envs.prompting import Message
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
@@ -53,11 +55,15 @@ class GenerationRequest:
         session: Name of the conversation that the prompt continues, or None. A hint: an engine that keeps the keys and
             values of a session reads only the tokens that are new, and all of them if the prompt does not begin with
             the tokens it has.
+        messages: The prompt as chat messages, for a server that applies the chat template; `prompt_ids` is empty then.
+        deadline: When the response has to be there, in seconds of `time.monotonic`; read by servers' clients only.
     """
 
     prompt_ids: Sequence[int]
     seed: int
     session: str | None = None
+    messages: Sequence[Message] = ()
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +74,13 @@ class GenerationResult:
         token_ids: Sampled tokens, the end token included if it was reached.
         logprobs: Log-probability of each, under the distribution it was drawn from: `temperature`, `top_k` and `top_p`
             applied. At temperature 0 it is the model's own distribution, at 1.
-        finish_reason: `stop` (end token) or `length`.
+        finish_reason: `stop` (end token) or `length`; `too_long` if a server refused the prompt for its length.
         weight_version: Version of the weights that sampled it.
         cached_tokens: Prompt tokens that were not read again: their keys and values were there.
+        text: The response of a server, which sends no token ids; None from an engine.
+        prompt_tokens: Length of the prompt as a server counted it.
+        response_tokens: Length of the response as a server counted it.
+        error: Why a server gave no response; empty if it gave one.
     """
 
     token_ids: list[int]
@@ -78,6 +88,10 @@ class GenerationResult:
     finish_reason: str
     weight_version: int
     cached_tokens: int = 0
+    text: str | None = None
+    prompt_tokens: int = 0
+    response_tokens: int = 0
+    error: str = ""
 
 
 # What follows a response: the next request of the same conversation, or None at its end.

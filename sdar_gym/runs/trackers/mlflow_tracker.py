@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdar_gym.runs.record import flat_settings
+from sdar_gym.configs.record import flat_settings
 from sdar_gym.runs.trackers.tracker import TrackedRun, Tracker
 from sdar_gym.training.metric_names import tracker_name
 

@@ -67,7 +67,7 @@ function Compare({ parameters }) {
       <div><h2>Success on ${count(pairs.length, "task")}</h2><table>
         <thead><tr><th></th><th>${RECORDINGS[0].name}</th><th>${RECORDINGS[1].name}</th><th>difference</th></tr></thead>
         <tbody>${[["all tasks", pairs], ...types.map((type) => [type, pairs.filter((pair) => pair.a.rows[0].type === type)])].map(([label, list], place) => html`<tr class=${place === 0 ? "strong" : ""}><td>${label}</td><td class="number">${percent(mean(list, "first"))}</td><td class="number">${percent(mean(list, "second"))}</td><td class=${classes("number", mean(list, "second") > mean(list, "first") ? "won" : mean(list, "second") < mean(list, "first") ? "lost" : "")}>${points(mean(list, "second") - mean(list, "first"))}</td></tr>`)}</tbody></table>
-        <p class="quiet">${standard ? `Paired difference ${points(numbers.difference)} points, 95 % interval ${points(numbers.low)} to ${points(numbers.high)}. ` : ""}${count(gained + dropped, "task")} ${gained + dropped === 1 ? "differs" : "differ"}; exact McNemar p = ${number(mcnemar(gained, dropped), 4)}.</p>
+        <p class="quiet">${standard ? `Paired difference ${points(numbers.difference)} points, 95 % interval ${points(numbers.low)} to ${points(numbers.high)} (${numbers.method}). ` : ""}${count(gained + dropped, "task")} ${gained + dropped === 1 ? "differs" : "differ"}; exact McNemar p = ${number(mcnemar(gained, dropped), 4)}.</p>
       </div>
       <div><h2>Who solved it</h2><div class="cells">${cells.map((cell) => html`<button class=${classes("cell", cell.key, cell.key === shown.key && "selected")} onClick=${() => setParameters({ cell: cell.key })}><strong>${cell.pairs.length}</strong> ${cell.label}</button>`)}</div></div>
     </section>

@@ -15,7 +15,8 @@ from sdar_gym.evaluation.repeated import clustered_interval
 from sdar_gym.evaluation.skill_gaps import EpisodeGap, GapScorer, mean_gap
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.trajectory import Episode
-from sdar_gym.skills import SkillLibrary, load_library
+from sdar_gym.skills import SkillLibrary
+from sdar_gym.skills.controls import library_of
 
 HELPS, HARMS, NO_DIFFERENCE, TOO_FEW = "helps", "harms", "no difference shown", "too few differ"
 ALL, TYPE, SKILL = "all", "task type", "skill"
@@ -212,13 +213,13 @@ def _first_split(run: RunConfig) -> str:
 
 
 def _library(run: RunConfig) -> SkillLibrary:
-    name = run.skills.library or entry_of(run.env).skills
-    if name is None or run.skills.strategy == "none":
+    library = library_of(run.skills.library, entry_of(run.env).skills)
+    if library is None or run.skills.strategy == "none":
         raise ValueError(
             f"There are no skills to audit: skills.strategy={run.skills.strategy}, "
             f"skills.library={run.skills.library or 'null'} for {run.env}. Name a library (--library) and a strategy."
         )
-    return load_library(name)
+    return library
 
 
 def _context(library: SkillLibrary, episode: Episode, skill: str | None) -> PrivilegedContext:

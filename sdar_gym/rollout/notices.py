@@ -93,8 +93,9 @@ def notices(figures: Mapping[str, float]) -> dict[str, str]:
             "has other weights, or much less precision. Compare with rollout.engine=transformers; differences of "
             "precision are corrected with training.old_logp=learner."
         )
-    share = figures.get("distill_gradient_share")
-    if share is not None and not _WEAK_TEACHER <= share <= _STRONG_TEACHER:
+    share = figures.get("distill_gradient_share", math.nan)
+    # RLlib reports what was not measured at this update as nan.
+    if math.isfinite(share) and not _WEAK_TEACHER <= share <= _STRONG_TEACHER:
         found["share"] = (
             f"The distillation's gradient has {share:.0%} of the policy gradient's norm: the teacher "
             + ("hardly acts" if share < _WEAK_TEACHER else "outweighs the reward")

@@ -34,6 +34,7 @@ def test_a_healthy_run_is_told_nothing() -> None:
     healthy = {"form_errors": 0.3, "cut_off": 0.9, "no_spread_fraction": 0.5, "teacher_too_long": 0.0, "turns": 4}
     assert notices(healthy | {"form_errors": 0.1}) == {}
     assert notices({"mismatch_kl": 0.001}) == {}
+    assert notices({"distill_gradient_share": float("nan")}) == {}
     assert notices({"distill_gradient_share": 0.05}) == notices({"distill_gradient_share": 2.0}) == {}
     assert notices({"form_errors": 1.0, "turns": 0}) == {}
     assert notices({"context_full": 1, "episodes": 16}) == {}

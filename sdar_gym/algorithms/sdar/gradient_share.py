@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sdar_gym.algorithms.objectives.objective import Objective
 
 # Updates between two measurements, each of which costs two passes over an update's tokens.
-_INTERVAL_TO_SET, _INTERVAL_TO_REPORT = 10, 25
+_INTERVAL_TO_SET, _INTERVAL_TO_REPORT = 10, 50
 # Both gradients of one batch are noisy: λ follows the geometric mean of several, of the first updates to begin with.
 _KEPT = 5
 

@@ -62,7 +62,7 @@ def test_the_norms_are_measured_when_they_are_needed() -> None:
     assert [step for step in range(40) if share.is_due(step)] == [0, 10, 20, 30]
     fixed = GradientShare(get_method("sdar").objective)
     assert fixed.coefficient(0) is None
-    assert [step for step in range(60) if fixed.is_due(step)] == [0, 25, 50]
+    assert [step for step in range(120) if fixed.is_due(step)] == [0, 50, 100]
     assert not any(GradientShare(get_method(name).objective).is_due(0) for name in ("grpo", "rlsd", "opsd"))
 
 

@@ -23,6 +23,7 @@ from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
 QUICK = ("sdar", "grpo", "rlsd", "skill_sd", "distil", "allfail_ce")
+MEASURED = ("policy_gradient_norm", "distill_gradient_norm", "distill_coeff", "distill_gradient_share")
 CONVERSATION = {"context": "conversation", "show_actions": "never", "max_observation_tokens": 40}
 # Its teacher acts only after twenty updates.
 AT_ONCE: dict[str, dict[str, Any]] = {"adrs": {"shaping": {"coeff": 1.0}}}
@@ -43,8 +44,8 @@ def trained(name: str, build: Build, **rollout: Any) -> Weights:
             if isinstance(value, int | float) and not key.startswith("num_")
         }
         wrong = [key for key, value in learned.items() if not math.isfinite(value)]
-        # Logged only where a teacher is scored; RLlib reports a missing metric as nan.
-        assert set(wrong) <= {"gap_mean", "gate_active_fraction"}, wrong
+        # Logged only where a teacher is scored, or at some updates; RLlib reports a missing metric as nan.
+        assert set(wrong) <= {"gap_mean", "gate_active_fraction", *MEASURED}, wrong
         assert learned["weight"] == pytest.approx(1.0, abs=1e-5)
         # Zero where a teacher needs a success and there is none.
         distilled += abs(learned.get("distill_fraction", 0.0) * learned.get("distill_loss", 0.0))

@@ -16,13 +16,18 @@ LOCK := -c constraints.txt
 CONFIG ?= quickstart
 ARGS ?=
 
-.PHONY: train test test-all test-newest test-oldest test-gymnasium robustness lock lint docs docs-serve build clean
+.PHONY: test-browser train test test-all test-newest test-oldest test-gymnasium robustness lock lint docs docs-serve build clean
 
 train: $(VENV)/train.ok
 	$(BIN)/sdar-gym train $(CONFIG) $(ARGS)
 
 test: $(VENV)/test.ok
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# The viewer's page in the system's Chromium.
+test-browser: $(VENV)/test.ok
+	@command -v chromium chromium-browser google-chrome > /dev/null || echo "No Chromium: these tests are skipped. On Debian: apt-get install chromium"
+	$(BIN)/python -m pytest -m browser $(ARGS)
 
 # The slow tests and those beside ALFWorld's own TextWorld stack too (which compiles C++ for some minutes, once).
 test-all: $(VENV)/reference.ok

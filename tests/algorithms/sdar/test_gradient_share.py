@@ -126,6 +126,7 @@ class TestInTraining:
         fixed.train()
         assert gradient_norm(fixed) == pytest.approx(gradient_norm(both), rel=1e-9)
 
+    @pytest.mark.slow
     def test_measuring_changes_nothing(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
         measured = build(exact())
         assert "distill_gradient_share" in learner_metrics(measured.train())

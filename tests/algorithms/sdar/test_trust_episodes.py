@@ -61,6 +61,7 @@ def test_trust_scales_the_distillation_and_nothing_else(build: Build, monkeypatc
     assert norms[0.0] == pytest.approx(norms[0.5])
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_instance")
 def test_what_was_learned_is_part_of_the_state(build: Build) -> None:

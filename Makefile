@@ -16,6 +16,9 @@ LOCK := -c constraints.txt
 CONFIG ?= quickstart
 ARGS ?=
 
+CHROMIUM_OR_SAY = for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
+  echo "No Chromium, so that the tests of the viewer's page are skipped. On Debian: apt-get install chromium"
+
 .PHONY: test-browser train test test-all test-newest test-oldest test-gymnasium robustness lock lint docs docs-serve build clean
 
 train: $(VENV)/train.ok
@@ -26,12 +29,12 @@ test: $(VENV)/test.ok
 
 # The viewer's page in the system's Chromium.
 test-browser: $(VENV)/test.ok
-	@command -v chromium chromium-browser google-chrome > /dev/null || echo "No Chromium: these tests are skipped. On Debian: apt-get install chromium"
+	@$(CHROMIUM_OR_SAY)
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
 # The slow tests and those beside ALFWorld's own TextWorld stack too (which compiles C++ for some minutes, once).
 test-all: $(VENV)/reference.ok
-	@command -v chromium chromium-browser google-chrome > /dev/null || echo "No Chromium: the tests of the viewer's page are skipped. On Debian: apt-get install chromium"
+	@$(CHROMIUM_OR_SAY)
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 # The default suite with the newest versions that pyproject.toml admits, in a venv of their own, made anew each time.

@@ -71,10 +71,14 @@ def view_command(folders: Sequence[Path], output: Path | None, follow: bool, ope
 
 def _follow(recordings: Sequence[Recording], output: Path | None) -> None:
     """Writes the page again whenever a file of a recording has changed, until all of them are finished."""
+    shown: list[tuple[str, int, int]] = []
     while not all(_is_finished(recording) for recording in recordings):
-        before = _state(recordings)
-        while _state(recordings) == before:
+        # Taken before the files are read: what is written meanwhile is seen the next time.
+        found = _state(recordings)
+        if found == shown:
             time.sleep(_INTERVAL)
+            continue
+        shown = found
         recordings = [Recording(recording.path) for recording in recordings]
         write_page(recordings, output, refresh=True)
 

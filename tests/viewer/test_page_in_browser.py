@@ -16,8 +16,8 @@ from sdar_gym.viewer.recording import Recording
 
 pytestmark = pytest.mark.browser
 
-# Actions of a page that nothing changes any more take milliseconds.
-PATIENCE = 5000
+# Milliseconds that a change of the page may take on a busy machine.
+PATIENCE = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,10 @@ def test_filters_sort_and_search_narrow_the_list_and_stay_in_the_link(opened: An
 def test_the_keyboard_leads_to_a_token_and_back(opened: Any, files: Path) -> None:
     page = opened(files / "one.html")
     tab = page.open()
-    page.press("2", "End", "Home", "/")
+    page.press("2")
+    tab.wait_for_selector(".scroller")
+    page.press("End", "Home", "/")
+    tab.wait_for_selector("#search:focus")
     tab.keyboard.type("train apple")
     page.press("Enter")
     tab.select_option("#kind", "tokens")
@@ -145,15 +148,7 @@ def test_the_keyboard_leads_to_a_token_and_back(opened: Any, files: Path) -> Non
     assert "token=2.1" in page.hash()
     assert tab.locator(".token.selected").inner_text() == "go to fridge 1"
     card = tab.locator(".card").inner_text()
-    for text in (
-        "student",
-        "0.3679",
-        "teacher",
-        "+1.5000 nats" if "+1.5" in card else "nats",
-        "0.9000",
-        "1.2000",
-        "above",
-    ):
+    for text in ("student", "0.3679", "teacher", "0.6065", "+0.5000 nats", "0.9000", "1.2000 nats", "above"):
         assert text in card
     page.press("ArrowLeft", "ArrowLeft")
     assert "token=1.3" in page.hash()
@@ -165,13 +160,16 @@ def test_the_keyboard_leads_to_a_token_and_back(opened: Any, files: Path) -> Non
     assert "color=gate" in page.hash()
     page.press("]")
     tab.wait_for_selector("text=episode 0/1")
-    page.press("[", "g")
+    page.press("[")
+    tab.wait_for_selector("text=episode 0/0")
+    page.press("g")
     tab.wait_for_selector(".beside")
     page.press("Escape")
     tab.wait_for_selector("article")
     page.press("Escape")
     tab.wait_for_selector(".scroller")
-    page.press("Escape", "?")
+    page.press("?")
+    tab.wait_for_selector(".help")
     assert "next and previous token" in tab.locator(".help").inner_text()
 
 

@@ -63,6 +63,9 @@ function TurnStrip({ turns, tokens, measure, range, recording, current, jump }) 
   })}</div>`;
 }
 
+// Turn, from 1, and token, from 0, of the cursor; null without one.
+const cursorOf = (parameters) => (parameters.token ? parameters.token.split(".").map(Number) : null);
+
 const colorOf = (parameters, tokens) => parameters.color || (tokens.some((turn) => turn.gap) ? "gap" : tokens.length ? "advantage" : "none");
 
 function Episode({ parts, parameters }) {
@@ -76,7 +79,9 @@ function Episode({ parts, parameters }) {
   const all = content ? Object.values(content.tokens) : [];
   const color = colorOf(parameters, all), measure = MEASURES[color];
   const range = useMemo(() => (measure && content ? rangeOf(measure, all, recording) : 1), [content, color]);
-  const cursor = parameters.token ? parameters.token.split(".").map(Number) : null;
+  const cursor = cursorOf(parameters);
+  // For keys that come faster than the page is drawn.
+  const cursorNow = () => cursorOf(readRoute().parameters);
   const members = row ? membersOf(recording, batch, row.group) : [];
   const place = row ? rows.indexOf(row) : -1;
 
@@ -86,7 +91,7 @@ function Episode({ parts, parameters }) {
     pick(turn, 0);
     document.getElementById(`turn-${turn}`)?.scrollIntoView({ block: "start", behavior: "instant" });
   };
-  const jump = (step) => jumpTo(Math.max(1, Math.min(turns.length, (cursor ? cursor[0] : step > 0 ? 0 : turns.length + 1) + step)));
+  const jump = (step) => jumpTo(Math.max(1, Math.min(turns.length, (cursorNow()?.[0] ?? (step > 0 ? 0 : turns.length + 1)) + step)));
   // To the next token with at least half of the largest value, for colors that have one.
   const strong = (step) => {
     if (!measure) return;
@@ -94,7 +99,8 @@ function Episode({ parts, parameters }) {
     const size = ([turn, place]) => Math.abs(measure.value(content.tokens[turn], place, recording) ?? 0);
     const limit = Math.min(range, Math.max(0, ...places.map(size))) / 2;
     const found = places.filter((place) => size(place) >= limit && limit > 0);
-    const after = ([turn, place]) => (turn - (cursor?.[0] ?? 0)) * step > 0 || (turn === cursor?.[0] && (place - cursor[1]) * step > 0);
+    const [turnNow, placeNow] = cursorNow() ?? [0, 0];
+    const after = ([turn, place]) => (turn - turnNow) * step > 0 || (turn === turnNow && (place - placeNow) * step > 0);
     const next = (step > 0 ? found : [...found].reverse()).find(after);
     if (!next) return;
     pick(...next);
@@ -102,7 +108,7 @@ function Episode({ parts, parameters }) {
   };
   const move = (step) => {
     if (!content || !all.length) return;
-    let [turn, token] = cursor || [1, -1];
+    let [turn, token] = cursorNow() ?? [1, -1];
     token += step;
     const length = (number) => content.tokens[number]?.token.length ?? 0;
     if (token >= length(turn) && turn < turns.length) [turn, token] = [turn + 1, 0];

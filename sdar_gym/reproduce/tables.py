@@ -105,7 +105,8 @@ def part_table(part: Part, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         }
         shares = [run["distill_gradient_share"] for run in runs.values() if "distill_gradient_share" in run]
         if shares:
-            row["distill_gradient_share"] = statistics.fmean(shares)
+            # The median: where a batch has nearly no policy gradient, the share is huge.
+            row["distill_gradient_share"] = statistics.median(shares)
         pairs = [
             (run, by_arm[arm.baseline][seed]) for seed, run in runs.items() if seed in by_arm.get(arm.baseline, {})
         ]

@@ -16,8 +16,7 @@ from sdar_gym.paths import DAMAGED, first_line
 from sdar_gym.reproduce.study import Job
 from sdar_gym.text import shortened
 
-# Metrics of an update that are kept of every run, as means over its updates; the share of the gradient as the median,
-# since it is huge where a batch has nearly no policy gradient.
+# Metrics of an update that are kept of every run, as means over the updates that have them.
 _KEPT = {
     "train/success": "training_success",
     "train/all_fail_fraction": "all_fail_fraction",
@@ -75,7 +74,7 @@ def play(job: Job) -> dict[str, Any]:
         section, metric = path.split("/")
         values = [record[section][metric] for record in records if record.get(section, {}).get(metric) is not None]
         if values:
-            means[name] = statistics.median(values) if name == "distill_gradient_share" else statistics.fmean(values)
+            means[name] = statistics.fmean(values)
     return {
         "part": job.part,
         "arm": job.arm,

@@ -21,8 +21,8 @@ from sdar_gym.files import fresh_sibling
 from sdar_gym.paths import first_line
 from sdar_gym.report.tokens import NUMBER_LISTS, TEXT_LISTS
 from sdar_gym.text import shortened, well_formed
-from sdar_gym.viewer.recorded import skill_texts, tokens_of
 from sdar_gym.viewer.recording import Batch, Recording, RecordingError, read_episodes
+from sdar_gym.viewer.run_details import skill_texts, tokens_of
 
 # Tokens of a sample whose values are written, in whole turns: the viewer reads a sample as a whole.
 MOST_TOKENS = 4_000

@@ -14,8 +14,8 @@ from typing import Any
 from sdar_gym import __version__
 from sdar_gym.evaluation.compare import compare, played_panel
 from sdar_gym.report.tokens import NUMBER_LISTS, TEXT_LISTS
-from sdar_gym.viewer.recorded import clip_range, skill_texts, tokens_of
 from sdar_gym.viewer.recording import Recording, read_episodes
+from sdar_gym.viewer.run_details import clip_range, skill_texts, tokens_of
 
 # Uncompressed characters of a chunk: some tens of episodes, decoded in a few milliseconds.
 CHUNK_SIZE = 1_000_000

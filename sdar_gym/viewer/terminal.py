@@ -12,8 +12,8 @@ from rich.text import Text
 
 from sdar_gym.cli.terminal import Terminal, symbol, table
 from sdar_gym.evaluation.summary import success_by_type
-from sdar_gym.viewer.recorded import tokens_of
 from sdar_gym.viewer.recording import Batch, Recording, RecordingError, read_episodes
+from sdar_gym.viewer.run_details import tokens_of
 from sdar_gym.viewer.terminal_rows import print_rows
 from sdar_gym.viewer.text_curve import sparkline, text_curve
 

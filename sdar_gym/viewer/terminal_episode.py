@@ -14,8 +14,8 @@ from rich.text import Text
 
 from sdar_gym.cli.terminal import Terminal, symbol
 from sdar_gym.text import terminal_safe
-from sdar_gym.viewer.recorded import clip_range, skill_texts, tokens_of
 from sdar_gym.viewer.recording import Recording
+from sdar_gym.viewer.run_details import clip_range, skill_texts, tokens_of
 from sdar_gym.viewer.terminal import find_episode, outcome_text, plot_width
 from sdar_gym.viewer.token_measures import MEASURES, Clip, Measure, Row
 

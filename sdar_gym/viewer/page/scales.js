@@ -39,7 +39,7 @@ const MEASURES = {
   clip: {
     label: "clip", unit: "", diverging: true, range: 1,
     value: (tokens, place, recording) => clipped(tokens, place, recording),
-    about: "Where the ratio after the update is outside the range of the clipped loss, on the side that the advantage pushes to; such a token has no gradient.",
+    about: "Where the ratio after the update is outside the range of the clipped loss, on the side that the advantage pushes to: in another step it would have no policy gradient.",
   },
 };
 

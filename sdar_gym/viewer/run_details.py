@@ -1,4 +1,4 @@
-"""Recorded details of a run that lie beside its episodes: tokens, texts of skills, the range of the clipped loss."""
+"""Run details beside the episodes: tokens, texts of skills, the range of the clipped loss."""
 
 from __future__ import annotations
 

@@ -132,30 +132,47 @@ def view(
 
 @app.command()
 def reproduce(
-    study: Annotated[str, typer.Argument(help="micro: methods compared with tiny policies.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            help="quickstart: GRPO, SDAR, and SDAR with wrong skills, one run each. micro: methods compared over seeds."
+        ),
+    ],
     changes: Changes = None,
     only: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="A part by name; may be repeated. Default: all."),
+        typer.Option(help="micro: a part by name; may be repeated. Default: all."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=2, max=_MOST, help="Seeds of each arm.")] = 8,
-    tuning_seeds: Annotated[int, typer.Option(min=1, max=_MOST, help="Seeds of each value that is tried.")] = 2,
+    seeds: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=2, max=_MOST, help="micro: seeds of each arm; default 8."),
+    ] = None,
+    tuning_seeds: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, max=_MOST, help="micro: seeds of each value that is tried; default 2."),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=_MOST, help="Runs at a time, one core each.")] = 2,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="Folder of runs, tables and figure, in which an interrupted study goes on; default reproduce-micro.",
+            help="Folder of runs and results, in which an interrupted study goes on; default reproduce-STUDY.",
             **PATH_OPTION,
         ),
     ] = None,
 ) -> None:
-    """Reproduce a study: every method with paired seeds, tuned by the same budget, in one table."""
+    """Reproduce a study of what a teacher is worth: three runs of the quick start, or all methods over seeds."""
     require("train", "A study")
-    from sdar_gym.cli.reproduce import reproduce_command
+    from sdar_gym.cli.reproduce import reproduce_micro, reproduce_quickstart
 
-    if study != "micro":
-        raise typer.BadParameter(f"There is no study {study}; there is micro.")
-    reproduce_command(only or [], seeds, tuning_seeds, jobs, output or Path("reproduce-micro"), changes or [])
+    output = output or Path(f"reproduce-{study}")
+    if study == "micro":
+        reproduce_micro(only or [], seeds or 8, tuning_seeds or 2, jobs, output, changes or [])
+    elif study == "quickstart":
+        if only or seeds or tuning_seeds:
+            raise typer.BadParameter("--only, --seeds and --tuning-seeds belong to micro; quickstart is three runs.")
+        reproduce_quickstart(jobs, output, changes or [])
+    else:
+        raise typer.BadParameter(f"There is no study {study}; there are quickstart and micro.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The command `reproduce`: plays a study, part by part, and writes its tables."""
+"""The command `reproduce`: plays a study and shows its tables."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
+from rich.table import Table
 
 from sdar_gym.cli.path_arguments import check_output_folder
 from sdar_gym.cli.terminal import Terminal
 from sdar_gym.cli.training import progress_bar, quiet
 from sdar_gym.configs.load import load_config
 from sdar_gym.configs.schema import ConfigError
+from sdar_gym.evaluation.compare import Comparison
+from sdar_gym.evaluation.summary import wilson_interval
 from sdar_gym.reproduce.micro import PARTS
+from sdar_gym.reproduce.quickstart import GRPO, RIGHT, RUNS, WRONG, QuickRun, play_quickstart
 from sdar_gym.reproduce.report import write_report
 from sdar_gym.reproduce.runs import run_jobs
 from sdar_gym.reproduce.study import Job, Part, chosen_values, final_jobs, tuning_jobs
 from sdar_gym.runs.check import check_run
+from sdar_gym.viewer.page import write_page
+from sdar_gym.viewer.recording import Recording
 
 
-def reproduce_command(
+def reproduce_micro(
     only: Sequence[str], seeds: int, tuning_seeds: int, jobs: int, output: Path, changes: Sequence[str]
 ) -> None:
     """Plays the parts and prints the tables; what the output's log has is not played again."""
@@ -32,7 +38,7 @@ def reproduce_command(
         check_output_folder("--output", output)
     parts = [known[name] for name in only or known]
     # A part that uses another's chosen values needs that one's tuning.
-    tuned = [known[name] for name in dict.fromkeys(part.chosen_in or part.name for part in parts)]
+    tuned = list({part.tuned_in.name: part.tuned_in for part in parts}.values())
     console = Terminal()
     quiet()
     _check(parts, changes)
@@ -47,7 +53,7 @@ def reproduce_command(
             part.name: _played(
                 bar,
                 part.name,
-                [*final_jobs(part, chosen[part.chosen_in or part.name], range(seeds))],
+                [*final_jobs(part, chosen[part.tuned_in.name], range(seeds))],
                 log,
                 jobs,
                 changes,
@@ -57,6 +63,48 @@ def reproduce_command(
     command = f"sdar-gym reproduce micro --only {' --only '.join(part.name for part in parts)} --seeds {seeds}"
     console.tell(write_report(parts, tuning, runs, chosen, output, command))
     console.tell(f"written to {output}")
+
+
+def reproduce_quickstart(jobs: int, output: Path, changes: Sequence[str]) -> None:
+    """Plays the quick start's three runs, and prints their comparison and the viewer's page."""
+    quiet()
+    if not output.is_dir():
+        check_output_folder("--output", output)
+    for run in RUNS:
+        check_run(run.config(output, changes))
+    console = Terminal()
+    with progress_bar(console, "") as bar:
+        updates = GRPO.config(output, changes).training.iterations
+        bars = {run.title: bar.add_task(run.title, total=updates) for run in RUNS}
+
+        def report(done: Mapping[str, int]) -> None:
+            for title, count in done.items():
+                bar.update(bars[title], completed=count)
+
+        results = play_quickstart(output, changes, jobs, report)
+    console.print(_quickstart_table(results))
+    console.tell(
+        "One run of each shows how to look and decides little. Over eight seeds: docs/results/micro.md, by sdar-gym "
+        "reproduce micro; what follows from it: docs/when-does-the-teacher-help.md"
+    )
+    page, _ = write_page([Recording(run.folder(output).path) for run in (RIGHT, WRONG)], output / "view.html")
+    console.tell(f"runs: {output}\nviewer, right beside wrong skills: {page.as_uri()}")
+
+
+def _quickstart_table(results: Sequence[tuple[QuickRun, Comparison]]) -> Table:
+    tasks, panel = results[0][1].all.tasks, results[0][1].panel
+    table = Table(
+        title=f"success on {panel} ({tasks} held-out tasks), without skills in the prompt", title_justify="left"
+    )
+    for heading in ("run", "success [95 %]", "− GRPO, paired by task [95 %]", "McNemar p"):
+        table.add_column(heading, justify="left" if heading == "run" else "right")
+    for run, found in results:
+        low, high = wilson_interval(round(found.all.second * found.all.tasks), found.all.tasks)
+        difference = f"{found.all.difference:+.3f} [{found.all.low:+.3f}, {found.all.high:+.3f}]"
+        p = "" if found.mcnemar_p is None else f"{found.mcnemar_p:.3f}"
+        cells = ("", "") if run is GRPO else (difference, p)
+        table.add_row(run.title, f"{found.all.second:.3f} [{low:.3f}, {high:.3f}]", *cells)
+    return table
 
 
 def _played(

@@ -8,6 +8,9 @@ chosen on the test panel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from sdar_gym.reproduce.study import Arm, Part, Setting
 
 _SHARED = (
@@ -89,21 +92,56 @@ MAIN = Part(
 )
 
 
-def _controls(control: str, title: str) -> Part:
-    """The tuned arms with other skills; λ is the one chosen with the right ones, as a user would not know."""
-    arms = (
-        GRPO,
-        *(
-            Arm(arm.name, (*arm.changes, f"skills.library={control}"), arm.tuned, arm.values)
-            for arm in (SDAR_TUNED, SDAR_SHARE, SDAR_TRUST, ALLFAIL_CE, FROZEN_CE, FROZEN_CE_TRUST)
-        ),
-    )
-    return Part(f"{control}-skills", title, ALFWORLD, arms, chosen_in="alfworld")
+def _controls(base: Part, control: str, title: str, tuned: Sequence[Arm]) -> Part:
+    """Tuned arms with other skills; their settings are those chosen with the right ones, as a user would have them."""
+    arms = (Arm(arm.name, (*arm.changes, f"skills.library={control}"), arm.tuned, arm.values) for arm in tuned)
+    return Part(f"{base.name}-{control}", title, base.setting, (GRPO, *arms), base)
 
+
+_TESTED = (SDAR_TUNED, SDAR_SHARE, SDAR_TRUST, ALLFAIL_CE, FROZEN_CE, FROZEN_CE_TRUST)
+
+
+def _sdar(name: str, *changes: str) -> Arm:
+    return _arm("sdar", f"{_LAMBDA}=1.0", *changes, name=name)
+
+
+_GATE, _TEACHER = "training.objective.distill.gate", "training.objective.teacher"
+ABLATIONS = Part(
+    "alfworld-ablations",
+    "One setting of SDAR with λ = 1 changed, on ALFWorld",
+    ALFWORLD,
+    (
+        GRPO,
+        SDAR_TUNED,
+        *(_arm("sdar", f"{_LAMBDA}={value}", name=f"λ = {value}") for value in ("0.03", "0.1", "0.3", "3.0")),
+        *(_sdar(f"β = {value}", f"{_GATE}.beta={value}") for value in ("1.0", "20.0")),
+        # The gate without the gap: a push of one half on every sampled token, whatever the teacher says.
+        _sdar("gate: constant 1/2", f"{_GATE}=constant"),
+        _sdar("gate: entropy", f"{_GATE}=entropy"),
+        _sdar("gate: soft_or", f"{_GATE}=soft_or"),
+        _sdar("teacher: frozen", f"{_TEACHER}.weights=frozen"),
+        _sdar("teacher: moving average", f"{_TEACHER}.weights=ema", f"{_TEACHER}.rate=0.05"),
+        _sdar("all-fail groups only", "training.objective.distill.groups=all_fail"),
+        _sdar("positive advantages only", "training.objective.distill.positive_only=true"),
+        _sdar("skills by BM25", "skills.strategy=bm25"),
+        _sdar("skills at random", "skills.strategy=random"),
+    ),
+    MAIN,
+    baseline=SDAR_TUNED.name,
+)
+LARGE_BATCH = Part(
+    "alfworld-64-episodes",
+    "64 episodes an update, on ALFWorld",
+    replace(ALFWORLD, changes=(*_SHARED, "training.group_size=8", "training.tasks_per_iteration=8")),
+    (GRPO, SDAR_TUNED, SDAR_SHARE, FROZEN_CE),
+    MAIN,
+)
 
 PARTS = (
     MAIN,
-    _controls("wrong", "Skills of another task type"),
-    _controls("empty", "Skills without content"),
-    _controls("irrelevant", "Skills about something else"),
+    _controls(MAIN, "wrong", "Skills of another task type, on ALFWorld", _TESTED),
+    _controls(MAIN, "empty", "Skills without content, on ALFWorld", _TESTED),
+    _controls(MAIN, "irrelevant", "Skills about something else, on ALFWorld", _TESTED),
+    ABLATIONS,
+    LARGE_BATCH,
 )

@@ -47,6 +47,7 @@ def write_report(
         "panels": {
             part.name: {"validation": list(part.setting.validation), "test": list(part.setting.test)} for part in parts
         },
+        "baselines": {part.name: part.baseline for part in parts},
         "chosen": chosen,
         "tables": tables,
         "tuning": tuning,
@@ -60,7 +61,7 @@ def write_report(
 
 
 def figure(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """A PNG: each arm's paired difference to GRPO with its 95 % interval, and the seeds as points.
+    """A PNG: each arm's paired difference to the baseline with its 95 % interval, and the seeds as points.
 
     Args:
         tables: Tables of `part_table` by title.
@@ -84,9 +85,9 @@ def figure(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
             )
         each.axvline(0, color="#626b77", linewidth=0.8)
         each.set_yticks(range(len(rows)), [row["arm"] for row in reversed(rows)], fontsize=8)
-        each.set_title(title, fontsize=9, loc="left")
+        each.set_title(f"{title}: success − {rows[0]['baseline']}", fontsize=9, loc="left")
         each.grid(axis="x", alpha=0.25)
-    axes[-1].set_xlabel("success − GRPO's, paired by seed: mean with 95 % interval, each seed a point", fontsize=8)
+    axes[-1].set_xlabel("paired by seed: mean with 95 % interval, each seed a point", fontsize=8)
     picture = io.BytesIO()
     canvas.print_png(picture)
     return picture.getvalue()

@@ -18,14 +18,12 @@ class Arm:
         changes: `key=value`, the method included.
         tuned: The setting that is chosen on the validation panel, or empty.
         values: The values that are tried.
-        baseline: The arm that differences are to.
     """
 
     name: str
     changes: tuple[str, ...]
     tuned: str = ""
     values: tuple[str, ...] = ()
-    baseline: str = "grpo"
 
     def settings(self, value: str | None) -> tuple[str, ...]:
         """The changes with a value of the tuned setting.
@@ -62,14 +60,31 @@ class Part:
         title: In a few words.
         setting: What the arms share.
         arms: The arms.
-        chosen_in: The part whose chosen values hold for arms of the same name and tuned setting here; empty to tune.
+        base: The part whose chosen values hold for arms of the same name here, and whose runs count for an arm that is
+            the same there; None to tune.
+        baseline: Name of the arm that differences are to.
     """
 
     name: str
     title: str
     setting: Setting
     arms: tuple[Arm, ...]
-    chosen_in: str = ""
+    base: Part | None = None
+    baseline: str = "grpo"
+
+    @property
+    def tuned_in(self) -> Part:
+        """The part whose tuning runs choose the values of this one."""
+        return self.base or self
+
+    def home(self, arm: Arm) -> Part:
+        """The part to which an arm's test runs belong: the base where it trains the same, so that it is played once.
+
+        Evaluations in between, which may differ, change nothing in training.
+        """
+        base = self.base
+        same = base is not None and arm in base.arms and base.setting.changes == self.setting.changes
+        return base if base is not None and same else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,8 @@ def final_jobs(part: Part, chosen: Mapping[str, str], seeds: Sequence[int]) -> I
     for seed in seeds:
         for arm in part.arms:
             value = chosen[arm.name] if arm.values else None
-            yield _job(part, arm, value, seed, "test", part.setting.test)
+            home = part.home(arm)
+            yield _job(home, arm, value, seed, "test", home.setting.test)
 
 
 def _job(part: Part, arm: Arm, value: str | None, seed: int, stage: str, panel: tuple[str, ...]) -> Job:

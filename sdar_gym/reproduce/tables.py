@@ -108,12 +108,13 @@ def part_table(part: Part, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, 
             # The median: where a batch has nearly no policy gradient, the share is huge.
             row["distill_gradient_share"] = statistics.median(shares)
         pairs = [
-            (run, by_arm[arm.baseline][seed]) for seed, run in runs.items() if seed in by_arm.get(arm.baseline, {})
+            (run, by_arm[part.baseline][seed]) for seed, run in runs.items() if seed in by_arm.get(part.baseline, {})
         ]
-        if arm.name != arm.baseline and pairs:
+        if arm.name != part.baseline and pairs:
             end = difference([run["success"] - base["success"] for run, base in pairs])
             course = difference([run["training_success"] - base["training_success"] for run, base in pairs])
             row |= {
+                "baseline": part.baseline,
                 "difference": end.mean,
                 "difference_half": end.half,
                 "differences": list(end.values),
@@ -137,10 +138,12 @@ def markdown(table: Sequence[Mapping[str, Any]]) -> str:
     Args:
         table: Of `part_table`.
     """
-    lines = [
-        "| arm | chosen | success | − GRPO | seeds ahead | p (Holm) | detectable | training − GRPO | share | CPU-s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    (baseline,) = {row["baseline"] for row in table if "baseline" in row} or {"baseline"}
+    columns = (
+        "arm", "chosen", "success", f"− {baseline}", "seeds ahead", "p (Holm)", "detectable", f"training − {baseline}",
+        "share", "CPU-s",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in table:
         compared = "difference" in row
         cells = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from sdar_gym.configs import load_config
 from sdar_gym.reproduce import runs as module
-from sdar_gym.reproduce.micro import MAIN, PARTS
+from sdar_gym.reproduce.micro import PARTS
 from sdar_gym.reproduce.runs import StudyError, read_log, run_jobs
 from sdar_gym.reproduce.study import FIRST_TUNING_SEED, Arm, Part, Setting, chosen_values, final_jobs, tuning_jobs
 
@@ -60,9 +61,19 @@ def test_every_arm_of_the_micro_study_is_a_configuration(part: Part) -> None:
             # The panel of the results is none on which anything is chosen.
             tuned = load_config(part.setting.config, [*part.setting.changes, *part.setting.validation])
             assert tuned.evaluation.split != run.evaluation.split != "train"
-    if part.chosen_in:
-        chosen = {arm.name: (arm.tuned, arm.values) for arm in MAIN.arms}
-        assert all((arm.tuned, arm.values) == chosen[arm.name] for arm in part.arms)
+    if part.base:
+        chosen = {arm.name: (arm.tuned, arm.values) for arm in part.base.arms}
+        assert all((arm.tuned, arm.values) == chosen[arm.name] for arm in part.arms if arm.values)
+    assert part.baseline in names
+
+
+def test_an_arm_that_trains_the_same_in_the_base_is_played_once() -> None:
+    wrong = Part("w", "W", PART.setting, (PART.arms[0], Arm("sdar", ("method=sdar", "skills.library=wrong"))), PART)
+    jobs = list(final_jobs(wrong, {"grpo": "1e-3"}, range(1)))
+    assert [(job.part, job.arm) for job in jobs] == [("p", "grpo"), ("w", "sdar")]
+    larger = replace(PART.setting, changes=("training.group_size=8",))
+    jobs = list(final_jobs(replace(wrong, setting=larger), {"grpo": "1e-3"}, range(1)))
+    assert [job.part for job in jobs] == ["w", "w"]
 
 
 def result(job: Any) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def _controls(base: Part, control: str, title: str, tuned: Sequence[Arm]) -> Par
     return Part(f"{base.name}-{control}", title, base.setting, (GRPO, *arms), base)
 
 
+_BARE = (SDAR_TUNED, SDAR_SHARE, FROZEN_CE)
 _TESTED = (SDAR_TUNED, SDAR_SHARE, SDAR_TRUST, ALLFAIL_CE, FROZEN_CE, FROZEN_CE_TRUST)
 
 
@@ -140,8 +141,8 @@ LARGE_BATCH = Part(
 PARTS = (
     MAIN,
     _controls(MAIN, "wrong", "Skills of another task type, on ALFWorld", _TESTED),
-    _controls(MAIN, "empty", "Skills without content, on ALFWorld", _TESTED),
-    _controls(MAIN, "irrelevant", "Skills about something else, on ALFWorld", _TESTED),
+    _controls(MAIN, "empty", "Skills without content, on ALFWorld", _BARE),
+    _controls(MAIN, "irrelevant", "Skills about something else, on ALFWorld", _BARE),
     ABLATIONS,
     LARGE_BATCH,
 )

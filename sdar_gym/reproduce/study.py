@@ -82,9 +82,11 @@ class Part:
 
         Evaluations in between, which may differ, change nothing in training.
         """
-        base = self.base
-        same = base is not None and arm in base.arms and base.setting.changes == self.setting.changes
-        return base if base is not None and same else self
+        base, setting = self.base, self.setting
+        if base is None or arm not in base.arms:
+            return self
+        same = (base.setting.config, base.setting.changes) == (setting.config, setting.changes)
+        return base if same else self
 
 
 @dataclass(frozen=True, slots=True)

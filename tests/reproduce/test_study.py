@@ -74,6 +74,9 @@ def test_an_arm_that_trains_the_same_in_the_base_is_played_once() -> None:
     larger = replace(PART.setting, changes=("training.group_size=8",))
     jobs = list(final_jobs(replace(wrong, setting=larger), {"grpo": "1e-3"}, range(1)))
     assert [job.part for job in jobs] == ["w", "w"]
+    shop = replace(PART.setting, config="quickstart-webshop")
+    jobs = list(final_jobs(replace(wrong, setting=shop), {"grpo": "1e-3"}, range(1)))
+    assert [job.part for job in jobs] == ["w", "w"]
 
 
 def result(job: Any) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def training_columns(
     if batch.advantage_BT is None:
         raise ValueError("The batch has no advantages: shape it before it is collated.")
     everything = SequenceRows(batch)
-    distill_BT = batch.distilled_B(objective)[:, None] & batch.response_mask_BT
+    distill_BT = batch.distilled_BT(objective)
     advantage_NL, distill_NL = everything.gather(batch.advantage_BT), everything.gather(distill_BT)
     merged = _merge(batch, everything, advantage_NL, distill_NL, objective)
     Random(shuffle_seed).shuffle(merged)

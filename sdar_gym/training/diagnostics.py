@@ -20,7 +20,7 @@ from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.training.collate import loss_weights
 from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
-from sdar_gym.training.token_classes import TOKEN_CLASSES, token_classes
+from sdar_gym.training.token_classes import TOKEN_CLASSES
 from sdar_gym.training.turn_batch import TurnBatch
 
 # Buckets of turns and positions, counted from 1; narrow at the start, where values differ most.
@@ -73,6 +73,8 @@ def collect_diagnostics(
     if not batch.has_teacher_scores:
         return {}, dump
     gate_BT = gate_weights(objective, batch)
+    if batch.action_BT is not None:
+        gate_BT = torch.where(batch.action_BT, gate_BT, torch.zeros_like(gate_BT))
     tokens = UpdateTokens(
         response_mask_BT=batch.response_mask_BT,
         student_logp_BT=batch.student_logp_BT,
@@ -81,7 +83,7 @@ def collect_diagnostics(
         advantage_BT=batch.advantage_BT,
         turn_B=batch.turn_B,
         episode_B=batch.episode_B,
-        class_BT=_classes(batch, tokenizer),
+        class_BT=batch.classes(tokenizer),
         class_names=tuple(TOKEN_CLASSES),
         entropy_BT=batch.entropy_BT if bool(batch.scored_B.all()) else None,
         scored_B=batch.scored_B,
@@ -284,12 +286,3 @@ def _means(
     """`<name>/<part>`: the mean over the tokens of each part that has any."""
     chosen = {part: value_BT[response_mask_BT & (part_BT == place)] for place, part in parts.items()}
     return {f"{name}/{part}": value.double().mean().item() for part, value in chosen.items() if len(value)}
-
-
-def _classes(batch: TurnBatch, tokenizer: Any) -> Tensor:
-    number_of = {name: number for number, name in enumerate(TOKEN_CLASSES)}
-    class_BT = torch.zeros(batch.response_mask_BT.shape, dtype=torch.long)
-    for row, turn in enumerate(batch.turns):
-        named = token_classes(tokenizer, turn.response_ids, turn.action)
-        class_BT[row, : len(named)] = torch.tensor([number_of[name] for name in named])
-    return class_BT

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from sdar_gym.algorithms.losses.importance_correction import importance_weights, mismatch_metrics
+from sdar_gym.algorithms.objectives.distillation import TokenFilter
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import View
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.training.collate import Columns, loss_weights, scoring_columns, to_turns, training_columns
+from sdar_gym.training.token_classes import PieceTokenizer
 from sdar_gym.training.turn_batch import TurnBatch, turn_batch
 
 # Takes columns and names of scores; returns them by name, each [rows, response tokens].
@@ -49,6 +51,7 @@ class UpdatePipeline:
         importance_cap: Largest importance weight.
         writer: Writes teacher prompts that need finished episodes; None where skills are in the prompts already.
         dtype: Precision of the numbers.
+        tokenizer: The policy's, for `distill.tokens='action'`.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class UpdatePipeline:
         importance_cap: float = 2.0,
         writer: PrivilegedContextWriter | None = None,
         dtype: torch.dtype = torch.float32,
+        tokenizer: PieceTokenizer | None = None,
     ):
         self._objective = objective
         self._score = score
@@ -72,6 +76,7 @@ class UpdatePipeline:
         self._correction, self._cap = importance_correction, importance_cap
         self._writer = writer
         self._dtype = dtype
+        self._tokenizer = tokenizer
 
     def prepare(self, episodes: Sequence[Episode], step: int) -> TurnBatch:
         """Builds the batch of turns with group-relative advantages, and writes the teacher's prompts.
@@ -81,13 +86,18 @@ class UpdatePipeline:
             step: Number of completed updates.
 
         Raises:
-            ValueError: No group of two is left.
+            ValueError: No group of two is left, or actions are to be distilled and there is no tokenizer.
         """
         failed = {episode.group_id for episode in episodes if episode.error}
         kept = [episode for episode in episodes if episode.group_id not in failed]
         batch = turn_batch(kept, self._objective, step, invalid_action_penalty=self._penalty, dtype=self._dtype)
         if self._writer is not None and self._objective.needs_teacher_at(step):
             batch.metrics.update(self._writer.write(batch.episodes))
+        distill = self._objective.distill
+        if distill is not None and distill.tokens is TokenFilter.ACTION:
+            if self._tokenizer is None:
+                raise ValueError("distill.tokens='action' needs the policy's tokenizer; give the pipeline one.")
+            batch = batch.with_actions(self._tokenizer)
         return batch
 
     def score(self, batch: TurnBatch, step: int, *, diagnostics: bool = False) -> TurnBatch:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from sdar_gym.algorithms.losses.advantages import base_advantages
 from sdar_gym.algorithms.losses.group_statistics import group_advantages
-from sdar_gym.algorithms.objectives.distillation import GroupFilter
+from sdar_gym.algorithms.objectives.distillation import GroupFilter, TokenFilter
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import View
 from sdar_gym.rollout.trajectory import Episode, TokenSequence, TurnRecord
+from sdar_gym.training.token_classes import ACTION, TOKEN_CLASSES, PieceTokenizer, token_classes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,7 @@ class TurnBatch:
             the update.
         base_advantage_B: κ·A, the group-relative advantage with its coefficient.
         trust_B: Weight of each turn's distillation, 0 to 1; None for one.
+        action_BT: Bool, the tokens of actions; None where nobody asks for them.
         importance_BT: Correction for a sampler that differs from the learner, 0 for tokens that leave the loss; None
             without a correction.
         metrics: Statistics of the update, to be logged.
@@ -80,6 +82,7 @@ class TurnBatch:
     advantage_BT: Tensor | None = None
     importance_BT: Tensor | None = None
     trust_B: Tensor | None = None
+    action_BT: Tensor | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     mismatch: dict[str, float] = field(default_factory=dict)
 
@@ -118,6 +121,40 @@ class TurnBatch:
             return rows_B
         solved = {episode.group_id for episode in self.episodes if episode.won}
         return rows_B & torch.tensor([int(group) not in solved for group in self.group_B])
+
+    def distilled_BT(self, objective: Objective) -> Tensor:
+        """Bool (B, T): the tokens in the distillation loss.
+
+        Raises:
+            ValueError: Only actions are distilled, and it is not known which tokens these are.
+        """
+        tokens_BT = self.distilled_B(objective)[:, None] & self.response_mask_BT
+        if objective.distill is None or objective.distill.tokens is TokenFilter.ALL:
+            return tokens_BT
+        if self.action_BT is None:
+            raise ValueError("distill.tokens='action' needs the classes of the tokens: call `with_actions` first.")
+        return tokens_BT & self.action_BT
+
+    def with_actions(self, tokenizer: PieceTokenizer) -> TurnBatch:
+        """The batch with the tokens of actions marked.
+
+        Args:
+            tokenizer: The policy's.
+        """
+        return replace(self, action_BT=self.classes(tokenizer) == TOKEN_CLASSES.index(ACTION))
+
+    def classes(self, tokenizer: PieceTokenizer) -> Tensor:
+        """Position of each token's class in `TOKEN_CLASSES`, (B, T); 0 where masked.
+
+        Args:
+            tokenizer: The policy's.
+        """
+        number_of = {name: number for number, name in enumerate(TOKEN_CLASSES)}
+        class_BT = torch.zeros(self.response_mask_BT.shape, dtype=torch.long)
+        for row, turn in enumerate(self.turns):
+            named = token_classes(tokenizer, turn.response_ids, turn.action)
+            class_BT[row, : len(named)] = torch.tensor([number_of[name] for name in named])
+        return class_BT
 
 
 def turn_batch(

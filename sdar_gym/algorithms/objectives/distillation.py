@@ -60,6 +60,16 @@ class GroupFilter(StrEnum):
     ALL_FAIL = "all_fail"
 
 
+class TokenFilter(StrEnum):
+    """Which tokens of a response are distilled: all, or those of the action alone.
+
+    The others are thoughts, the tags around the action and the end token.
+    """
+
+    ALL = "all"
+    ACTION = "action"
+
+
 @dataclass(frozen=True, slots=True)
 class Distillation(Settings):
     """Settings of the distillation loss λ·c·D.
@@ -92,6 +102,7 @@ class Distillation(Settings):
     )
     gate: Gate | None = setting(None, "c: a gate by name, or with its settings; null for weight 1.")
     groups: GroupFilter = setting(GroupFilter.ALL)
+    tokens: TokenFilter = setting(TokenFilter.ALL)
     positive_only: bool = setting(False, "Whether only tokens with a positive advantage are distilled.")
     trust_episodes: int | None = setting(
         None,

@@ -498,6 +498,7 @@ class SDAR(Algorithm):
             importance_cap=config.training_settings.importance_cap,
             writer=privileged_context_writer(objective.teacher, self._tokenizer, env_id, config.env_config, rollout),
             dtype=torch.float64 if policy.dtype == "float64" else torch.float32,
+            tokenizer=self._tokenizer,
         )
         # As on RLlib's env runners: what `on_episode_end` logs comes under `env_runners`.
         self._episode_metrics = MetricsLogger(root=False, stats_cls_lookup=config.stats_cls_lookup)

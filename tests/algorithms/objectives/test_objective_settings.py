@@ -69,6 +69,7 @@ OBJECTIVES = [
     (whole(distill=None, shaping="future_credit"), "needs distill with a divergence over distributions"),
     (whole(shaping="future_credit"), "needs distill with a divergence over distributions"),
     (whole(distill=FULL | {"groups": "all_fail"}, shaping="future_credit"), "needs the cost of every token"),
+    (whole(distill=FULL | {"tokens": "action"}, shaping="future_credit"), "needs the cost of every token"),
     (whole(distill=FULL | {"positive_only": True}, shaping="future_credit"), "needs the cost of every token"),
     (whole(distill=FULL, shaping={"name": "future_credit", "coeff": 0.1}), r"shaping has no setting 'coeff'"),
     (whole(policy_coeff=0.0, shaping="rlsd"), "policy_coeff is 0: there is none. Use a bonus"),

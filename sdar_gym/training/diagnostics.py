@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sdar_gym.algorithms.losses.group_statistics import group_advantages
-from sdar_gym.algorithms.losses.sampled_divergences import teacher_gap
+from sdar_gym.algorithms.losses.sampled_divergences import specific_gap, teacher_gap
 from sdar_gym.algorithms.objectives.gates import GateInputs
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.rollout.trajectory import Episode
@@ -118,6 +118,9 @@ def gate_weights(objective: Objective, batch: TurnBatch) -> Tensor:
     if distill is None or distill.gate is None or not batch.has_teacher_scores:
         return ones_BT
     gap_BT = teacher_gap(batch.teacher_logp_BT, batch.student_logp_BT, batch.response_mask_BT)
+    if distill.contrasts and not distill.divergence.full and batch.control_logp_BT is not None:
+        contrast_BT = teacher_gap(batch.teacher_logp_BT, batch.control_logp_BT, batch.response_mask_BT)
+        gap_BT = specific_gap(gap_BT, contrast_BT)
     entropy_BT = batch.entropy_BT if batch.entropy_BT is not None else torch.zeros_like(ones_BT)
     return distill.gate.weights(
         GateInputs(gap_BT, batch.response_mask_BT, batch.advantage_BT, ones_BT, entropy_BT.nan_to_num())

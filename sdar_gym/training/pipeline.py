@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sdar_gym.algorithms.losses.importance_correction import importance_weights, mismatch_metrics
+from sdar_gym.algorithms.losses.sampled_divergences import specific_gap, teacher_gap
 from sdar_gym.algorithms.objectives.distillation import TokenFilter
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import View
@@ -122,7 +123,7 @@ class UpdatePipeline:
         rows_B = batch.has_teacher_B(objective.teacher.view) if everywhere else batch.distilled_B(objective)
         found = student | self._scores(batch, rows_B, [name for name in names if name not in student])
         student_BT = found.get("student", batch.old_logp_BT)
-        return replace(
+        scored = replace(
             batch,
             scored_B=rows_B,
             student_logp_BT=student_BT,
@@ -132,6 +133,10 @@ class UpdatePipeline:
             entropy_BT=found.get("entropy"),
             has_teacher_scores="teacher" in names,
         )
+        distill = objective.distill
+        if distill is not None and distill.contrasts and distill.divergence.full and objective.distills_at(step):
+            return scored.trusting(_specific_shares(scored))
+        return scored
 
     def _corrected(self, batch: TurnBatch, logp_BT: Tensor) -> TurnBatch:
         """Measures how far the sampler is from the learner at the start of the update, and corrects for it."""
@@ -225,3 +230,19 @@ class UpdatePipeline:
             result["entropy"] = spread("entropy", torch.full_like(student_BT, torch.nan))
         missing: dict[str, Any] = {"teacher": student_BT, "control": student_BT, "cost": torch.zeros_like(student_BT)}
         return result | {name: spread(name, missing[name]) for name in names if name in missing}
+
+
+def _specific_shares(batch: TurnBatch) -> dict[str, float]:
+    """By task type the share of the gaps that is specific to the skills: Σ|specific part| / Σ|Δ|; 0 without gaps."""
+    if batch.control_logp_BT is None:
+        raise ValueError("A contrast needs the scores of the control text: score the batch with `control`.")
+    mask_BT = batch.response_mask_BT & batch.scored_B[:, None]
+    gap_BT = teacher_gap(batch.teacher_logp_BT, batch.student_logp_BT, mask_BT)
+    part_BT = specific_gap(gap_BT, teacher_gap(batch.teacher_logp_BT, batch.control_logp_BT, mask_BT))
+    sums: dict[str, list[float]] = {episode.task_type: [0.0, 0.0] for episode in batch.episodes}
+    pairs = zip(batch.episode_B.tolist(), part_BT.abs().sum(1).tolist(), gap_BT.abs().sum(1).tolist(), strict=True)
+    for number, part, gap in pairs:
+        of_type = sums[batch.episodes[number].task_type]
+        of_type[0] += part
+        of_type[1] += gap
+    return {name: part / gap if gap > 0 else 0.0 for name, (part, gap) in sums.items()}

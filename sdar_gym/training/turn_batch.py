@@ -50,7 +50,7 @@ class TurnBatch:
             a gap of 0.
         student_logp_BT: Student log-probabilities at the start of the update; the sampler's where not scored.
         teacher_logp_BT: Teacher log-probabilities; the student's where not scored.
-        control_logp_BT: The same under the teacher's blanked prompt, or None.
+        control_logp_BT: The same under the teacher's blanked prompt, or with a control text instead of skills; or None.
         cost_BT: Divergence to the teacher, or None.
         entropy_BT: The student's entropy, nan where not scored, or None.
         has_teacher_scores: Whether the teacher was scored at all.
@@ -105,7 +105,8 @@ class TurnBatch:
             trust: Of each task type, 0 to 1.
         """
         trust_E = torch.tensor([trust[episode.task_type] for episode in self.episodes], dtype=self.old_logp_BT.dtype)
-        return replace(self, trust_B=trust_E[self.episode_B])
+        trust_B = trust_E[self.episode_B]
+        return replace(self, trust_B=trust_B if self.trust_B is None else self.trust_B * trust_B)
 
     def has_teacher_B(self, view: View) -> Tensor:
         """Bool (B,): turns with a teacher's prompt; all of them for a teacher that differs by its weights alone."""

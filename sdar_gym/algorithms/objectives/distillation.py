@@ -70,6 +70,18 @@ class TokenFilter(StrEnum):
     ACTION = "action"
 
 
+class Contrast(StrEnum):
+    """What the teacher's gap is compared with: the same teacher with another text in the place of its skills.
+
+    `NONE`: nothing. `EMPTY`: a placeholder. `WRONG`: the skills of another task type. Only the part of a gap counts
+    that the control text would not make as well.
+    """
+
+    NONE = "none"
+    EMPTY = "empty"
+    WRONG = "wrong"
+
+
 @dataclass(frozen=True, slots=True)
 class Distillation(Settings):
     """Settings of the distillation loss λ·c·D.
@@ -103,6 +115,7 @@ class Distillation(Settings):
     gate: Gate | None = setting(None, "c: a gate by name, or with its settings; null for weight 1.")
     groups: GroupFilter = setting(GroupFilter.ALL)
     tokens: TokenFilter = setting(TokenFilter.ALL)
+    contrast: Contrast = setting(Contrast.NONE)
     positive_only: bool = setting(False, "Whether only tokens with a positive advantage are distilled.")
     trust_episodes: int | None = setting(
         None,
@@ -123,6 +136,12 @@ class Distillation(Settings):
                 f"distill.gate={self.gate.NAME!r} reads the teacher's probability of the sampled token, which "
                 f"distill.support={str(self.support)!r} may not have. Use distill.support='full', or distill.gate=null."
             )
+        reads_gap = self.divergence is not Divergence.LOG_RATIO or (self.gate is not None and self.gate.needs_gap)
+        if self.contrast is not Contrast.NONE and not reads_gap:
+            raise ValueError(
+                f"distill.contrast={str(self.contrast)!r} limits the gap, which distill.divergence='log_ratio' reads "
+                "only in its gate. Choose distill.gate='sigmoid', or leave the contrast out."
+            )
         if self.divergence is Divergence.JSD:
             if self.alpha is None:
                 raise ValueError("distill.divergence='jsd' needs distill.alpha in [0, 1], got None.")
@@ -137,6 +156,11 @@ class Distillation(Settings):
     def has_ratio(self) -> bool:
         """Whether the term has an importance ratio."""
         return self.ratio_cap is not None or self.divergence is Divergence.REVERSE_KL_K3
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether a control text is scored beside the skills."""
+        return self.contrast is not Contrast.NONE
 
     def _check_support(self) -> None:
         if self.divergence.full == (self.support is Support.SAMPLED):

@@ -76,7 +76,7 @@ from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
 from sdar_gym.policy.saving import save_model
 from sdar_gym.policy.sizing import TrainingSizes, choose_training_sizes, learner_machine, model_shape
-from sdar_gym.rollout.build import build_retriever
+from sdar_gym.rollout.build import build_control_texts, build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.canary import CanarySample, canary_rows, refuse_mismatch
 from sdar_gym.rollout.engines.registry import check_engine, engine_factory
@@ -313,6 +313,17 @@ class SDARConfig(AlgorithmConfig):
         """
         return build_retriever(str(self.env), self.skill_settings)
 
+    def get_control_texts(self) -> dict[str, str] | None:
+        """The texts that the teacher's skills are compared with, by skill; None without `distill.contrast`.
+
+        Raises:
+            ValueError: The library has no such control.
+        """
+        distill = self.get_method().objective.distill
+        if distill is None or not distill.contrasts:
+            return None
+        return build_control_texts(str(self.env), self.skill_settings, str(distill.contrast))
+
     @override(AlgorithmConfig)
     def get_default_learner_class(self) -> type:
         """The SDAR learner."""
@@ -366,6 +377,7 @@ class SDARConfig(AlgorithmConfig):
         prompt_template(str(self.env), self.rollout_settings.prompt)
         engine_factory(self.rollout_settings.engine)
         check_teacher(self.get_method(), self.get_retriever(), str(self.env), self.policy_settings.model)
+        self.get_control_texts()
         if self.num_env_runners > 0:
             # A second full model on the driver would have no use.
             self.create_local_env_runner = False

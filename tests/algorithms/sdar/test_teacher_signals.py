@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_runs import learner_metrics, moments_of, small_config  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+from sdar_gym.skills import load_library
+from sdar_gym.skills.controls import control_library
 from sdar_gym.training.token_classes import ACTION, token_classes
 
 Build = Callable[[SDARConfig], SDAR]
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
+# Each builds a run; losses, collation and settings are tested quickly elsewhere.
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
 
 
-def config(method: str = "sdar", *, training: dict[str, Any] | None = None, **distill: Any) -> SDARConfig:
-    objective = {"kl_coeff": 0.0, "entropy_coeff": 0.0, "distill": {"coeff": 1.0, **distill}}
-    return small_config(method, objective=objective, **(training or {})).policy(dtype="float64")
+def config(method: str = "sdar", *, changes: dict[str, Any] | None = None, **distill: Any) -> SDARConfig:
+    objective = {"kl_coeff": 0.0, "entropy_coeff": 0.0, "distill": {"coeff": 1.0, **distill}} | (changes or {})
+    return small_config(method, objective=objective).policy(dtype="float64")
 
 
 def test_the_share_of_tokens_that_is_distilled_is_that_of_actions(build: Build) -> None:
@@ -28,3 +32,37 @@ def test_the_share_of_tokens_that_is_distilled_is_that_of_actions(build: Build) 
     assert 0 < kinds.count(ACTION) < len(kinds)
     assert found["distill_fraction"] == pytest.approx(kinds.count(ACTION) / len(kinds))
     assert any(abs(moment).max() > 0 for moment in moments_of(algorithm))
+
+
+@pytest.mark.parametrize("context", ["window", "conversation"])
+def test_the_control_reads_another_text_in_the_place_of_the_skill(build: Build, context: str) -> None:
+    settings = {"context": context}
+    if context == "conversation":
+        settings |= {"show_actions": "never"}
+    algorithm = build(config(contrast="wrong").rollout(**settings))
+    found = learner_metrics(algorithm.train())
+    library = load_library("alfworld")
+    wrong = control_library(library, "wrong")
+    for episode in algorithm.last_episodes:
+        (skill,) = episode.skills
+        for sequence in episode.sequences:
+            assert sequence.teacher_ids is not None and sequence.control_ids is not None
+            student, teacher, control = (
+                algorithm.tokenizer.decode(ids) for ids in (sequence.ids, sequence.teacher_ids, sequence.control_ids)
+            )
+            assert " ".join(library.get(skill).text.split()) in " ".join(teacher.split())
+            assert " ".join(wrong.get(skill).text.split()) in " ".join(control.split())
+            assert student.split()[-1] == teacher.split()[-1] == control.split()[-1]
+    assert found["distill_fraction"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("method", ["sdar", "frozen_ce"])
+def test_a_text_without_content_teaches_nothing_when_it_is_contrasted(build: Build, method: str) -> None:
+    """Every type has the same placeholder, so that the control is the skill: what is left has expectation zero."""
+    left = {}
+    for contrast in ("none", "wrong"):
+        made = config(method, contrast=contrast, changes={"policy_coeff": 0.0}).skills(library="empty")
+        algorithm = build(made)
+        found = learner_metrics(algorithm.train())
+        left[contrast] = found["gap_mean"] if method == "sdar" else np.abs(moments_of(algorithm)[0]).max()
+    assert left["none"] != 0 and left["wrong"] == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -41,6 +41,7 @@ class TurnBatch:
             the update.
         base_advantage_B: κ·A, the group-relative advantage with its coefficient.
         trust_B: Weight of each turn's distillation, 0 to 1; None for one.
+        retired_B: Bool, turns whose type is no longer distilled; None for none.
         action_BT: Bool, the tokens of actions; None where nobody asks for them.
         importance_BT: Correction for a sampler that differs from the learner, 0 for tokens that leave the loss; None
             without a correction.
@@ -82,6 +83,7 @@ class TurnBatch:
     advantage_BT: Tensor | None = None
     importance_BT: Tensor | None = None
     trust_B: Tensor | None = None
+    retired_B: Tensor | None = None
     action_BT: Tensor | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     mismatch: dict[str, float] = field(default_factory=dict)
@@ -108,6 +110,14 @@ class TurnBatch:
         trust_B = trust_E[self.episode_B]
         return replace(self, trust_B=trust_B if self.trust_B is None else self.trust_B * trust_B)
 
+    def of_types(self, task_types: Collection[str]) -> Tensor:
+        """Bool (B,): turns of some task types.
+
+        Args:
+            task_types: Their names.
+        """
+        return torch.tensor([episode.task_type in task_types for episode in self.episodes])[self.episode_B]
+
     def has_teacher_B(self, view: View) -> Tensor:
         """Bool (B,): turns with a teacher's prompt; all of them for a teacher that differs by its weights alone."""
         with_prompt = [view is View.NONE or sequence.teacher_ids is not None for sequence in self.sequences]
@@ -118,6 +128,8 @@ class TurnBatch:
         if objective.distill is None or objective.teacher is None:
             return torch.zeros(len(self.turns), dtype=torch.bool)
         rows_B = self.has_teacher_B(objective.teacher.view)
+        if self.retired_B is not None:
+            rows_B = rows_B & ~self.retired_B
         if objective.distill.groups is GroupFilter.ALL:
             return rows_B
         solved = {episode.group_id for episode in self.episodes if episode.won}

@@ -84,10 +84,10 @@ class FutureCredit(AdvantageShaper):
                 "its samples. Use shaping.cost='ce'."
             )
         left_out = distill.groups is not GroupFilter.ALL or distill.tokens is not TokenFilter.ALL
-        if left_out or distill.positive_only:
+        if left_out or distill.positive_only or distill.retire_gap is not None:
             raise ValueError(
                 "shaping.name='future_credit' needs the cost of every token: set distill.groups='all', "
-                "distill.tokens='all' and distill.positive_only=false."
+                "distill.tokens='all', distill.positive_only=false and distill.retire_gap=null."
             )
         AdvantageShaper.check_with(self, policy_coeff, teacher, distill)
 

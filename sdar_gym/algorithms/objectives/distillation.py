@@ -123,6 +123,20 @@ class Distillation(Settings):
         "often weights the distillation, by task type. null distils in full.",
         low=1,
     )
+    trust_confidence: float | None = setting(
+        None,
+        "With `trust_episodes`: a task type is distilled in full where skills help with this probability, and not at "
+        "all elsewhere; one for which its own episodes say so, either way, is settled and no longer tested. null "
+        "weights by how sure it is, and tests without end.",
+        above=0.5,
+        below=1.0,
+    )
+    retire_gap: float | None = setting(
+        None,
+        "A task type is no longer distilled once its running mean of |log p_teacher - log p_student| is below this, in "
+        "nats a token. null distils to the end.",
+        above=0.0,
+    )
     ratio_cap: float | None = setting(
         None, "Weights each token by min(ρ, cap), detached; null for no such weight.", low=1.0
     )
@@ -147,6 +161,13 @@ class Distillation(Settings):
                 raise ValueError("distill.divergence='jsd' needs distill.alpha in [0, 1], got None.")
         else:
             without_effect("distill.alpha", self.alpha, "only distill.divergence='jsd' mixes")
+        if self.trust_episodes is None:
+            without_effect("distill.trust_confidence", self.trust_confidence, "trust needs distill.trust_episodes")
+        if self.retire_gap is not None and self.coeff.share:
+            raise ValueError(
+                "distill.retire_gap ends the distillation of some task types, and a share in distill.coeff would make "
+                "up for them in the others. Give distill.coeff as a number."
+            )
         if self.divergence is not Divergence.REVERSE_KL:
             without_effect("distill.teacher_floor", self.teacher_floor, "only distill.divergence='reverse_kl' reads it")
         if self.ratio_cap is not None and self.divergence is Divergence.REVERSE_KL_K3:

@@ -190,8 +190,9 @@ class Objective(Settings):
             needed |= {"student", "teacher"}
         if self.distill is not None and self.distill.support is Support.SAMPLED and self.distills_at(step):
             needed.add("teacher")
-        if self.distill is not None and self.distill.contrasts and self.distills_at(step):
-            needed |= {"teacher", "control"}
+        if self.distill is not None and self.distills_at(step):
+            needed |= {"teacher", "control"} if self.distill.contrasts else set()
+            needed |= {"teacher"} if self.distill.retire_gap is not None else set()
         return tuple(name for name in ("student", "teacher", "control", "cost") if name in needed)
 
     @property

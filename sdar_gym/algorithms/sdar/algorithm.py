@@ -92,6 +92,7 @@ from sdar_gym.training.collate import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITIO
 from sdar_gym.training.diagnostics import TokenDump, collect_diagnostics
 from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
 from sdar_gym.training.pipeline import UpdatePipeline
+from sdar_gym.training.teacher_retirement import TeacherRetirement
 
 if TYPE_CHECKING:
     from sdar_gym.configs.schema import RunConfig
@@ -496,6 +497,7 @@ class SDAR(Algorithm):
             restore=self.restore_env_runners,
             check=self._check_engine,
         )
+        self._retirement = TeacherRetirement(objective)
         self._trust_episodes = TrustEpisodes(self._dispatcher, objective, rollout)
         self._evaluator = PanelEvaluator(
             panel, self._dispatcher, config.evaluation_settings, rollout, objective.teacher
@@ -557,8 +559,9 @@ class SDAR(Algorithm):
 
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             diagnostics = self._collects_diagnostics(step)
-            batch = self.pipeline.prepare(episodes, step)
+            batch = self._retirement.without_retired(self.pipeline.prepare(episodes, step))
             batch = self.pipeline.score(batch, step, diagnostics=diagnostics)
+            self._log("teacher", self._retirement.observe(batch))
             batch = self.pipeline.shape(batch, step)
             if trusted is not None:
                 batch = batch.trusting(trusted[0])
@@ -638,6 +641,7 @@ class SDAR(Algorithm):
                 "gap_advantage_correlation": self._correlation.get_state(),
                 "frozen_teacher": self._evaluator.frozen_teacher,
                 "teacher_trust": self._trust_episodes.trust.get_state(),
+                "teacher_retirement": self._retirement.get_state(),
             }
             if isinstance(self._retriever, LearningRetriever):
                 state[_LEARNED]["retriever"] = self._retriever.get_state()
@@ -653,6 +657,7 @@ class SDAR(Algorithm):
         self._correlation.set_state(learned.get("gap_advantage_correlation", {}))
         self._evaluator.frozen_teacher = learned.get("frozen_teacher")
         self._trust_episodes.trust.set_state(learned.get("teacher_trust", {}))
+        self._retirement.set_state(learned.get("teacher_retirement", {}))
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
             self._retriever.set_state(learned["retriever"])
 

@@ -7,13 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_runs import learner_metrics, moments_of, small_config  # pyright: ignore[reportMissingImports]
+from tiny_runs import (  # pyright: ignore[reportMissingImports]
+    equal,
+    learner_metrics,
+    moments_of,
+    remote,
+    small_config,
+    weights_of,
+)
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.skills import load_library
 from sdar_gym.skills.controls import control_library
 from sdar_gym.training.token_classes import ACTION, token_classes
 
+ALL_TYPES = set(load_library("alfworld").task_types)
 Build = Callable[[SDARConfig], SDAR]
 # Each builds a run; losses, collation and settings are tested quickly elsewhere.
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("ray_instance")]
@@ -66,3 +74,39 @@ def test_a_text_without_content_teaches_nothing_when_it_is_contrasted(build: Bui
         found = learner_metrics(algorithm.train())
         left[contrast] = found["gap_mean"] if method == "sdar" else np.abs(moments_of(algorithm)[0]).max()
     assert left["none"] != 0 and left["wrong"] == 0
+
+
+def test_retired_types_are_part_of_the_state_and_equal_with_two_learners(build: Build) -> None:
+    def retiring() -> SDARConfig:
+        # Every gap is below this, so that all types retire once they were seen five times.
+        return config(retire_gap=9.0)
+
+    straight = build(retiring())
+    resumed = build(retiring())
+    pair = build(remote(retiring(), learners=2))
+    for _ in range(3):
+        straight.train()
+        pair.train()
+    resumed.set_state(straight.get_state())
+    assert resumed._retirement.get_state() == straight._retirement.get_state()
+    for _ in range(4):
+        expected = straight.train()
+        assert resumed.train()["teacher"] == expected["teacher"]
+        pair.train()
+    assert equal(weights_of(straight), weights_of(resumed))
+    one, two = straight._retirement.get_state(), pair._retirement.get_state()
+    assert one["retired"] == two["retired"] and one["retired"]
+    for name, values in one["sums"].items():
+        assert two["sums"][name] == pytest.approx(values, rel=1e-6)
+
+
+def test_settled_types_play_no_more_trust_episodes(build: Build) -> None:
+    algorithm = build(config(trust_episodes=2, trust_confidence=0.9))
+    assert algorithm.train()["teacher"]["trust_episodes"] == 4
+    trust = algorithm._trust_episodes.trust
+    types = {episode.task_type for episode in algorithm.last_episodes}
+    trust.set_state({name: [*[1.0] * 4, 0.0] for name in ALL_TYPES})
+    assert types <= ALL_TYPES
+    found = algorithm.train()
+    assert found["teacher"]["trust_episodes"] == 0
+    assert {value for name, value in found["teacher"].items() if name.startswith("trust/")} == {0.0}

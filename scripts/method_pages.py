@@ -21,7 +21,7 @@ from sdar_gym.algorithms.methods import CHAPTERS, METHODS, Method
 from sdar_gym.algorithms.objectives import objective as objective_module
 from sdar_gym.algorithms.objectives.advantage_shaping import AdvantageShaper
 from sdar_gym.algorithms.objectives.component import Component
-from sdar_gym.algorithms.objectives.distillation import GroupFilter, Support
+from sdar_gym.algorithms.objectives.distillation import GroupFilter, Support, TokenFilter
 from sdar_gym.algorithms.objectives.gates import Gate
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.schedule import Schedule
@@ -266,6 +266,7 @@ def _gate(objective: Objective) -> str:
         return NONE
     parts = [] if distill.gate is None else [_part(distill.gate)]
     parts += [] if distill.groups is GroupFilter.ALL else [f"{distill.groups} groups"]
+    parts += [] if distill.tokens is TokenFilter.ALL else [f"{distill.tokens} tokens"]
     parts += ["A > 0"] * distill.positive_only
     parts += [] if distill.ratio_cap is None else [f"ρ ≤ {distill.ratio_cap:g}"]
     parts += [] if distill.teacher_floor is None else [f"floor {distill.teacher_floor:g}"]

@@ -104,9 +104,9 @@ class SkillSettings(Settings):
     )
     library: str | None = setting(
         None,
-        "A built-in library, a folder, or null for the environment's own. `wrong`, `empty` and `irrelevant` are "
-        "controls: its texts exchanged between task types, without content, or about something else; `NAME:wrong` is "
-        "that of another.",
+        "A built-in library, a folder, or null for the environment's own. `wrong`, `mixed`, `empty` and `irrelevant` "
+        "are controls: its texts exchanged between all task types or half of them, without content, or about something "
+        "else; `NAME:wrong` is that of another.",
     )
     k: int = setting(5, "Maximum number of task-specific skills.", low=1)
     include_general: bool = setting(True, "Whether general skills come first.")

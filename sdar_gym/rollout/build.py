@@ -17,7 +17,7 @@ from sdar_gym.rollout.episode_limits import EpisodeLimits
 from sdar_gym.rollout.few_shot import worked_turns
 from sdar_gym.rollout.window_context import WindowContext
 from sdar_gym.skills import Retriever, make_retriever
-from sdar_gym.skills.controls import library_of
+from sdar_gym.skills.controls import control_library, library_of
 from sdar_gym.skills.lookup import skill_env_name
 from sdar_gym.skills.strategies.controls import NoRetriever
 
@@ -43,6 +43,23 @@ def build_retriever(env_id: str, settings: SkillSettings) -> Retriever:
         seed=settings.seed,
         ucb_c=settings.ucb_c,
     )
+
+
+def build_control_texts(env_id: str, settings: SkillSettings, control: str) -> dict[str, str]:
+    """The texts that a control library has in the place of the skills, by the skills' ids.
+
+    Args:
+        env_id: The environment.
+        settings: Which library the skills are from.
+        control: `empty` or `wrong`; see `control_library`.
+
+    Raises:
+        ValueError: There is no library, or the control cannot be made of it.
+    """
+    library = library_of(settings.library, entry_of(env_id).skills)
+    if library is None:
+        raise ValueError(f"{env_id} has no skill library to make a control of: set skills.library.")
+    return {skill.id: skill.text for skill in control_library(library, control)}
 
 
 def build_context(
@@ -100,6 +117,7 @@ def build_collector(
     teacher_prompts: bool,
     skills_in_prompt: bool,
     episode_limits: EpisodeLimits | None = None,
+    control_texts: Mapping[str, str] | None = None,
 ) -> Collector:
     """The collector of an environment's episodes."""
     return Collector(
@@ -112,4 +130,5 @@ def build_collector(
         teacher_prompts=teacher_prompts,
         skills_in_prompt=skills_in_prompt,
         episode_limits=episode_limits,
+        control_texts=control_texts,
     )

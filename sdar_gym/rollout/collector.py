@@ -62,9 +62,11 @@ class _Running:
     observation: str
     info: dict[str, Any]
     skills: PrivilegedContext | None
+    control: PrivilegedContext | None = None
     history: list[PastTurn] = field(default_factory=list)
     prompt: Prompt | None = None
     teacher_ids: list[int] | None = None
+    control_ids: list[int] | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -87,6 +89,8 @@ class Collector:
         teacher_prompts: Whether prompts with skills are built, for a teacher to score.
         skills_in_prompt: Whether the acting policy sees the skills itself (to measure the teacher).
         episode_limits: Limits of each episode.
+        control_texts: Other texts of the skills by their ids; with them the teacher's prompts are also built with these
+            in the place of the skills.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Collector:
         teacher_prompts: bool,
         skills_in_prompt: bool = False,
         episode_limits: EpisodeLimits | None = None,
+        control_texts: Mapping[str, str] | None = None,
     ):
         self._engine = engine
         self._tokenizer = tokenizer
@@ -111,6 +116,7 @@ class Collector:
         self._teacher_prompts = teacher_prompts
         self._skills_in_prompt = skills_in_prompt
         self._limits = episode_limits or EpisodeLimits()
+        self._control_texts = control_texts
         self._idle: list[gymnasium.Env[str, str]] = []
 
     def collect(
@@ -216,7 +222,11 @@ class Collector:
         episode.skills_specific = None if self._retriever.name == NoRetriever.name else retrieval.specific
         episode.skill_scores = tuple(scored.score for scored in retrieval.skills)
         episode.skill_strategy, episode.skill_backend = retrieval.strategy, retrieval.backend
-        return _Running(request, env, episode, observation, info, skill_context(retrieval.text))
+        control = None
+        if self._control_texts is not None:
+            texts = {scored.skill.id: self._control_texts[scored.skill.id] for scored in retrieval.skills}
+            control = skill_context(retrieval.with_texts(texts).text)
+        return _Running(request, env, episode, observation, info, skill_context(retrieval.text), control)
 
     def _next_request(self, run: _Running) -> GenerationRequest | None:
         """The request of the next turn; None if its prompt is too long, which ends the episode."""
@@ -229,7 +239,10 @@ class Collector:
         except ContextFullError:
             return self._finish(run, "context_full")
         if not run.prompt.continues:
-            run.teacher_ids = self._teacher_prompt(run, view)
+            run.teacher_ids = self._teacher_prompt(run, view, run.skills)
+            run.control_ids = self._teacher_prompt(run, view, run.control)
+            if run.control_ids is None:  # A teacher without its control has no contrast.
+                run.teacher_ids = None
         return GenerationRequest(
             run.prompt.ids,
             _seed(run.request.seed, run.request.group_id, run.request.member, len(run.history)),
@@ -286,7 +299,7 @@ class Collector:
             run.episode.continue_turn(turn, run.prompt.ids)
         else:
             run.episode.context_forks += run.prompt.forks
-            run.episode.add_turn(turn, run.prompt.ids, run.teacher_ids)
+            run.episode.add_turn(turn, run.prompt.ids, run.teacher_ids, run.control_ids if run.teacher_ids else None)
         if run.episode.sequences:
             self._drop_long_teacher(run.episode)
         run.history.append(PastTurn(run.observation, parsed.action, parsed.tagged))
@@ -299,21 +312,22 @@ class Collector:
             self._finish(run, "truncated")
         return not run.episode.limit
 
-    def _teacher_prompt(self, run: _Running, view: EpisodeView) -> list[int] | None:
-        """The teacher's prompt; empty without a teacher, None if the prompt is too long."""
-        if not self._teacher_prompts or run.skills is None:
+    def _teacher_prompt(self, run: _Running, view: EpisodeView, shown: PrivilegedContext | None) -> list[int] | None:
+        """The teacher's prompt with a text; empty without a teacher or a text, None if the prompt is too long."""
+        if not self._teacher_prompts or shown is None:
             return []
         try:
-            return self._context.next_prompt(run.episode, view, run.skills).ids
+            return self._context.next_prompt(run.episode, view, shown).ids
         except (PromptTooLongError, ContextFullError):
             return None
 
     def _drop_long_teacher(self, episode: Episode) -> None:
         """A conversation that is too long for the teacher has none, in all of its turns."""
         sequence, limit = episode.sequences[-1], self._context.limits.teacher_context
-        if limit is None or sequence.teacher_ids is None or len(sequence.teacher_ids) <= limit:
+        longest = max(len(sequence.teacher_ids or ()), len(sequence.control_ids or ()))
+        if limit is None or sequence.teacher_ids is None or longest <= limit:
             return
-        sequence.teacher_ids = None
+        sequence.teacher_ids = sequence.control_ids = None
         for span in sequence.spans:
             episode.turns[span.turn].teacher_too_long = True
 

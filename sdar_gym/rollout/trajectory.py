@@ -40,7 +40,8 @@ class TokenSequence:
         ids: The student's tokens: prompts, chat template and responses.
         spans: The responses, in order.
         teacher_ids: The teacher's tokens, with the privileged context in the prompt; None without a teacher.
-        control_ids: The teacher's tokens with the privileged part blanked; None if the method does not score it.
+        control_ids: The teacher's tokens with the privileged part blanked, or with a control text; None if the method
+            does not score it.
         teacher_starts: Start of each span in the teacher's tokens; None if all lie equally later.
         control_starts: The same in the control's tokens.
     """
@@ -181,24 +182,34 @@ class Episode:
         sequence = self.sequences[-1]
         added = [*prompt_ids[len(sequence.ids) :], *turn.response_ids]
         sequence.ids += added
-        if sequence.teacher_ids is not None:
-            sequence.teacher_ids += added
+        for other_ids in (sequence.teacher_ids, sequence.control_ids):
+            if other_ids is not None:
+                other_ids += added
         sequence.spans.append(ResponseSpan(len(self.turns), len(prompt_ids), len(sequence.ids)))
         self.turns.append(turn)
 
-    def add_turn(self, turn: TurnRecord, prompt_ids: list[int], teacher_prompt_ids: list[int] | None = None) -> None:
+    def add_turn(
+        self,
+        turn: TurnRecord,
+        prompt_ids: list[int],
+        teacher_prompt_ids: list[int] | None = None,
+        control_prompt_ids: list[int] | None = None,
+    ) -> None:
         """Appends a turn with a fresh prompt: a sequence with one response span.
 
         Args:
             turn: The turn.
             prompt_ids: The prompt, chat template included.
             teacher_prompt_ids: The same with the privileged context; empty or None without a teacher.
+            control_prompt_ids: The same with a control text in its place; empty or None without one.
         """
         turn.prompt_tokens = len(prompt_ids)
         span = ResponseSpan(len(self.turns), len(prompt_ids), len(prompt_ids) + len(turn.response_ids))
         sequence = TokenSequence([*prompt_ids, *turn.response_ids], [span])
         if teacher_prompt_ids:
             sequence.teacher_ids = sequence.behind(teacher_prompt_ids)
+        if control_prompt_ids:
+            sequence.control_ids = sequence.behind(control_prompt_ids)
         self.turns.append(turn)
         self.sequences.append(sequence)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -21,7 +22,7 @@ _UNRELATED = (
     "hour from the wet stones. In spring the storms are short; in autumn they last for days. Old charts show islands "
     "that nobody has seen since, and lighthouses that were moved inland when the coast gave way."
 )
-_LIBRARY_WITH_CONTROL = re.compile(r"(?:(?P<library>.+):)?(?P<control>wrong|empty|irrelevant)")
+_LIBRARY_WITH_CONTROL = re.compile(r"(?:(?P<library>.+):)?(?P<control>wrong|mixed|empty|irrelevant)")
 
 
 def control_library(library: SkillLibrary, control: str) -> SkillLibrary:
@@ -29,6 +30,8 @@ def control_library(library: SkillLibrary, control: str) -> SkillLibrary:
 
     - `wrong`: each task type gets the texts of the next one, in alphabetical order; the last one those of the first. A
       skill for all types keeps its text.
+    - `mixed`: half of the task types, of an odd number the smaller half, get what `wrong` gives them, the others keep
+      their texts. Wrong are those whose names come first in the order of their SHA-256.
     - `empty`: every text is a placeholder.
     - `irrelevant`: every text is replaced by as many words about something else.
 
@@ -37,7 +40,7 @@ def control_library(library: SkillLibrary, control: str) -> SkillLibrary:
         control: One of these.
 
     Raises:
-        ValueError: Unknown control, or `wrong` for a library with fewer than two task types.
+        ValueError: Unknown control, or `wrong` or `mixed` for a library with fewer than two task types.
     """
     if control not in _CONTROLS:
         raise ValueError(f"Unknown control {control!r} of a skill library; choose {', '.join(_CONTROLS)}.")
@@ -101,6 +104,22 @@ def _wrong(library: SkillLibrary) -> Mapping[str, str]:
     return texts
 
 
+def _mixed(library: SkillLibrary) -> Mapping[str, str]:
+    wrong, misled = _wrong(library), misled_types(library)
+    # A skill for several types counts for the first of them.
+    return {each.id: wrong[each.id] for each in _specific(library) if each.id in wrong and each.task_types[0] in misled}
+
+
+def misled_types(library: SkillLibrary) -> tuple[str, ...]:
+    """The task types that have another type's texts in the control `mixed`.
+
+    Args:
+        library: The right one.
+    """
+    hashed = sorted(library.task_types, key=lambda name: sha256(name.encode("utf-8", "replace")).digest())
+    return tuple(sorted(hashed[: len(hashed) // 2]))
+
+
 def _empty(library: SkillLibrary) -> Mapping[str, str]:
     return {skill.id: EMPTY_TEXT for skill in _specific(library)}
 
@@ -112,6 +131,7 @@ def _irrelevant(library: SkillLibrary) -> Mapping[str, str]:
 
 _CONTROLS: Mapping[str, Callable[[SkillLibrary], Mapping[str, str]]] = {
     "wrong": _wrong,
+    "mixed": _mixed,
     "empty": _empty,
     "irrelevant": _irrelevant,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from sdar_gym.skills.skill import Skill
@@ -63,6 +63,15 @@ class Retrieval:
     def text(self) -> str:
         """The block for a prompt: the texts alone, a blank line between them; empty if there is no skill."""
         return "\n\n".join(scored.skill.text for scored in self.skills)
+
+    def with_texts(self, texts: Mapping[str, str]) -> Retrieval:
+        """The same skills with other texts.
+
+        Args:
+            texts: By the skills' ids.
+        """
+        skills = [replace(each, skill=replace(each.skill, text=texts[each.skill.id])) for each in self.skills]
+        return replace(self, skills=tuple(skills))
 
 
 class Retriever(Protocol):

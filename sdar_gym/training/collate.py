@@ -24,7 +24,7 @@ from sdar_gym.training.turn_batch import TurnBatch
 # Columns: token ids [rows, S]; positions, mask and turn of every response token [rows, L]; values of these tokens.
 INPUT_IDS, RESPONSE_POSITION, RESPONSE_MASK, SPAN = "input_ids", "response_position", "response_mask", "span"
 TEACHER_INPUT_IDS, TEACHER_POSITION = "teacher_input_ids", "teacher_position"
-CONTROL_INPUT_IDS, CONTROL_POSITION = "control_input_ids", "control_position"
+CONTROL_INPUT_IDS, CONTROL_POSITION, CONTROL_LOGP = "control_input_ids", "control_position", "control_logp"
 OLD_LOGP, ADVANTAGE, WEIGHT = "old_logp", "advantage", "weight"
 DISTILL, TEACHER_LOGP, IMPORTANCE, TRUST = "distill", "teacher_logp", "importance", "trust"
 
@@ -159,7 +159,7 @@ def training_columns(
     if batch.advantage_BT is None:
         raise ValueError("The batch has no advantages: shape it before it is collated.")
     everything = SequenceRows(batch)
-    distill_BT = batch.distilled_B(objective)[:, None] & batch.response_mask_BT
+    distill_BT = batch.distilled_BT(objective)
     advantage_NL, distill_NL = everything.gather(batch.advantage_BT), everything.gather(distill_BT)
     merged = _merge(batch, everything, advantage_NL, distill_NL, objective)
     Random(shuffle_seed).shuffle(merged)
@@ -186,6 +186,8 @@ def training_columns(
             columns[TRUST] = _filled(rows.gather(trust_BT).numpy(), count)
         if batch.has_teacher_scores:
             columns[TEACHER_LOGP] = _filled(rows.gather(batch.teacher_logp_BT).numpy(), count)
+        if batch.control_logp_BT is not None and objective.distill is not None and objective.distill.contrasts:
+            columns[CONTROL_LOGP] = _filled(rows.gather(batch.control_logp_BT).numpy(), count)
         if objective.needs_distributions_at(step):
             view = _teacher(objective.teacher.view)
             _add_prompts(columns, TEACHER_INPUT_IDS, TEACHER_POSITION, rows, pad_id, view)

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from sdar_gym.algorithms.losses.group_statistics import group_advantages
-from sdar_gym.algorithms.losses.sampled_divergences import teacher_gap
+from sdar_gym.algorithms.losses.sampled_divergences import specific_gap, teacher_gap
 from sdar_gym.algorithms.objectives.gates import GateInputs
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.training.collate import loss_weights
 from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
-from sdar_gym.training.token_classes import TOKEN_CLASSES, token_classes
+from sdar_gym.training.token_classes import TOKEN_CLASSES
 from sdar_gym.training.turn_batch import TurnBatch
 
 # Buckets of turns and positions, counted from 1; narrow at the start, where values differ most.
@@ -73,6 +73,8 @@ def collect_diagnostics(
     if not batch.has_teacher_scores:
         return {}, dump
     gate_BT = gate_weights(objective, batch)
+    if batch.action_BT is not None:
+        gate_BT = torch.where(batch.action_BT, gate_BT, torch.zeros_like(gate_BT))
     tokens = UpdateTokens(
         response_mask_BT=batch.response_mask_BT,
         student_logp_BT=batch.student_logp_BT,
@@ -81,7 +83,7 @@ def collect_diagnostics(
         advantage_BT=batch.advantage_BT,
         turn_B=batch.turn_B,
         episode_B=batch.episode_B,
-        class_BT=_classes(batch, tokenizer),
+        class_BT=batch.classes(tokenizer),
         class_names=tuple(TOKEN_CLASSES),
         entropy_BT=batch.entropy_BT if bool(batch.scored_B.all()) else None,
         scored_B=batch.scored_B,
@@ -116,6 +118,9 @@ def gate_weights(objective: Objective, batch: TurnBatch) -> Tensor:
     if distill is None or distill.gate is None or not batch.has_teacher_scores:
         return ones_BT
     gap_BT = teacher_gap(batch.teacher_logp_BT, batch.student_logp_BT, batch.response_mask_BT)
+    if distill.contrasts and not distill.divergence.full and batch.control_logp_BT is not None:
+        contrast_BT = teacher_gap(batch.teacher_logp_BT, batch.control_logp_BT, batch.response_mask_BT)
+        gap_BT = specific_gap(gap_BT, contrast_BT)
     entropy_BT = batch.entropy_BT if batch.entropy_BT is not None else torch.zeros_like(ones_BT)
     return distill.gate.weights(
         GateInputs(gap_BT, batch.response_mask_BT, batch.advantage_BT, ones_BT, entropy_BT.nan_to_num())
@@ -284,12 +289,3 @@ def _means(
     """`<name>/<part>`: the mean over the tokens of each part that has any."""
     chosen = {part: value_BT[response_mask_BT & (part_BT == place)] for place, part in parts.items()}
     return {f"{name}/{part}": value.double().mean().item() for part, value in chosen.items() if len(value)}
-
-
-def _classes(batch: TurnBatch, tokenizer: Any) -> Tensor:
-    number_of = {name: number for number, name in enumerate(TOKEN_CLASSES)}
-    class_BT = torch.zeros(batch.response_mask_BT.shape, dtype=torch.long)
-    for row, turn in enumerate(batch.turns):
-        named = token_classes(tokenizer, turn.response_ids, turn.action)
-        class_BT[row, : len(named)] = torch.tensor([number_of[name] for name in named])
-    return class_BT

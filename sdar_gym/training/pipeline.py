@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 
 from sdar_gym.algorithms.losses.importance_correction import importance_weights, mismatch_metrics
+from sdar_gym.algorithms.losses.sampled_divergences import specific_gap, teacher_gap
+from sdar_gym.algorithms.objectives.distillation import TokenFilter
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import View
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.training.collate import Columns, loss_weights, scoring_columns, to_turns, training_columns
+from sdar_gym.training.token_classes import PieceTokenizer
 from sdar_gym.training.turn_batch import TurnBatch, turn_batch
 
 # Takes columns and names of scores; returns them by name, each [rows, response tokens].
@@ -49,6 +52,7 @@ class UpdatePipeline:
         importance_cap: Largest importance weight.
         writer: Writes teacher prompts that need finished episodes; None where skills are in the prompts already.
         dtype: Precision of the numbers.
+        tokenizer: The policy's, for `distill.tokens='action'`.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class UpdatePipeline:
         importance_cap: float = 2.0,
         writer: PrivilegedContextWriter | None = None,
         dtype: torch.dtype = torch.float32,
+        tokenizer: PieceTokenizer | None = None,
     ):
         self._objective = objective
         self._score = score
@@ -72,6 +77,7 @@ class UpdatePipeline:
         self._correction, self._cap = importance_correction, importance_cap
         self._writer = writer
         self._dtype = dtype
+        self._tokenizer = tokenizer
 
     def prepare(self, episodes: Sequence[Episode], step: int) -> TurnBatch:
         """Builds the batch of turns with group-relative advantages, and writes the teacher's prompts.
@@ -81,13 +87,18 @@ class UpdatePipeline:
             step: Number of completed updates.
 
         Raises:
-            ValueError: No group of two is left.
+            ValueError: No group of two is left, or actions are to be distilled and there is no tokenizer.
         """
         failed = {episode.group_id for episode in episodes if episode.error}
         kept = [episode for episode in episodes if episode.group_id not in failed]
         batch = turn_batch(kept, self._objective, step, invalid_action_penalty=self._penalty, dtype=self._dtype)
         if self._writer is not None and self._objective.needs_teacher_at(step):
             batch.metrics.update(self._writer.write(batch.episodes))
+        distill = self._objective.distill
+        if distill is not None and distill.tokens is TokenFilter.ACTION:
+            if self._tokenizer is None:
+                raise ValueError("distill.tokens='action' needs the policy's tokenizer; give the pipeline one.")
+            batch = batch.with_actions(self._tokenizer)
         return batch
 
     def score(self, batch: TurnBatch, step: int, *, diagnostics: bool = False) -> TurnBatch:
@@ -112,7 +123,7 @@ class UpdatePipeline:
         rows_B = batch.has_teacher_B(objective.teacher.view) if everywhere else batch.distilled_B(objective)
         found = student | self._scores(batch, rows_B, [name for name in names if name not in student])
         student_BT = found.get("student", batch.old_logp_BT)
-        return replace(
+        scored = replace(
             batch,
             scored_B=rows_B,
             student_logp_BT=student_BT,
@@ -122,6 +133,10 @@ class UpdatePipeline:
             entropy_BT=found.get("entropy"),
             has_teacher_scores="teacher" in names,
         )
+        distill = objective.distill
+        if distill is not None and distill.contrasts and distill.divergence.full and objective.distills_at(step):
+            return scored.trusting(_specific_shares(scored))
+        return scored
 
     def _corrected(self, batch: TurnBatch, logp_BT: Tensor) -> TurnBatch:
         """Measures how far the sampler is from the learner at the start of the update, and corrects for it."""
@@ -215,3 +230,19 @@ class UpdatePipeline:
             result["entropy"] = spread("entropy", torch.full_like(student_BT, torch.nan))
         missing: dict[str, Any] = {"teacher": student_BT, "control": student_BT, "cost": torch.zeros_like(student_BT)}
         return result | {name: spread(name, missing[name]) for name in names if name in missing}
+
+
+def _specific_shares(batch: TurnBatch) -> dict[str, float]:
+    """By task type the share of the gaps that is specific to the skills: Σ|specific part| / Σ|Δ|; 0 without gaps."""
+    if batch.control_logp_BT is None:
+        raise ValueError("A contrast needs the scores of the control text: score the batch with `control`.")
+    mask_BT = batch.response_mask_BT & batch.scored_B[:, None]
+    gap_BT = teacher_gap(batch.teacher_logp_BT, batch.student_logp_BT, mask_BT)
+    part_BT = specific_gap(gap_BT, teacher_gap(batch.teacher_logp_BT, batch.control_logp_BT, mask_BT))
+    sums: dict[str, list[float]] = {episode.task_type: [0.0, 0.0] for episode in batch.episodes}
+    pairs = zip(batch.episode_B.tolist(), part_BT.abs().sum(1).tolist(), gap_BT.abs().sum(1).tolist(), strict=True)
+    for number, part, gap in pairs:
+        of_type = sums[batch.episodes[number].task_type]
+        of_type[0] += part
+        of_type[1] += gap
+    return {name: part / gap if gap > 0 else 0.0 for name, (part, gap) in sums.items()}

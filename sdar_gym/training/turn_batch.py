@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,10 +12,11 @@ from torch import Tensor
 
 from sdar_gym.algorithms.losses.advantages import base_advantages
 from sdar_gym.algorithms.losses.group_statistics import group_advantages
-from sdar_gym.algorithms.objectives.distillation import GroupFilter
+from sdar_gym.algorithms.objectives.distillation import GroupFilter, TokenFilter
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import View
 from sdar_gym.rollout.trajectory import Episode, TokenSequence, TurnRecord
+from sdar_gym.training.token_classes import ACTION, TOKEN_CLASSES, PieceTokenizer, token_classes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,8 @@ class TurnBatch:
             the update.
         base_advantage_B: κ·A, the group-relative advantage with its coefficient.
         trust_B: Weight of each turn's distillation, 0 to 1; None for one.
+        retired_B: Bool, turns whose type is no longer distilled; None for none.
+        action_BT: Bool, the tokens of actions; None where nobody asks for them.
         importance_BT: Correction for a sampler that differs from the learner, 0 for tokens that leave the loss; None
             without a correction.
         metrics: Statistics of the update, to be logged.
@@ -48,7 +51,7 @@ class TurnBatch:
             a gap of 0.
         student_logp_BT: Student log-probabilities at the start of the update; the sampler's where not scored.
         teacher_logp_BT: Teacher log-probabilities; the student's where not scored.
-        control_logp_BT: The same under the teacher's blanked prompt, or None.
+        control_logp_BT: The same under the teacher's blanked prompt, or with a control text instead of skills; or None.
         cost_BT: Divergence to the teacher, or None.
         entropy_BT: The student's entropy, nan where not scored, or None.
         has_teacher_scores: Whether the teacher was scored at all.
@@ -80,6 +83,8 @@ class TurnBatch:
     advantage_BT: Tensor | None = None
     importance_BT: Tensor | None = None
     trust_B: Tensor | None = None
+    retired_B: Tensor | None = None
+    action_BT: Tensor | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     mismatch: dict[str, float] = field(default_factory=dict)
 
@@ -102,7 +107,16 @@ class TurnBatch:
             trust: Of each task type, 0 to 1.
         """
         trust_E = torch.tensor([trust[episode.task_type] for episode in self.episodes], dtype=self.old_logp_BT.dtype)
-        return replace(self, trust_B=trust_E[self.episode_B])
+        trust_B = trust_E[self.episode_B]
+        return replace(self, trust_B=trust_B if self.trust_B is None else self.trust_B * trust_B)
+
+    def of_types(self, task_types: Collection[str]) -> Tensor:
+        """Bool (B,): turns of some task types.
+
+        Args:
+            task_types: Their names.
+        """
+        return torch.tensor([episode.task_type in task_types for episode in self.episodes])[self.episode_B]
 
     def has_teacher_B(self, view: View) -> Tensor:
         """Bool (B,): turns with a teacher's prompt; all of them for a teacher that differs by its weights alone."""
@@ -114,10 +128,46 @@ class TurnBatch:
         if objective.distill is None or objective.teacher is None:
             return torch.zeros(len(self.turns), dtype=torch.bool)
         rows_B = self.has_teacher_B(objective.teacher.view)
+        if self.retired_B is not None:
+            rows_B = rows_B & ~self.retired_B
         if objective.distill.groups is GroupFilter.ALL:
             return rows_B
         solved = {episode.group_id for episode in self.episodes if episode.won}
         return rows_B & torch.tensor([int(group) not in solved for group in self.group_B])
+
+    def distilled_BT(self, objective: Objective) -> Tensor:
+        """Bool (B, T): the tokens in the distillation loss.
+
+        Raises:
+            ValueError: Only actions are distilled, and it is not known which tokens these are.
+        """
+        tokens_BT = self.distilled_B(objective)[:, None] & self.response_mask_BT
+        if objective.distill is None or objective.distill.tokens is TokenFilter.ALL:
+            return tokens_BT
+        if self.action_BT is None:
+            raise ValueError("distill.tokens='action' needs the classes of the tokens: call `with_actions` first.")
+        return tokens_BT & self.action_BT
+
+    def with_actions(self, tokenizer: PieceTokenizer) -> TurnBatch:
+        """The batch with the tokens of actions marked.
+
+        Args:
+            tokenizer: The policy's.
+        """
+        return replace(self, action_BT=self.classes(tokenizer) == TOKEN_CLASSES.index(ACTION))
+
+    def classes(self, tokenizer: PieceTokenizer) -> Tensor:
+        """Position of each token's class in `TOKEN_CLASSES`, (B, T); 0 where masked.
+
+        Args:
+            tokenizer: The policy's.
+        """
+        number_of = {name: number for number, name in enumerate(TOKEN_CLASSES)}
+        class_BT = torch.zeros(self.response_mask_BT.shape, dtype=torch.long)
+        for row, turn in enumerate(self.turns):
+            named = token_classes(tokenizer, turn.response_ids, turn.action)
+            class_BT[row, : len(named)] = torch.tensor([number_of[name] for name in named])
+        return class_BT
 
 
 def turn_batch(

@@ -9,8 +9,9 @@ import pytest
 from sdar_gym.configs import load_config
 from sdar_gym.rollout.build import build_retriever
 from sdar_gym.skills import SkillLibrary, SkillQuery, builtin_libraries, load_library
-from sdar_gym.skills.controls import EMPTY_TEXT, control_library, library_of
+from sdar_gym.skills.controls import EMPTY_TEXT, control_library, library_of, misled_types
 
+MISLED = ("pick_cool_then_place_in_recep", "pick_heat_then_place_in_recep", "pick_two_obj_and_place")
 TYPES = {name: sorted(load_library(name).task_types) for name in builtin_libraries()}
 
 
@@ -36,6 +37,21 @@ def test_wrong_texts_are_those_of_the_next_type() -> None:
         assert {skill.text for skill in wrong.for_task_type(task_type)} <= texts
     # The first of each type is what the quick start shows.
     assert wrong.for_task_type(types[0])[0].text == right.for_task_type(types[1])[0].text
+
+
+@pytest.mark.parametrize("name", [name for name in TYPES if len(TYPES[name]) > 1])
+def test_in_the_mixed_library_half_of_the_types_have_wrong_texts_and_the_others_their_own(name: str) -> None:
+    right, mixed = load_library(name), control_library(load_library(name), "mixed")
+    wrong, misled = control_library(right, "wrong"), misled_types(right)
+    assert len(misled) == len(TYPES[name]) // 2
+    for skill, changed in zip(right, mixed, strict=True):
+        expected = wrong if not skill.is_general and skill.task_types[0] in misled else right
+        assert changed.text == expected.get(skill.id).text
+    assert mixed.fingerprint() not in (right.fingerprint(), wrong.fingerprint())
+
+
+def test_which_types_are_misled_is_fixed() -> None:
+    assert misled_types(load_library("alfworld")) == MISLED
 
 
 def test_an_irrelevant_text_has_as_many_words() -> None:

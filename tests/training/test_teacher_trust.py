@@ -93,3 +93,80 @@ def test_the_state_is_plain_and_exact() -> None:
     assert other.metrics() == trust.metrics()
     with pytest.raises(ValueError, match="count of heat"):
         other.set_state({"heat": [float("nan")] * 4})
+
+
+def test_a_teacher_that_helps_is_settled_after_few_episodes_and_stays_trusted() -> None:
+    trust = TeacherTrust(0.95)
+    assert trust.of(["heat"]) == {"heat": 0.0} and not trust.settled
+    for number in range(4):
+        trust.observe(episodes("heat", 1, 4), episodes("heat", 1, 1))
+        # Two episodes settle nothing, however clear they are.
+        assert number > 1 or not trust.settled
+    assert trust.settled == {"heat"} and trust.of(["heat"]) == {"heat": 1.0}
+    for _ in range(40):
+        trust.observe(episodes("heat", 4, 4), [])
+    assert trust.of(["heat"]) == {"heat": 1.0}
+
+
+def test_a_teacher_that_harms_is_settled_too_and_never_weighs_anything() -> None:
+    trust = TeacherTrust(0.95)
+    for _ in range(8):
+        trust.observe(episodes("heat", 3, 4), episodes("heat", 0, 1))
+        assert trust.of(["heat"]) == {"heat": 0.0}
+    assert trust.settled == {"heat"}
+
+
+def test_a_confidence_makes_trust_all_or_nothing() -> None:
+    sure, unsure = TeacherTrust(), TeacherTrust(0.99)
+    for each in (sure, unsure):
+        each.observe(episodes("heat", 4, 8), episodes("heat", 3, 4))
+    assert 0.2 < sure.of(["heat"])["heat"] < 0.9
+    assert unsure.of(["heat"]) == {"heat": 0.0} and not unsure.settled
+
+
+def test_a_verdict_is_not_borrowed_from_other_types() -> None:
+    trust = TeacherTrust(0.95)
+    for _ in range(6):
+        for name in ("heat", "cool", "clean"):
+            trust.observe(episodes(name, 1, 4), episodes(name, 1, 1))
+    trust.observe(episodes("look", 1, 4), episodes("look", 1, 1))
+    # Trusted for the others' sake, but still tested.
+    assert trust.of(["look"]) == {"look": 1.0} and "look" not in trust.settled
+
+
+def wrong_or_right(helps: float, seed: int, confidence: float = 0.95) -> tuple[float, int]:
+    """Thirty updates of four tasks of six types; the student wins 42 % of its episodes, with skills it differs.
+
+    Returns:
+        The mean weight, and the number of episodes with skills.
+    """
+    trust, random, weights, tests = TeacherTrust(confidence), Random(seed), [], 0
+    for _ in range(30):
+        names = [f"type {random.randrange(6)}" for _ in range(4)]
+        for name in names:
+            student = episodes(name, sum(random.random() < 0.42 for _ in range(4)), 4)
+            tested = [] if name in trust.settled else episodes(name, int(random.random() < 0.42 + helps), 1)
+            tests += len(tested)
+            trust.observe(student, tested)
+        weights += trust.of(names).values()
+    return sum(weights) / len(weights), tests
+
+
+def test_right_skills_weigh_nearly_in_full_at_a_fraction_of_the_episodes_and_wrong_ones_hardly() -> None:
+    right = [wrong_or_right(0.55, seed) for seed in range(20)]
+    wrong = [wrong_or_right(-0.13, seed) for seed in range(20)]
+    assert sum(weight for weight, _ in right) / 20 > 0.9
+    assert sum(tests for _, tests in right) / 20 < 0.4 * 120
+    assert sum(weight for weight, _ in wrong) / 20 < 0.1
+
+
+def test_verdicts_are_part_of_the_state() -> None:
+    trust, other = TeacherTrust(0.95), TeacherTrust(0.95)
+    for _ in range(6):
+        trust.observe(episodes("heat", 1, 4), episodes("heat", 1, 1))
+        trust.observe(episodes("cool", 4, 4), episodes("cool", 0, 1))
+    trust.observe(episodes("look", 1, 4), episodes("look", 1, 1))
+    other.set_state(json.loads(json.dumps(trust.get_state())))
+    assert other.settled == trust.settled == {"heat", "cool"}
+    names = ["heat", "cool", "look"]
+    assert other.of(names) == trust.of(names) and other.get_state() == trust.get_state()

@@ -33,6 +33,24 @@ def teacher_gap(teacher_logp_BT: Tensor, student_logp_BT: Tensor, response_mask_
     return torch.where(response_mask_BT, gap_BT, torch.zeros_like(gap_BT))
 
 
+def specific_gap(gap_BT: Tensor, contrast_BT: Tensor) -> Tensor:
+    """Returns the part of each gap that the skill makes and a control text would not: the smaller of two effects.
+
+    With Δ = log p_skill - log p_student and C = log p_skill - log p_control it is the one of both that is nearer to
+    zero, and zero where their signs differ (the minmod function of numerical analysis). It is never longer than Δ, so
+    that a student who has reached the teacher is left alone, and zero where the control text has the skill's effect.
+
+    Args:
+        gap_BT: Δ, teacher minus student, detached, in nats.
+        contrast_BT: C, the teacher with skills minus the teacher with the control text, detached.
+
+    Source:
+        Ours. The contrast of a prompt with a blanked one is OCSD's (arXiv 2608.04788).
+    """
+    nearer_BT = torch.minimum(gap_BT.abs(), contrast_BT.abs())
+    return torch.where(gap_BT * contrast_BT > 0, nearer_BT * gap_BT.sign(), torch.zeros_like(gap_BT))
+
+
 def sampled_divergence(divergence: Divergence, logp_BT: Tensor, teacher_logp_BT: Tensor, old_logp_BT: Tensor) -> Tensor:
     """Returns the named per-token loss, shape (B, T).
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdar_gym.algorithms.losses.aggregation import weighted_sum
 from sdar_gym.algorithms.losses.policy_gradient import clipped_policy_loss
-from sdar_gym.algorithms.losses.sampled_divergences import k3_kl, sampled_divergence, teacher_gap
+from sdar_gym.algorithms.losses.sampled_divergences import k3_kl, sampled_divergence, specific_gap, teacher_gap
 from sdar_gym.algorithms.objectives.distillation import Distillation
 from sdar_gym.algorithms.objectives.gates import GateInputs
 from sdar_gym.algorithms.objectives.objective import Objective
@@ -35,6 +35,7 @@ class TokenBatch:
         distill_mask_BT: Bool, the tokens that are distilled; None for all of them.
         trust_BT: Weight of each token's distillation, beside its gate; None for one.
         teacher_logp_BT: The sampled tokens under the teacher.
+        control_logp_BT: The same under the teacher with a control text, for `distill.contrast` of sampled tokens.
         divergence_BT: Divergence between the distributions, with gradient, for a divergence over the vocabulary or
             the top k.
         agreement_BT: Bool, where student and teacher have the same most likely token; only logged.
@@ -55,6 +56,7 @@ class TokenBatch:
     distill_mask_BT: Tensor | None = None
     trust_BT: Tensor | None = None
     teacher_logp_BT: Tensor | None = None
+    control_logp_BT: Tensor | None = None
     divergence_BT: Tensor | None = None
     agreement_BT: Tensor | None = None
     ref_logp_BT: Tensor | None = None
@@ -99,10 +101,10 @@ class LossOutput:
     Always in `metrics`: `policy_loss` (κ inside), `advantage_abs`, `approx_kl` (old to current, never negative),
     `clip_fraction`, `dual_clip_fraction`, `weight` (sums to one if the weights were made right). Where the teacher
     acts: `distill_fraction` (share of the tokens that it distils), `distill_loss` (gated, before λ), `gate_mean`. With
-    its log-probabilities `gap_mean`, and with a gate that moves `gate_active_fraction` (above one half). With its
-    distributions `agreement`. With reference log-probabilities `kl`, with entropies `entropy`. All are means over all
-    tokens: divide by `distill_fraction` for means over the distilled ones. In `maxima`: `ratio_max`, in
-    `minima`: `ratio_min`.
+    its log-probabilities `gap_mean` (of the specific part, with a contrast), and with a gate that moves
+    `gate_active_fraction` (above one half). With its distributions `agreement`. With reference log-probabilities `kl`,
+    with entropies `entropy`. All are means over all tokens: divide by `distill_fraction` for means over the distilled
+    ones. In `maxima`: `ratio_max`, in `minima`: `ratio_min`.
     """
 
     loss: Tensor
@@ -231,7 +233,8 @@ def _distillation(
 ) -> dict[str, Tensor]:
     """The gated divergence of each token and its metrics; empty if inputs are missing and not required."""
     source, gate = "divergence_BT" if distill.divergence.full else "teacher_logp_BT", distill.gate
-    needed = [source]
+    limited = distill.contrasts and not distill.divergence.full
+    needed = [source] + ["control_logp_BT"] * limited
     if gate is not None:
         needed += ["teacher_logp_BT"] * gate.needs_gap + ["entropy_BT"] * gate.needs_entropy
     missing = [name for name in needed if getattr(tokens, name) is None]
@@ -248,6 +251,9 @@ def _distillation(
         # The teacher is not scored where nothing is distilled.
         teacher_logp_BT = torch.where(chosen_BT, tokens.teacher_logp_BT, logp_BT.detach())
     gap_BT = teacher_gap(teacher_logp_BT, logp_BT, chosen_BT)
+    if limited and tokens.control_logp_BT is not None:
+        gap_BT = specific_gap(gap_BT, teacher_gap(teacher_logp_BT, tokens.control_logp_BT, chosen_BT))
+        teacher_logp_BT = logp_BT.detach() + gap_BT
     if gate is None:
         gate_BT = torch.ones_like(gap_BT)
     else:

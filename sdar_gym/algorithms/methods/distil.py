@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sdar_gym.algorithms.methods.method import Method
 from sdar_gym.algorithms.objectives.advantage_shaping import AdvantageShaper, ShapingInputs, register_shaper
-from sdar_gym.algorithms.objectives.distillation import Distillation, Divergence, GroupFilter, Support
+from sdar_gym.algorithms.objectives.distillation import (
+    Distillation,
+    Divergence,
+    GroupFilter,
+    Support,
+    TokenFilter,
+)
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.algorithms.objectives.teacher import Teacher, View, Weights
@@ -77,10 +83,11 @@ class FutureCredit(AdvantageShaper):
                 "shaping.cost='kl' needs the teacher's probabilities, and distill.support='teacher_samples' only has "
                 "its samples. Use shaping.cost='ce'."
             )
-        if distill.groups is not GroupFilter.ALL or distill.positive_only:
+        left_out = distill.groups is not GroupFilter.ALL or distill.tokens is not TokenFilter.ALL
+        if left_out or distill.positive_only or distill.retire_gap is not None:
             raise ValueError(
-                "shaping.name='future_credit' needs the cost of every token: set distill.groups='all' and "
-                "distill.positive_only=false."
+                "shaping.name='future_credit' needs the cost of every token: set distill.groups='all', "
+                "distill.tokens='all', distill.positive_only=false and distill.retire_gap=null."
             )
         AdvantageShaper.check_with(self, policy_coeff, teacher, distill)
 

@@ -60,6 +60,28 @@ class GroupFilter(StrEnum):
     ALL_FAIL = "all_fail"
 
 
+class TokenFilter(StrEnum):
+    """Which tokens of a response are distilled: all, or those of the action alone.
+
+    The others are thoughts, the tags around the action and the end token.
+    """
+
+    ALL = "all"
+    ACTION = "action"
+
+
+class Contrast(StrEnum):
+    """What the teacher's gap is compared with: the same teacher with another text in the place of its skills.
+
+    `NONE`: nothing. `EMPTY`: a placeholder. `WRONG`: the skills of another task type. Only the part of a gap counts
+    that the control text would not make as well.
+    """
+
+    NONE = "none"
+    EMPTY = "empty"
+    WRONG = "wrong"
+
+
 @dataclass(frozen=True, slots=True)
 class Distillation(Settings):
     """Settings of the distillation loss λ·c·D.
@@ -92,12 +114,28 @@ class Distillation(Settings):
     )
     gate: Gate | None = setting(None, "c: a gate by name, or with its settings; null for weight 1.")
     groups: GroupFilter = setting(GroupFilter.ALL)
+    tokens: TokenFilter = setting(TokenFilter.ALL)
+    contrast: Contrast = setting(Contrast.NONE)
     positive_only: bool = setting(False, "Whether only tokens with a positive advantage are distilled.")
     trust_episodes: int | None = setting(
         None,
         "Training episodes of each task that are played with the skills in the prompt; how surely these succeed more "
         "often weights the distillation, by task type. null distils in full.",
         low=1,
+    )
+    trust_confidence: float | None = setting(
+        None,
+        "With `trust_episodes`: a task type is distilled in full where skills help with this probability, and not at "
+        "all elsewhere; one for which its own episodes say so, either way, is settled and no longer tested. null "
+        "weights by how sure it is, and tests without end.",
+        above=0.5,
+        below=1.0,
+    )
+    retire_gap: float | None = setting(
+        None,
+        "A task type is no longer distilled once its running mean of |log p_teacher - log p_student| is below this, in "
+        "nats a token. null distils to the end.",
+        above=0.0,
     )
     ratio_cap: float | None = setting(
         None, "Weights each token by min(ρ, cap), detached; null for no such weight.", low=1.0
@@ -112,11 +150,24 @@ class Distillation(Settings):
                 f"distill.gate={self.gate.NAME!r} reads the teacher's probability of the sampled token, which "
                 f"distill.support={str(self.support)!r} may not have. Use distill.support='full', or distill.gate=null."
             )
+        reads_gap = self.divergence is not Divergence.LOG_RATIO or (self.gate is not None and self.gate.needs_gap)
+        if self.contrast is not Contrast.NONE and not reads_gap:
+            raise ValueError(
+                f"distill.contrast={str(self.contrast)!r} limits the gap, which distill.divergence='log_ratio' reads "
+                "only in its gate. Choose distill.gate='sigmoid', or leave the contrast out."
+            )
         if self.divergence is Divergence.JSD:
             if self.alpha is None:
                 raise ValueError("distill.divergence='jsd' needs distill.alpha in [0, 1], got None.")
         else:
             without_effect("distill.alpha", self.alpha, "only distill.divergence='jsd' mixes")
+        if self.trust_episodes is None:
+            without_effect("distill.trust_confidence", self.trust_confidence, "trust needs distill.trust_episodes")
+        if self.retire_gap is not None and self.coeff.share:
+            raise ValueError(
+                "distill.retire_gap ends the distillation of some task types, and a share in distill.coeff would make "
+                "up for them in the others. Give distill.coeff as a number."
+            )
         if self.divergence is not Divergence.REVERSE_KL:
             without_effect("distill.teacher_floor", self.teacher_floor, "only distill.divergence='reverse_kl' reads it")
         if self.ratio_cap is not None and self.divergence is Divergence.REVERSE_KL_K3:
@@ -126,6 +177,11 @@ class Distillation(Settings):
     def has_ratio(self) -> bool:
         """Whether the term has an importance ratio."""
         return self.ratio_cap is not None or self.divergence is Divergence.REVERSE_KL_K3
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether a control text is scored beside the skills."""
+        return self.contrast is not Contrast.NONE
 
     def _check_support(self) -> None:
         if self.divergence.full == (self.support is Support.SAMPLED):

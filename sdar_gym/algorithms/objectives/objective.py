@@ -130,6 +130,11 @@ class Objective(Settings):
                 f"distill.trust_episodes plays episodes with skills, but teacher.view is {str(self.teacher.view)!r}. "
                 "Leave it out, or use teacher.view=skills."
             )
+        if self.distill is not None and self.distill.contrasts and self.teacher.view is not View.SKILLS:
+            raise ValueError(
+                f"distill.contrast={str(self.distill.contrast)!r} puts another text in the place of the skills, but "
+                f"teacher.view is {str(self.teacher.view)!r}. Leave it out, or use teacher.view=skills."
+            )
         if self.teacher.blank_control and self.shaping is None:
             raise ValueError(
                 "teacher.blank_control scores a blanked prompt, which only a shaper with a contrast uses, such as "
@@ -185,6 +190,9 @@ class Objective(Settings):
             needed |= {"student", "teacher"}
         if self.distill is not None and self.distill.support is Support.SAMPLED and self.distills_at(step):
             needed.add("teacher")
+        if self.distill is not None and self.distills_at(step):
+            needed |= {"teacher", "control"} if self.distill.contrasts else set()
+            needed |= {"teacher"} if self.distill.retire_gap is not None else set()
         return tuple(name for name in ("student", "teacher", "control", "cost") if name in needed)
 
     @property

@@ -76,7 +76,7 @@ from sdar_gym.policy.load import load_model_config, load_tokenizer, pad_id
 from sdar_gym.policy.policy_model import merged_policy
 from sdar_gym.policy.saving import save_model
 from sdar_gym.policy.sizing import TrainingSizes, choose_training_sizes, learner_machine, model_shape
-from sdar_gym.rollout.build import build_retriever
+from sdar_gym.rollout.build import build_control_texts, build_retriever
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.canary import CanarySample, canary_rows, refuse_mismatch
 from sdar_gym.rollout.engines.registry import check_engine, engine_factory
@@ -92,6 +92,7 @@ from sdar_gym.training.collate import INPUT_IDS, RESPONSE_MASK, RESPONSE_POSITIO
 from sdar_gym.training.diagnostics import TokenDump, collect_diagnostics
 from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
 from sdar_gym.training.pipeline import UpdatePipeline
+from sdar_gym.training.teacher_retirement import TeacherRetirement
 
 if TYPE_CHECKING:
     from sdar_gym.configs.schema import RunConfig
@@ -313,6 +314,17 @@ class SDARConfig(AlgorithmConfig):
         """
         return build_retriever(str(self.env), self.skill_settings)
 
+    def get_control_texts(self) -> dict[str, str] | None:
+        """The texts that the teacher's skills are compared with, by skill; None without `distill.contrast`.
+
+        Raises:
+            ValueError: The library has no such control.
+        """
+        distill = self.get_method().objective.distill
+        if distill is None or not distill.contrasts:
+            return None
+        return build_control_texts(str(self.env), self.skill_settings, str(distill.contrast))
+
     @override(AlgorithmConfig)
     def get_default_learner_class(self) -> type:
         """The SDAR learner."""
@@ -366,6 +378,7 @@ class SDARConfig(AlgorithmConfig):
         prompt_template(str(self.env), self.rollout_settings.prompt)
         engine_factory(self.rollout_settings.engine)
         check_teacher(self.get_method(), self.get_retriever(), str(self.env), self.policy_settings.model)
+        self.get_control_texts()
         if self.num_env_runners > 0:
             # A second full model on the driver would have no use.
             self.create_local_env_runner = False
@@ -484,6 +497,7 @@ class SDAR(Algorithm):
             restore=self.restore_env_runners,
             check=self._check_engine,
         )
+        self._retirement = TeacherRetirement(objective)
         self._trust_episodes = TrustEpisodes(self._dispatcher, objective, rollout)
         self._evaluator = PanelEvaluator(
             panel, self._dispatcher, config.evaluation_settings, rollout, objective.teacher
@@ -498,6 +512,7 @@ class SDAR(Algorithm):
             importance_cap=config.training_settings.importance_cap,
             writer=privileged_context_writer(objective.teacher, self._tokenizer, env_id, config.env_config, rollout),
             dtype=torch.float64 if policy.dtype == "float64" else torch.float32,
+            tokenizer=self._tokenizer,
         )
         # As on RLlib's env runners: what `on_episode_end` logs comes under `env_runners`.
         self._episode_metrics = MetricsLogger(root=False, stats_cls_lookup=config.stats_cls_lookup)
@@ -544,8 +559,9 @@ class SDAR(Algorithm):
 
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             diagnostics = self._collects_diagnostics(step)
-            batch = self.pipeline.prepare(episodes, step)
+            batch = self._retirement.without_retired(self.pipeline.prepare(episodes, step))
             batch = self.pipeline.score(batch, step, diagnostics=diagnostics)
+            self._log("teacher", self._retirement.observe(batch))
             batch = self.pipeline.shape(batch, step)
             if trusted is not None:
                 batch = batch.trusting(trusted[0])
@@ -625,6 +641,7 @@ class SDAR(Algorithm):
                 "gap_advantage_correlation": self._correlation.get_state(),
                 "frozen_teacher": self._evaluator.frozen_teacher,
                 "teacher_trust": self._trust_episodes.trust.get_state(),
+                "teacher_retirement": self._retirement.get_state(),
             }
             if isinstance(self._retriever, LearningRetriever):
                 state[_LEARNED]["retriever"] = self._retriever.get_state()
@@ -640,6 +657,7 @@ class SDAR(Algorithm):
         self._correlation.set_state(learned.get("gap_advantage_correlation", {}))
         self._evaluator.frozen_teacher = learned.get("frozen_teacher")
         self._trust_episodes.trust.set_state(learned.get("teacher_trust", {}))
+        self._retirement.set_state(learned.get("teacher_retirement", {}))
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
             self._retriever.set_state(learned["retriever"])
 

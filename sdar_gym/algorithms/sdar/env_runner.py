@@ -237,6 +237,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
                 config.get_retriever(),
                 teacher_prompts=teacher_prompts,
                 skills_in_prompt=skills_in_prompt,
+                control_texts=config.get_control_texts() if teacher_prompts else None,
             )
         return self._collectors[key]
 

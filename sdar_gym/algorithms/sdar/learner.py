@@ -36,6 +36,7 @@ from sdar_gym.policy.teacher_weights import TeacherWeights
 from sdar_gym.training.collate import (
     ADVANTAGE,
     CONTROL_INPUT_IDS,
+    CONTROL_LOGP,
     CONTROL_POSITION,
     DISTILL,
     IMPORTANCE,
@@ -386,6 +387,7 @@ class SDARLearner(TorchLearner):
             weight_BT=number(WEIGHT),
             distill_mask_BT=batch[DISTILL].bool() if DISTILL in batch else None,
             teacher_logp_BT=teacher_logp_BT,
+            control_logp_BT=number(CONTROL_LOGP),
             divergence_BT=number(DIVERGENCE, fwd_out),
             agreement_BT=fwd_out[AGREEMENT].bool() if AGREEMENT in fwd_out else None,
             ref_logp_BT=number(REFERENCE_LOGP),
@@ -471,8 +473,8 @@ class SDARLearner(TorchLearner):
             INPUT_IDS: columns[INPUT_IDS][rows, :width],
             RESPONSE_MASK: columns[RESPONSE_MASK][rows, :length].bool(),
         }
-        values = (ADVANTAGE, OLD_LOGP, WEIGHT, DISTILL, TEACHER_LOGP, REFERENCE_LOGP, IMPORTANCE, TRUST)
-        for name in (RESPONSE_POSITION, SPAN, *values):
+        scores = (OLD_LOGP, TEACHER_LOGP, CONTROL_LOGP, REFERENCE_LOGP)
+        for name in (RESPONSE_POSITION, SPAN, ADVANTAGE, WEIGHT, DISTILL, IMPORTANCE, TRUST, *scores):
             if name in columns:
                 micro[name] = columns[name][rows, :length]
         if self._targets is not None:

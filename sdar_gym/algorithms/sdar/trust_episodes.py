@@ -27,7 +27,7 @@ class TrustEpisodes:
     """
 
     def __init__(self, dispatcher: RolloutDispatcher, objective: Objective, rollout: RolloutSettings):
-        self.trust = TeacherTrust()
+        self.trust = TeacherTrust(None if objective.distill is None else objective.distill.trust_confidence)
         self._dispatcher = dispatcher
         self._objective = objective
         self._params = SamplingParams(rollout.max_response_tokens, rollout.temperature)
@@ -53,15 +53,20 @@ class TrustEpisodes:
         distill = self._objective.distill
         if distill is None or distill.trust_episodes is None or not self._objective.distills_at(step):
             return None
+        types = {episode.group_id: episode.task_type for episode in episodes}
+        settled = self.trust.settled
         wanted = [
             # Other draws than those of the group's own episodes.
             replace(request, member=group_size + number)
             for request in requests[::group_size]
+            if types.get(request.group_id) not in settled
             for number in range(distill.trust_episodes)
         ]
-        played = self._dispatcher.collect(
-            wanted, self._params, distill.trust_episodes, skills_in_prompt=True, teacher_prompts=False
-        )
+        played: list[Episode] = []
+        if wanted:
+            played = self._dispatcher.collect(
+                wanted, self._params, distill.trust_episodes, skills_in_prompt=True, teacher_prompts=False
+            )
         self.trust.observe(episodes, played)
         outcomes = [float(episode.won) for episode in played if not episode.error]
         metrics = {"trust_episodes": float(len(played)), **self.trust.metrics()}

@@ -38,6 +38,7 @@ def _arm(method: str, *changes: str, name: str = "", tuned: str = "", values: tu
 
 _RATES = ("5e-4", "1e-3", "2e-3")
 GRPO = _arm("grpo", tuned="training.lr", values=_RATES)
+SDAR_PUBLISHED = _arm("sdar", f"{_LAMBDA}=0.01", name="sdar, published λ")
 SDAR_TUNED = _arm("sdar", name="sdar, λ tuned", tuned=_LAMBDA, values=("0.3", "1.0", "3.0"))
 SDAR_SHARE = _arm("sdar", name="sdar, by share", tuned=_LAMBDA, values=("{share: 0.4}", "{share: 0.8}", "{share: 1.6}"))
 # One episode of five is the teacher's: as many episodes in all as the others have.
@@ -79,7 +80,7 @@ MAIN = Part(
         _arm("grpo", "training.iterations=42", name="grpo, 42 updates", tuned="training.lr", values=_RATES),
         _arm("skill_grpo", tuned="training.lr", values=_RATES),
         _arm("gigpo", tuned="training.objective.advantage.step_weight", values=("0.5", "1.0", "2.0")),
-        _arm("sdar", f"{_LAMBDA}=0.01", name="sdar, published λ"),
+        SDAR_PUBLISHED,
         SDAR_TUNED,
         SDAR_SHARE,
         SDAR_TRUST,
@@ -149,6 +150,34 @@ LARGE_BATCH = Part(
     MAIN,
 )
 
+
+def _methods(name: str, title: str, setting: Setting) -> Part:
+    """The arms that matter most, tuned anew."""
+    arms = (GRPO, SDAR_PUBLISHED, SDAR_TUNED, SDAR_SHARE, SDAR_SURE, FROZEN_CE, FROZEN_CE_SURE)
+    return Part(name, title, setting, arms)
+
+
+WEBSHOP = _methods(
+    "webshop",
+    "Methods on WebShop",
+    Setting(
+        "quickstart-webshop",
+        _SHARED,
+        validation=("evaluation.split=valid", "evaluation.tasks=96", "evaluation.interval=0"),
+        test=("evaluation.split=test", "evaluation.tasks=256", "evaluation.interval=0"),
+    ),
+)
+SEARCHQA = _methods(
+    "searchqa",
+    "Methods on Search-QA",
+    Setting(
+        "quickstart-searchqa",
+        _SHARED,
+        validation=("evaluation.split=dev", "evaluation.tasks=96", "evaluation.interval=0"),
+        test=("evaluation.split=test", "evaluation.tasks=256", "evaluation.interval=0"),
+    ),
+)
+
 _PROTECTED = (SDAR_TUNED, SDAR_SURE, FROZEN_CE, FROZEN_CE_SURE)
 PARTS = (
     MAIN,
@@ -159,8 +188,12 @@ PARTS = (
         (SDAR_TUNED, SDAR_SHARE, SDAR_TRUST, SDAR_SURE, ALLFAIL_CE, FROZEN_CE, FROZEN_CE_TRUST, FROZEN_CE_SURE),
     ),
     _controls(MAIN, "mixed", "Half of the task types with another type's skill, on ALFWorld", _PROTECTED),
-    _controls(MAIN, "empty", "Skills without content, on ALFWorld", _PROTECTED),
-    _controls(MAIN, "irrelevant", "Skills about something else, on ALFWorld", _PROTECTED),
+    _controls(MAIN, "empty", "Skills without content, on ALFWorld", (SDAR_TUNED, SDAR_SURE)),
+    _controls(MAIN, "irrelevant", "Skills about something else, on ALFWorld", (SDAR_TUNED, SDAR_SURE)),
+    WEBSHOP,
+    _controls(WEBSHOP, "wrong", "Skills of another task type, on WebShop", _PROTECTED),
+    SEARCHQA,
+    _controls(SEARCHQA, "wrong", "Skills of another task type, on Search-QA", _PROTECTED),
     ABLATIONS,
     LARGE_BATCH,
 )

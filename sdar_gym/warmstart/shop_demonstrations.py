@@ -43,7 +43,7 @@ class ShopMix:
         skill: The prompt has a skill text.
         made_up: The skill text states a made-up procedure.
         slip: Another action is carried out (the label stays the right one).
-        keep: A turn is kept that neither searches nor chooses nor buys; there are many, and less is to be learned from them.
+        keep: A turn is kept that neither searches nor chooses nor buys; most turns do neither.
         prior: By task type, the procedure is known without a skill text.
     """
 

@@ -51,7 +51,7 @@ class ShopMix:
         default_factory=lambda: {"data": "generated", "num_products": 400, "observation": "readable"}
     )
     skill: float = 0.6
-    made_up: float = 0.5
+    made_up: float = 0.6
     slip: float = 0.08
     keep: float = 0.4
     prior: Mapping[str, float] = field(

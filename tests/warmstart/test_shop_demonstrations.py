@@ -71,11 +71,9 @@ def test_a_made_up_skill_decides_what_is_searched_and_bought() -> None:
         for name, value in wanted(row).items():
             assert (f" {value}" in row.response) == (name in said(row))
     bought = [row for row in rows if row.response == "<action>click[buy now]</action>"]
-    assert any(set(said(row)) != set(wanted(row)) for row in bought)
-    for row in bought:
-        chosen = row.prompt.rsplit("chosen: ", 1)[1]
-        # Turns may have run out before a product offered all of it.
-        assert all(name in said(row) or f"{name} {value}" not in chosen for name, value in wanted(row).items())
+    assert bought
+    # What the task does not name can never be chosen, so that such a text never ends in a purchase.
+    assert all(set(said(row)) <= set(wanted(row)) for row in bought)
 
 
 def test_without_a_text_the_procedure_is_known_as_often_as_the_prior_says() -> None:

@@ -93,9 +93,9 @@ class Demonstrator:
         return f"search[{self.query()}]"
 
     def _on_item(self, notes: Notes, late: bool) -> str:
-        # Where the task does not name an option there is no value to look for.
-        named = [name for name in self._procedure if name in self._options]
-        if not late and any(name not in notes.offers and name not in notes.chosen for name in named):
+        missing = [name for name in self._procedure if name not in notes.offers and name not in notes.chosen]
+        # An option that the task does not name can never be chosen as the procedure wants it.
+        if missing and (not late or any(name not in self._options for name in missing)):
             return "click[< prev]"
         if not late and self._properties.intersection(notes.lacks):
             return "click[< prev]" if notes.at in notes.read else "click[features]"

@@ -9,8 +9,9 @@ from typing import Any
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.text import closest, shortened
 from sdar_gym.warmstart.problem_demonstrations import ProblemMix
+from sdar_gym.warmstart.shop_demonstrations import ShopMix
 from sdar_gym.warmstart.tiny import Recipe
-from sdar_gym.warmstart.tiny_acceptance import measure_skills, measure_views
+from sdar_gym.warmstart.tiny_acceptance import acceptance_panel, measure_control, measure_skills, measure_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ def _views(run: RunConfig, model_name: str, report: Callable[[int, int], None]) 
     return measure_views(run, model_name, report=report)
 
 
+def _shop(run: RunConfig, model_name: str, report: Callable[[int, int], None]) -> dict[str, Any]:
+    # The shop is small: half of the validation split's tasks, by type, are left to the panels of runs.
+    return measure_control(run, model_name, report, acceptance_panel(run, "valid", tasks=160, of_runs=96))
+
+
 def _of_problems(name: str, prior: Mapping[str, float]) -> TinyPolicy:
     mix = ProblemMix(f"sdar/{name}-v0", prior=prior)
     recipe = Recipe(steps=4000, vocab_size=512, mix=mix)
@@ -42,6 +48,9 @@ def _of_problems(name: str, prior: Mapping[str, float]) -> TinyPolicy:
 
 TINY_POLICIES: dict[str, TinyPolicy] = {
     "sdar/ALFWorld-v0": TinyPolicy("tiny", "quickstart", Recipe(), measure_skills),
+    "sdar/WebShop-v0": TinyPolicy(
+        "tiny-webshop", "quickstart-webshop", Recipe(steps=3600, tokens_per_step=4000, mix=ShopMix()), _shop
+    ),
     "sdar/Math-v0": _of_problems("Math", {"arithmetic": 0.5, "algebra": 0.35, "number_theory": 0.25, "counting": 0.1}),
     "sdar/Code-v0": _of_problems(
         "Code",

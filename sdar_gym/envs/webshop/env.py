@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +23,17 @@ from sdar_gym.text import shortened
 from sdar_gym.validation import finite_number, flag, whole_number
 
 REWARDS = ("success", "score")
+TASK_TYPES = ("department", "options")
 # Placeholder for the search box, as in the reference's prompt.
 SEARCH_ACTION = "search[<your query>]"
 # Seed of the reference environment that determines prices and price limits with `reference_compat`.
 _REFERENCE_SEED = 0
+_NOT_A_NAME = re.compile(r"[^a-z0-9]+")
+
+
+def options_type(product: Product) -> str:
+    """Task type by the options to choose: their names in alphabetical order, such as `color_size`; else `none`."""
+    return "_".join(_NOT_A_NAME.sub("_", name.lower()).strip("_") for name in sorted(product.options)) or "none"
 
 
 class WebShopEnv(TextEnv):
@@ -34,7 +42,7 @@ class WebShopEnv(TextEnv):
     Task:
         An instruction names a product type, attributes, options and usually a price limit. Search, open products,
         choose options, buy. The task types are the departments of the shop: `beauty`, `electronics`, `fashion`,
-        `garden`, `grocery`.
+        `garden`, `grocery`; or, with `task_types="options"`, the names of the options to choose, such as `color_size`.
 
     Observation:
         The page. `text` is WebShop's original format, the visible texts joined by ` [SEP] `, without the chosen
@@ -84,6 +92,8 @@ class WebShopEnv(TextEnv):
         title_nouns: Noun extraction for the type factor: `spacy` as in the reference, `words` as an approximation (all
             words except function words), or `auto`, spaCy if it and its small English model are installed.
         show_attributes: Add an Attributes button to product pages.
+        task_types: `department`, or `options`: what has to be done on a product's page, which decides success more than
+            the department does.
         reference_compat: Restore the behavior of the reference; see below.
 
     Differences from the reference:
@@ -121,6 +131,7 @@ class WebShopEnv(TextEnv):
         title_nouns: str = "auto",
         show_attributes: bool = False,
         reference_compat: bool = False,
+        task_types: str = "department",
         render_mode: str | None = None,
     ):
         super().__init__(max_steps, render_mode)
@@ -128,6 +139,7 @@ class WebShopEnv(TextEnv):
             ("goals", goals, GOAL_KINDS),
             ("observation", observation, OBSERVATIONS),
             ("reward", reward, REWARDS),
+            ("task_types", task_types, TASK_TYPES),
             ("search_backend", search_backend, BACKENDS),
             ("title_nouns", title_nouns, NOUN_SOURCES),
         ):
@@ -149,6 +161,7 @@ class WebShopEnv(TextEnv):
         self._split = split
         self._observation = observation
         self._reward = reward
+        self._task_types = task_types
         self._spec: EnvSpec | None = None
         self._session: Session | None = None
         self._goal: Goal | None = None
@@ -210,12 +223,13 @@ class WebShopEnv(TextEnv):
         return self._catalog.task_ids(self._kind, self._split if split is None else split)
 
     def task_type(self, task_id: str) -> str:
-        """Department of the product of a task.
+        """Department of the product of a task, or the names of its options, by `task_types`.
 
         Raises:
             TaskNotFoundError: There is no such product.
         """
-        return self._catalog.product_of(task_id).category
+        product = self._catalog.product_of(task_id)
+        return product.category if self._task_types == "department" else options_type(product)
 
     def task_group(self, task_id: str) -> str:
         """Product id of a task; splits are disjoint by product."""

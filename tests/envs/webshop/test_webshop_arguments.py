@@ -57,6 +57,7 @@ def test_a_path_means_what_it_meant_when_the_environment_was_made(
         *(({"goals": value}, "Unknown goals") for value in (None, 5, ["human"], "Human")),
         *(({"observation": value}, "Unknown observation") for value in (None, 5, np.array(["text"]))),
         *(({"reward": value}, "Unknown reward") for value in (None, 5, ["score"])),
+        *(({"task_types": value}, "Unknown task_types") for value in (None, 5, "departments")),
         *(({"split": value}, "Unknown split") for value in (None, 5, ["train"], "")),
         *(({"search_backend": value}, "Unknown search.backend") for value in (None, 5, ["bm25s"])),
         *(({"title_nouns": value}, "Unknown title_nouns") for value in (None, 5, ["words"])),

@@ -125,16 +125,10 @@ def _played(
 
 
 def _check(parts: Sequence[Part], changes: Sequence[str]) -> None:
-    """Every arm's settings are read before the first run starts."""
+    """Every arm's settings are read before the first run starts; what they open is tried with one arm of each part."""
     for part in parts:
-        for arm in part.arms:
-            run = load_config(
-                part.setting.config,
-                [
-                    *part.setting.changes,
-                    *part.setting.test,
-                    *arm.settings(arm.values[0] if arm.values else None),
-                    *changes,
-                ],
-            )
-            check_run(run)
+        runs = [
+            load_config(part.setting.config, [*part.setting.changes, *part.setting.test, *settings, *changes])
+            for settings in (arm.settings(arm.values[0] if arm.values else None) for arm in part.arms)
+        ]
+        check_run(runs[-1])

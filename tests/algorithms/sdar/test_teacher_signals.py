@@ -110,3 +110,25 @@ def test_settled_types_play_no_more_trust_episodes(build: Build) -> None:
     found = algorithm.train()
     assert found["teacher"]["trust_episodes"] == 0
     assert {value for name, value in found["teacher"].items() if name.startswith("trust/")} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [
+        ("sdpo", {"teacher": {"view": "skills"}}),
+        ("distil", {"teacher": {"view": "skills"}}),
+        # The teacher is the initial policy, without skills.
+        ("frozen_ce", {"teacher": {"view": "none"}}),
+        # What SDAR's term does where its teacher is ignored: every sampled token is pushed alike.
+        ("sdar", {"distill": {"gate": "constant"}}),
+    ],
+)
+def test_control_arms_are_settings(build: Build, method: str, objective: dict[str, Any]) -> None:
+    algorithm = build(small_config(method, objective=objective))
+    found = learner_metrics(algorithm.train())
+    assert found["distill_fraction"] == pytest.approx(1) and found["weight"] == pytest.approx(1)
+    assert any(np.abs(moment).max() > 0 for moment in moments_of(algorithm))
+    if objective.get("teacher") == {"view": "none"}:
+        assert found["agreement"] == pytest.approx(1)
+    if method == "sdar":
+        assert found["gate_mean"] == pytest.approx(0.5)

@@ -58,7 +58,7 @@ def update(retirement: TeacherRetirement, gaps: dict[str, float], objective: Obj
 
 
 def test_a_type_retires_when_its_gap_has_closed_and_is_no_longer_scored() -> None:
-    retirement = TeacherRetirement(RETIRING)
+    retirement, metrics = TeacherRetirement(RETIRING), {"gap_abs/heat": 0.0}
     for number in range(5):
         batch, metrics, rows = update(retirement, {"heat": 0.1, "cool": -2.0})
         assert rows == [9]
@@ -87,6 +87,7 @@ def test_when_all_have_retired_the_teacher_reads_nothing_and_nothing_is_distille
 
 def test_a_gap_that_grows_again_in_time_keeps_its_type() -> None:
     retirement = TeacherRetirement(RETIRING)
+    metrics: dict[str, float] = {}
     for gap in (0.1, 0.1, 0.1, 0.1, 3.0, 0.1):
         _, metrics, _ = update(retirement, {"heat": gap, "cool": 1.0})
     assert metrics["retired_types"] == 0

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_runs import (  # pyright: ignore[reportMissingImports]
+    ENV,
+    ENV_CONFIG,
     equal,
     learner_metrics,
     moments_of,
@@ -78,8 +80,9 @@ def test_a_text_without_content_teaches_nothing_when_it_is_contrasted(build: Bui
 
 def test_retired_types_are_part_of_the_state_and_equal_with_two_learners(build: Build) -> None:
     def retiring() -> SDARConfig:
-        # Every gap is below this, so that all types retire once they were seen five times.
-        return config(retire_gap=9.0)
+        # Every gap is below this, so that the one type retires after five updates, two before the end.
+        made = config(retire_gap=9.0)
+        return made.environment(ENV, env_config={**ENV_CONFIG, "task_types": ["pick_heat_then_place_in_recep"]})
 
     straight = build(retiring())
     resumed = build(retiring())
@@ -89,11 +92,13 @@ def test_retired_types_are_part_of_the_state_and_equal_with_two_learners(build: 
         pair.train()
     resumed.set_state(straight.get_state())
     assert resumed._retirement.get_state() == straight._retirement.get_state()
+    expected: dict[str, Any] = {}
     for _ in range(4):
         expected = straight.train()
-        assert resumed.train()["teacher"] == expected["teacher"]
+        assert resumed.train()["teacher"]["retired_types"] == expected["teacher"]["retired_types"]
         pair.train()
     assert equal(weights_of(straight), weights_of(resumed))
+    assert learner_metrics(expected)["distill_fraction"] == 0
     one, two = straight._retirement.get_state(), pair._retirement.get_state()
     assert one["retired"] == two["retired"] and one["retired"]
     for name, values in one["sums"].items():
@@ -110,3 +115,25 @@ def test_settled_types_play_no_more_trust_episodes(build: Build) -> None:
     found = algorithm.train()
     assert found["teacher"]["trust_episodes"] == 0
     assert {value for name, value in found["teacher"].items() if name.startswith("trust/")} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [
+        ("sdpo", {"teacher": {"view": "skills"}}),
+        ("distil", {"teacher": {"view": "skills"}}),
+        # The teacher is the initial policy, without skills.
+        ("frozen_ce", {"teacher": {"view": "none"}}),
+        # What SDAR's term does where its teacher is ignored: every sampled token is pushed alike.
+        ("sdar", {"distill": {"gate": "constant"}}),
+    ],
+)
+def test_control_arms_are_settings(build: Build, method: str, objective: dict[str, Any]) -> None:
+    algorithm = build(small_config(method, objective=objective))
+    found = learner_metrics(algorithm.train())
+    assert found["distill_fraction"] == pytest.approx(1) and found["weight"] == pytest.approx(1)
+    assert any(np.abs(moment).max() > 0 for moment in moments_of(algorithm))
+    if objective.get("teacher") == {"view": "none"}:
+        assert found["agreement"] == pytest.approx(1)
+    if method == "sdar":
+        assert found["gate_mean"] == pytest.approx(0.5)

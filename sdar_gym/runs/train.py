@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -216,6 +217,8 @@ class _Training:
                 f"say why (memory?). {self.folder.way_back()}"
             ) from lost
         self.faults["learner_restarts"] += 1
+        place = f"its last checkpoint, of update {self.saved}" if self.saved >= 0 else "the beginning"
+        print(f"{first_line(lost)} The run goes on from {place}, with new processes.", file=sys.stderr)
         if self.saved >= 0:
             self.resumption = plan_resume(self.folder, self.run, verify=True)
             self.run, self.settings = self.resumption.run, self.resumption.as_written()

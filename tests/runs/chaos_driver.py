@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,9 +12,19 @@ from sdar_gym.configs import load_config
 from sdar_gym.runs.resume import resumed_run
 from sdar_gym.runs.train import train
 
+# Ray's own limits are for machines that do nothing else.
+PATIENCE = {
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_worker_niceness": "0",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_failure_threshold": "20",
+}
+
 
 def start_ray() -> None:
     """Starts Ray, again and again on a machine that is too busy to start it within its 30 seconds."""
+    os.environ.update(PATIENCE)
     for attempt in range(10):
         try:
             # More than this machine has: the processes are small.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 # What Ray calls the process of an actor of a class, whatever it is doing.
-TITLES = {"runner": "ray::EpisodeRunner", "learner": "ray::SDARLearner", "search": "ray::_Index"}
+TITLES = {"runner": "ray::EpisodeRunner", "learner": "ray::_WrappedExecutable", "search": "ray::_Index"}
 
 
 def below(root: int) -> list[int]:

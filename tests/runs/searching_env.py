@@ -12,6 +12,8 @@ from sdar_gym.envs.searchqa.search_contract import SearchSpec
 from sdar_gym.envs.text_env import Turn
 
 ENV = "tests/Searching-v0"
+# Words of the embedded passages.
+WORDS = ("river", "city", "born", "music", "bridge")
 
 
 class SearchingEnv(ALFWorldEnv):
@@ -29,7 +31,7 @@ class SearchingEnv(ALFWorldEnv):
 
     def _act(self, action: str) -> Turn:
         turn = super()._act(action)
-        found = shared_retriever(self._spec).search(action, 2)
+        found = shared_retriever(self._spec).search(f"{action} {WORDS[len(action) % len(WORDS)]}", 2)
         return replace(turn, extra={**turn.extra, "found": sum(len(passage.contents) for passage in found)})
 
 

@@ -23,14 +23,14 @@ PARTS = ("driver", "runner", "learner", "writer", "search")
 SETTINGS = (
     "imports=searching_env",
     "env=tests/Searching-v0",
-    f"training.iterations={KILLS + 4}",
+    f"training.iterations={3 * KILLS + 4}",
     "training.group_size=2",
     "training.tasks_per_iteration=2",
     "training.num_minibatches=1",
     "env_config.max_steps=4",
     "evaluation.tasks=2",
     "evaluation.teacher_tasks=0",
-    "evaluation.interval=8",
+    "evaluation.interval=16",
     "checkpoint_interval=1",
     "resources.num_env_runners=2",
     "resources.num_learners=2",
@@ -66,6 +66,12 @@ class Run:
         return max(
             (json.loads(line)["update"] for line in text.splitlines(keepends=True) if line.endswith("\n")), default=0
         )
+
+    def update_seconds(self) -> float:
+        """What an update took in the median."""
+        assert self.folder is not None
+        times = [sum(each["seconds"].values()) for each in RunFolder(self.folder).records() if "train" in each]
+        return sorted(times)[len(times) // 2]
 
     def writes(self) -> bool:
         """Whether a checkpoint is being written at the moment."""
@@ -126,7 +132,7 @@ def test_a_run_that_is_killed_again_and_again_equals_a_calm_one(tmp_path: Path) 
     began = time.monotonic()
     calm = Run(tmp_path / "calm")
     assert calm.process.wait(WAIT_SECONDS) == 0, calm.log()
-    calm_seconds = time.monotonic() - began
+    calm_seconds, length = time.monotonic() - began, calm.update_seconds()
     draws = random.Random(int(os.environ.get("SDAR_GYM_CHAOS_SEED", "0")))
     victims = [PARTS[number % len(PARTS)] for number in range(KILLS)]
     draws.shuffle(victims)
@@ -143,7 +149,7 @@ def test_a_run_that_is_killed_again_and_again_equals_a_calm_one(tmp_path: Path) 
             while not run.writes() and run.process.poll() is None:
                 time.sleep(0.001)
         else:
-            time.sleep(draws.uniform(0.0, 2.0))
+            time.sleep(draws.uniform(0.0, length))
         while run.process.poll() is None and not run.kill(part, draws):
             time.sleep(0.05)
         assert run.process.poll() is None, f"It ended after {killed}: {run.log()}"

@@ -72,9 +72,14 @@ class RolloutDispatcher:
         # What gives runners that come back the weights that the others play with.
         self._sync: Callable[[], None] = self.sync_weights
         self._faults: Counter[str] = Counter()
+        self._restarts = 0
 
     def take_faults(self) -> dict[str, int]:
         """What runners did not survive, and what they survived, since the last call; by name."""
+        restarts = self._runners.num_remote_worker_restarts()
+        if restarts > self._restarts:
+            self._faults["runner_restarts"] += restarts - self._restarts
+            self._restarts = restarts
         faults, self._faults = self._faults, Counter()
         return dict(faults)
 

@@ -99,8 +99,10 @@ def train(
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """False for errors of a remote learner that RLlib logs before raising them, so that they are printed once."""
-    return NonFiniteError.__name__ not in record.getMessage()
+    """False for errors of remote processes that are told elsewhere: those that are raised, and deaths."""
+    from ray.exceptions import RayActorError
+
+    return NonFiniteError.__name__ not in record.getMessage() and not isinstance(record.msg, RayActorError)
 
 
 class _Training:
@@ -275,7 +277,8 @@ class _Training:
                 self._checkpoint(algorithm)
             self.writer.check()
             learned = result.get("learners", {}).get("default_policy", {})
-            self._tell(done, result["env_runners"] | {name: learned[name] for name in _SHOWN if name in learned})
+            shown = {name: learned[name] for name in _SHOWN if name in learned}
+            self._tell(done, result["env_runners"] | shown | result.get("faults", {}))
 
     def _is_evaluated(self, done: int) -> bool:
         interval = self.run.evaluation.interval

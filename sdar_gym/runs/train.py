@@ -170,6 +170,8 @@ class _Training:
 
     def _with(self, algorithm: Any) -> None:
         """Train to the end with one algorithm, and stop it."""
+        from ray.exceptions import RayError
+
         finished = False
         self.stopper.shielded = lambda: algorithm.teacher_in_use
         try:
@@ -203,7 +205,12 @@ class _Training:
         finally:
             if self.tracking is not None:
                 self.tracking.close(finished=finished)
-            algorithm.stop()
+            if not self.stopper.at_once:
+                # Its error was raised, or gives way to the one that is being raised.
+                with suppress(RunFolderError):
+                    self.writer.wait()
+            with suppress(RayError):  # Of processes that are dead already.
+                algorithm.stop()
 
     def _go_back(self, lost: Exception) -> None:
         """Prepare to go on from the last checkpoint, with new learners; without one from the beginning.
@@ -219,6 +226,7 @@ class _Training:
                 f"say why (memory?). {self.folder.way_back()}"
             ) from lost
         self.faults["learner_restarts"] += 1
+        self.id = ""
         place = f"its last checkpoint, of update {self.saved}" if self.saved >= 0 else "the beginning"
         print(f"{first_line(lost)} The run goes on from {place}, with new processes.", file=sys.stderr)
         if self.saved >= 0:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import ray
+from processes import below, kill  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.configs import load_config
 from sdar_gym.runs.resume import resumed_run
@@ -33,6 +34,8 @@ def start_ray() -> None:
         except Exception as error:
             if attempt == 9 or "timed out" not in str(error):
                 raise
+            for process in below(os.getpid()):
+                kill(process)
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ SETTINGS = (
 )
 # Metrics that may differ between two runs of the same updates.
 UNEQUAL = ("seconds", "speed", "faults")
-WAIT_SECONDS = 900.0
+WAIT_SECONDS = 3600.0
 
 
 class Run:

@@ -48,7 +48,7 @@ def can_resume(folder: Path | None) -> bool:
 
 def being_written(runs: Path) -> bool:
     """Whether a checkpoint is being written at the moment."""
-    return any(path.name not in ("checkpoint", "previous_checkpoint") for path in runs.glob("*/*checkpoint*"))
+    return any(runs.glob("*/checkpoint.*"))
 
 
 def result_of(folder: Path) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def main() -> None:
         raise SystemExit(f"The last resume failed; see {log}")
     (first,), (second,) = whole.glob("*/"), killed.glob("*/")
     wrong = differences(result_of(first), result_of(second))
-    left = [path.name for path in second.glob("*checkpoint*") if path.name not in ("checkpoint", "previous_checkpoint")]
+    left = [path.name for path in second.glob("*checkpoint.*")]
     print(f"{survived} of {options.kills} kills survived, {resumes} resumes; differences: {wrong or 'none'}")
     print(f"half-written checkpoints left behind: {left or 'none'}")
     if wrong or left:

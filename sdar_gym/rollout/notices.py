@@ -101,8 +101,13 @@ def notices(figures: Mapping[str, float]) -> dict[str, str]:
             + ("hardly acts" if share < _WEAK_TEACHER else "outweighs the reward")
             + ". training.objective.distill.coeff={share: 0.8} sets λ by this share."
         )
-    if figures.get("lost_episodes", 0.0) > 0:
-        found["lost"] = f"{figures['lost_episodes']:.0f} episode(s) were lost with an env runner; the others go on."
+    if figures.get("runner_deaths", 0.0) > 0:
+        found["lost"] = f"{figures['runner_deaths']:.0f} env runner(s) died; their episodes were played again."
+    if figures.get("engine_out_of_memory", 0.0) > 0:
+        found["memory"] = (
+            "An engine was out of memory and computes less at once from now on: lower rollout.max_batch_tokens, or "
+            "give it more of the device."
+        )
     if figures.get("failed_episodes", 0.0) > 0:
         found["failed"] = (
             f"{figures['failed_episodes']:.0f} episode(s) ended by an error of the environment, which cost their "

@@ -18,7 +18,8 @@ from sdar_gym.rollout.notices import Notices, notices
         ({"mismatch_kl": 0.05}, "mismatch", "rollout.engine=transformers"),
         ({"distill_gradient_share": 0.02}, "share", "has 2% of the policy gradient's norm: the teacher hardly acts"),
         ({"distill_gradient_share": 2.5}, "share", "outweighs the reward"),
-        ({"lost_episodes": 3}, "lost", "3 episode"),
+        ({"runner_deaths": 3}, "lost", "3 env runner"),
+        ({"engine_out_of_memory": 1}, "memory", "max_batch_tokens"),
         ({"failed_episodes": 2}, "failed", "2 episode"),
     ],
 )

@@ -51,6 +51,7 @@ from sdar_gym.algorithms.sdar import search_spaces
 from sdar_gym.algorithms.sdar.config_checks import check_teacher
 from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
 from sdar_gym.algorithms.sdar.learner import SDARLearner
+from sdar_gym.algorithms.sdar.learner_watch import watched
 from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
 from sdar_gym.algorithms.sdar.resources import check_resources, gpus_of_engine, share_gpus, supply
@@ -540,6 +541,16 @@ class SDAR(Algorithm):
         return self._tokenizer
 
     @override(Algorithm)
+    def step(self) -> Any:
+        """One update and RLlib's result of it.
+
+        Raises:
+            LearnersLostError: A remote learner died; the weights of the last checkpoint have to be restored.
+        """
+        with watched(self.learner_group):
+            return super().step()
+
+    @override(Algorithm)
     def training_step(self) -> None:
         """One update: play episodes, prepare -> score -> shape -> collate, take gradient steps, send the weights."""
         config, step = self.config, self.training_iteration
@@ -591,6 +602,7 @@ class SDAR(Algorithm):
                 self._retriever.observe(episode.task_type, episode.skills, episode.score)
         finished = time.perf_counter()
         self._log("seconds", {"rollout": collected - started, "update": finished - collected})
+        self._log("faults", self._dispatcher.take_faults())
         self._log("speed", {"rollout_tokens_per_second": tokens_of(episodes) / max(1e-9, collected - started)})
 
     @override(Algorithm)
@@ -601,7 +613,8 @@ class SDAR(Algorithm):
             Success with a 95 % interval, over all and by task type, with the set's name and hash.
         """
         self._callback("on_evaluate_start")
-        result = self._evaluator.evaluate(self.training_iteration)
+        with watched(self.learner_group):
+            result = self._evaluator.evaluate(self.training_iteration)
         self._callback("on_evaluate_end", evaluation_metrics=result)
         return result
 
@@ -618,7 +631,8 @@ class SDAR(Algorithm):
         Raises:
             NonFiniteError: The weights hold numbers that are not finite; nothing was written.
         """
-        module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
+        with watched(self.learner_group):
+            module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
         settings = self.config.policy_settings
         model = merged_policy(settings.model, settings.dtype, settings.lora, module[DEFAULT_MODULE_ID])
         record = {trained_prompt.FILE: trained_prompt.prompt_record_text(self.config.rollout_settings)}
@@ -630,7 +644,8 @@ class SDAR(Algorithm):
         Runners have no state but the weights, which they are sent.
         """
         runners = (COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR)
-        return self.get_state(not_components=list(runners))
+        with watched(self.learner_group):
+            return self.get_state(not_components=list(runners))
 
     @override(Algorithm)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""The algorithm with remote runners and learners makes the local update; a lost runner costs its episodes."""
+"""The algorithm with remote runners and learners makes the local update, also when a runner is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+import ray
 from tiny_runs import (  # pyright: ignore[reportMissingImports]
     ENV_CONFIG,
     assert_same_gradients,
@@ -18,6 +19,8 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 )
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+from sdar_gym.algorithms.sdar.learner_watch import LearnersLostError
+from sdar_gym.algorithms.sdar.run_metrics import run_metrics
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
@@ -56,14 +59,21 @@ def test_a_learner_without_rows_does_not_hold_up_the_other(build: Build) -> None
     assert all(value.isfinite().all() for value in weights_of(algorithm).values())
 
 
-def test_a_lost_runner_costs_its_episodes_and_not_the_run(build: Build) -> None:
-    algorithm = build(remote(small_config(), runners=2))
-    assert algorithm.train()["env_runners"]["lost_episodes"] == 0
+def test_what_a_lost_runner_should_have_played_is_played_by_another(build: Build) -> None:
+    algorithm, calm = build(remote(small_config(), runners=2)), build(remote(small_config(), runners=2))
+    for one in (algorithm, calm):
+        assert "faults" not in run_metrics(one.train())
     kill_runner(algorithm)
-    lost = algorithm.train()["env_runners"]
-    assert (lost["episodes"], lost["lost_episodes"]) == (4, 4)
+    again, expected = algorithm.train(), calm.train()
+    assert texts_of(algorithm) == texts_of(calm)
+    faults = run_metrics(again)["faults"]
+    assert (faults["runner_deaths"], faults["episodes_again"]) == (1, 4)
+    assert (again["env_runners"]["episodes"], again["env_runners"]["lost_episodes"]) == (8, 0)
+    assert {name: value for name, value in run_metrics(again).items() if name in ("train", "learner")} == {
+        name: value for name, value in run_metrics(expected).items() if name in ("train", "learner")
+    }
     for _ in range(200):
-        if algorithm.train()["env_runners"]["lost_episodes"] == 0:
+        if run_metrics(algorithm.train()).get("faults", {}).get("runner_restarts"):
             break
     else:
         pytest.fail("The runner did not come back.")
@@ -75,7 +85,6 @@ def test_a_run_waits_for_the_only_runner_to_come_back(build: Build) -> None:
     algorithm = build(remote(small_config(), runners=1))
     algorithm.train()
     kill_runner(algorithm)
-    # An update without episodes does not count: it is played again.
     again = algorithm.train()["env_runners"]
     assert (again["episodes"], again["lost_episodes"]) == (8, 0)
     assert versions_of(algorithm) == {1}
@@ -87,3 +96,13 @@ def test_what_a_lost_runner_should_have_evaluated_is_played_by_another(build: Bu
         one.train()
     kill_runner(algorithm)
     assert algorithm.evaluate() == local.evaluate()
+
+
+def test_a_lost_learner_is_one_error(build: Build) -> None:
+    algorithm = build(remote(small_config(), learners=2))
+    algorithm.train()
+    ray.kill(algorithm.learner_group._workers[1])
+    with pytest.raises(LearnersLostError, match="1 of 2 learners died"):
+        algorithm.train()
+    with pytest.raises(LearnersLostError):
+        algorithm.resumable_state()

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,9 @@ class _Training:
         self.first: dict[str, Any] | None = None
         self.latest: dict[str, Any] | None = None
         self.saved = -1
+        # The update whose evaluation is in progress beside training; lines of later updates wait for its line.
+        self.beside: int | None = None
+        self.waiting: list[dict[str, Any]] = []
         self.tracking: Tracking | None = None
 
     def whole(self) -> dict[str, Any]:
@@ -157,6 +160,10 @@ class _Training:
                 self.stopper.check()
                 raise
             finally:
+                # Of a run that ended by an error; trackers get them when it is resumed.
+                with suppress(RunFolderError):
+                    for record in self.waiting:
+                        self.folder.log(record)
                 if self.tracking is not None:
                     self.tracking.close(finished=finished)
                 algorithm.stop()
@@ -198,6 +205,10 @@ class _Training:
         return Tracking(self.run.trackers, run, self.folder.records())
 
     def _log(self, record: dict[str, Any]) -> None:
+        """Write a line; `metrics.jsonl` and trackers have an evaluation right behind its update."""
+        if self.beside is not None:
+            self.waiting.append(record)
+            return
         self.folder.log(record)
         if self.tracking is not None:
             self.tracking.log(record)
@@ -217,8 +228,12 @@ class _Training:
                     _write_tokens(algorithm, self.folder, done, self.run.evaluation.token_turns)
             if self._is_evaluated(done):
                 self._evaluate(algorithm, done)
+            elif algorithm.evaluation_done:
+                self._finish_evaluation(algorithm)
             if done == iterations or done % self.run.checkpoint_interval == 0:
                 self._checkpoint(algorithm)
+            if done == iterations:
+                self._finish_evaluation(algorithm)
             learned = result.get("learners", {}).get("default_policy", {})
             self._tell(done, result["env_runners"] | {name: learned[name] for name in _SHOWN if name in learned})
 
@@ -227,12 +242,37 @@ class _Training:
         return done in (0, self.run.training.iterations) or bool(interval and done % interval == 0)
 
     def _evaluate(self, algorithm: Any, update: int) -> None:
+        """Evaluate, or begin to: beside training the result comes with `_finish_evaluation`."""
+        if algorithm.evaluates_beside:
+            self._finish_evaluation(algorithm)
+            with self.stopper.whole():
+                algorithm.begin_evaluation()
+                self.beside = update
+            return
         started = time.perf_counter()
         result = algorithm.evaluate()
-        with self.stopper.whole(), self.folder.writing():
+        with self.stopper.whole():
+            self._record_evaluation(algorithm, update, result, {"evaluation": time.perf_counter() - started})
+
+    def _finish_evaluation(self, algorithm: Any) -> None:
+        """Wait for an evaluation in progress, and write its result under its own update."""
+        if self.beside is None:
+            return
+        algorithm.wait_for_evaluation()
+        with self.stopper.whole():
+            result, seconds = algorithm.finish_evaluation()
+            update, self.beside = self.beside, None
+            waiting, self.waiting = self.waiting, []
+            self._record_evaluation(algorithm, update, result, seconds)
+            for record in waiting:
+                self._log(record)
+
+    def _record_evaluation(
+        self, algorithm: Any, update: int, result: dict[str, Any], seconds: Mapping[str, float]
+    ) -> None:
+        with self.folder.writing():
             self.folder.write_episodes(f"eval-{update:05d}", algorithm.last_evaluation)
-            seconds = {"evaluation": time.perf_counter() - started}
-            self._log({"update": update, "evaluation": result, "seconds": seconds})
+            self._log({"update": update, "evaluation": result, "seconds": dict(seconds)})
             self.latest = result
             self.first = self.first or result
             title = f"{self.run.name} · {self.run.method}"
@@ -244,6 +284,9 @@ class _Training:
         if not self.id or update == self.saved:
             return
         with self.stopper.whole():
+            if self.beside is not None and self.beside < update:
+                # A resume evaluates at the checkpoint's own update only, with the weights that are in it.
+                self._finish_evaluation(algorithm)
             state = algorithm.resumable_state()
             with self.folder.fresh_checkpoint() as fresh:
                 write_checkpoint(

@@ -32,20 +32,16 @@ class TrustEpisodes:
         self._objective = objective
         self._params = SamplingParams(rollout.max_response_tokens, rollout.temperature)
 
-    def weigh(
-        self, step: int, requests: Sequence[EpisodeRequest], group_size: int, episodes: Sequence[Episode]
-    ) -> tuple[dict[str, float], dict[str, float]] | None:
-        """Plays an update's tasks with skills, and weighs the distillation of its task types.
+    def play(self, step: int, requests: Sequence[EpisodeRequest], group_size: int) -> list[Episode] | None:
+        """Plays an update's tasks with skills.
 
         Args:
             step: Number of completed updates.
             requests: The update's, whole groups.
             group_size: Episodes of a group.
-            episodes: What came of them.
 
         Returns:
-            The trust in each task type of the update, and metrics; None where the method distils in full, or not at
-            this update.
+            The episodes; None where the method distils in full, or not at this update.
 
         Raises:
             RolloutError: The episodes cannot be played.
@@ -59,9 +55,24 @@ class TrustEpisodes:
             for request in requests[::group_size]
             for number in range(distill.trust_episodes)
         ]
-        played = self._dispatcher.collect(
+        return self._dispatcher.collect(
             wanted, self._params, distill.trust_episodes, skills_in_prompt=True, teacher_prompts=False
         )
+
+    def weigh(
+        self, episodes: Sequence[Episode], played: Sequence[Episode] | None
+    ) -> tuple[dict[str, float], dict[str, float]] | None:
+        """Weighs the distillation of an update's task types.
+
+        Args:
+            episodes: The update's.
+            played: Of `play`.
+
+        Returns:
+            The trust in each task type of the update, and metrics; None without such episodes.
+        """
+        if played is None:
+            return None
         self.trust.observe(episodes, played)
         outcomes = [float(episode.won) for episode in played if not episode.error]
         metrics = {"trust_episodes": float(len(played)), **self.trust.metrics()}

@@ -1,0 +1,88 @@
+"""Rollouts beside learning on remote runners: exact, resumable bit for bit, and whole groups when a runner is lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from tiny_runs import (  # pyright: ignore[reportMissingImports]
+    equal,
+    kill_runner,
+    learner_metrics,
+    remote,
+    small_config,
+    texts_of,
+    versions_of,
+    weights_of,
+)
+
+from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_instance")]
+Build = Callable[[SDARConfig], SDAR]
+
+
+def ahead(runners: int, **training: object) -> SDARConfig:
+    return remote(small_config(max_staleness=1, iterations=4, **training), runners=runners)
+
+
+def test_updates_learn_from_the_weights_before_the_last_and_resume_bit_for_bit(build: Build) -> None:
+    """`ucb` learns from every update: its state at the time counts as well."""
+
+    def config(old_logp: str = "sampler") -> SDARConfig:
+        return ahead(2, lr=1e-2, old_logp=old_logp).skills(strategy="ucb", k=1)
+
+    straight, parted = build(config()), build(config())
+    results, texts = [], []
+    for step in range(4):
+        results.append(straight.train())
+        texts.append(texts_of(straight))
+        assert versions_of(straight) == {max(0, step - 1)}
+    rollouts = [result["env_runners"] for result in results]
+    assert [each["staleness_mean"] for each in rollouts] == [0, 1, 1, 1]
+    # The sampler is one update behind: that is what the ratio corrects.
+    mismatch = [learner_metrics(result)["mismatch_kl"] for result in results]
+    assert mismatch[0] < 1e-6 < 1e-4 < min(mismatch[1:])
+    assert all(result["seconds"]["rollout_wait"] >= 0 for result in results)
+
+    for _ in range(2):
+        parted.train()
+    state = parted.resumable_state()
+    assert state["sdar_learned"]["played_ahead"]["version"] == 1
+    resumed = build(config())
+    resumed.set_state(state)
+    for step in (2, 3):
+        resumed.train()
+        assert texts_of(resumed) == texts[step]
+    assert equal(weights_of(resumed), weights_of(straight))
+    assert resumed._retriever.get_state() == straight._retriever.get_state()
+    # An evaluation in between is of the present weights and changes nothing.
+    local = build(small_config())
+    local.learner_group.set_state(straight.learner_group.get_state())
+    assert straight.evaluate() == local.evaluate()
+
+    learner = build(config("learner"))
+    for _ in range(2):
+        corrected = learner_metrics(learner.train())
+    assert texts_of(learner) == texts[1]
+    # With recomputed log-probabilities importance weights do it.
+    assert corrected["mismatch_kl"] == pytest.approx(mismatch[1], rel=0.05)
+    assert corrected["approx_kl"] < 1e-6
+
+
+def test_a_runner_lost_in_flight_costs_whole_groups_and_comes_back_with_the_present_weights(build: Build) -> None:
+    algorithm = build(ahead(2, tasks_per_iteration=4))
+    algorithm.train()
+    kill_runner(algorithm)
+    counts = []
+    for _ in range(200):
+        result = algorithm.train()["env_runners"]
+        sizes = Counter(episode.group_id for episode in algorithm.last_episodes)
+        assert set(sizes.values()) == {4}
+        assert versions_of(algorithm) == {algorithm.training_iteration - 2}
+        counts.append(result["lost_episodes"])
+        if len(counts) > 1 and counts[-1] == 0 and any(counts):
+            break
+    else:
+        pytest.fail(f"The runner did not come back: {counts}")

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from sdar_gym.policy.non_finite import NonFiniteError
 from sdar_gym.report.curve import draw_curve
 from sdar_gym.report.tokens import turn_tokens, write_tokens
 from sdar_gym.runs.check import check_run, stop_tokens, with_date
-from sdar_gym.runs.checkpoint import CheckpointError, read_state, write_checkpoint
+from sdar_gym.runs.checkpoint import CheckpointError, read_state
+from sdar_gym.runs.checkpoint_writer import CheckpointWriter
 from sdar_gym.runs.folder import RunFolder, RunFolderError, new_run_folder, remove_if_empty
 from sdar_gym.runs.lock import locked
 from sdar_gym.runs.resume import Resumption, plain_settings, plan_resume
@@ -32,6 +34,8 @@ __all__ = ["Progress", "check_run", "train"]
 
 # Metrics of the learner about which a run has something to say.
 _SHOWN = ("mismatch_kl", "distill_gradient_share")
+# Learners that die so often since one checkpoint do not die by chance.
+_LOSSES_WITHOUT_PROGRESS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,51 +126,38 @@ class _Training:
         self.settings = self.run if self.resumption is None else self.resumption.as_written()
         self.first: dict[str, Any] | None = None
         self.latest: dict[str, Any] | None = None
-        self.saved = -1
+        # Updates of the latest evaluation and of the newest checkpoint.
+        self.evaluated = self.saved = -1
         # The update whose evaluation is in progress beside training; lines of later updates wait for its line.
         self.beside: int | None = None
         self.waiting: list[dict[str, Any]] = []
         self.tracking: Tracking | None = None
+        self.writer = CheckpointWriter(folder, self.run.checkpoints)
+        # Success of the best evaluation that has a checkpoint; below any other if there is none.
+        self.best = -1.0
+        # Not logged yet.
+        self.faults: Counter[str] = Counter()
+        # How often learners died since a checkpoint, and that checkpoint's update.
+        self.losses, self.lost_at = 0, -1
 
     def whole(self) -> dict[str, Any]:
         """Train to the end and return the summary."""
-        from sdar_gym.algorithms.sdar import SDARConfig
+        from ray.exceptions import RayActorError
 
-        config = SDARConfig.from_run(self.run)
-        # Evaluated here, between two updates, so that a stop signal is obeyed before and after it.
-        config.evaluation_interval = None
-        finished = False
+        from sdar_gym.algorithms.sdar import SDARConfig
+        from sdar_gym.algorithms.sdar.learner_watch import LearnersLostError
+
         with _ray():
-            self.stopper.listen()
-            algorithm: Any = config.build_algo()
-            self.stopper.shielded = lambda: algorithm.teacher_in_use
-            try:
-                self._begin(algorithm)
-                self._updates(algorithm)
-                with self.stopper.whole(), self.folder.writing():
-                    algorithm.export_policy(self.folder.policy)
-                finished = True
-            except RunStopped:
-                # The learners are between two updates: a stop during an update raises at its end.
-                if not self.stopper.at_once:
-                    self._checkpoint(algorithm)
-                raise
-            except NonFiniteError as error:
-                # Errors of another process are wrapped, with its traceback.
-                told = getattr(error, "cause", error)
-                raise NonFiniteError(f"{told} {self.folder.way_back()}") from error
-            except Exception:
-                # A scheduler may end Ray's processes together with this one; ignore their errors then.
-                self.stopper.check()
-                raise
-            finally:
-                # Of a run that ended by an error; trackers get them when it is resumed.
-                with suppress(RunFolderError):
-                    for record in self.waiting:
-                        self.folder.log(record)
-                if self.tracking is not None:
-                    self.tracking.close(finished=finished)
-                algorithm.stop()
+            while True:
+                config = SDARConfig.from_run(self.run)
+                # Evaluated here, between two updates, so that a stop signal is obeyed before and after it.
+                config.evaluation_interval = None
+                self.stopper.listen()
+                try:
+                    self._with(config.build_algo())
+                    break
+                except (LearnersLostError, RayActorError) as lost:
+                    self._go_back(lost)
         summary = {
             "before": self.first,
             "after": self.latest,
@@ -176,6 +167,66 @@ class _Training:
         }
         self.folder.write_summary(summary)
         return summary
+
+    def _with(self, algorithm: Any) -> None:
+        """Train to the end with one algorithm, and stop it."""
+        finished = False
+        self.stopper.shielded = lambda: algorithm.teacher_in_use
+        try:
+            self._begin(algorithm)
+            self._updates(algorithm)
+            self.writer.wait()
+            with self.stopper.whole(), self.folder.writing():
+                algorithm.export_policy(self.folder.policy)
+            finished = True
+        except RunStopped:
+            # The learners are between two updates: a stop during an update raises at its end.
+            if not self.stopper.at_once:
+                # The signal is raised again at the end of each; a second one leaves them at once.
+                with suppress(RunStopped):
+                    self._checkpoint(algorithm)
+                with suppress(RunStopped), self.stopper.whole():
+                    self.writer.wait()
+            if self.stopper.at_once:
+                self.writer.abandon()
+            raise
+        except NonFiniteError as error:
+            self.writer.wait()
+            # Errors of another process are wrapped, with its traceback.
+            told = getattr(error, "cause", error)
+            raise NonFiniteError(f"{told} {self.folder.way_back()}") from error
+        except Exception:
+            # A scheduler may end Ray's processes together with this one; ignore their errors then.
+            self.stopper.check()
+            self.writer.wait()
+            raise
+        finally:
+            # Of a run that ended by an error; trackers get them when it is resumed.
+            with suppress(RunFolderError):
+                for record in self.waiting:
+                    self.folder.log(record)
+            self.beside, self.waiting = None, []
+            if self.tracking is not None:
+                self.tracking.close(finished=finished)
+            algorithm.stop()
+
+    def _go_back(self, lost: Exception) -> None:
+        """Prepare to go on from the last checkpoint, with new learners; without one from the beginning.
+
+        Raises:
+            RunFolderError: Learners died several times since that checkpoint.
+        """
+        self.losses = self.losses + 1 if self.lost_at == self.saved else 1
+        self.lost_at = self.saved
+        if self.losses > _LOSSES_WITHOUT_PROGRESS:
+            raise RunFolderError(
+                f"{first_line(lost)} It was time {self.losses} since the last checkpoint; the logs of Ray's workers "
+                f"say why (memory?). {self.folder.way_back()}"
+            ) from lost
+        self.faults["learner_restarts"] += 1
+        if self.saved >= 0:
+            self.resumption = plan_resume(self.folder, self.run, verify=True)
+            self.run, self.settings = self.resumption.run, self.resumption.as_written()
 
     def _begin(self, algorithm: Any) -> None:
         """Write the run's record or restore its state; evaluate if the evaluation at this update is missing."""
@@ -189,11 +240,12 @@ class _Training:
                 resumption.note()
                 self.first, self.latest = resumption.first, resumption.latest
                 self.id, self.saved = resumption.manifest.run, resumption.manifest.update
+                self.best, self.evaluated = resumption.best, resumption.evaluated
             self.tracking = self._tracking()
         done = algorithm.training_iteration
         if resumption is None or (resumption.evaluated < done and self._is_evaluated(done)):
             self._evaluate(algorithm, done)
-        if self.saved < 0:
+        if self.saved < 0 or self._is_best(done):
             self._checkpoint(algorithm)
         self._tell(done, self.latest or {})
 
@@ -221,7 +273,7 @@ class _Training:
             with self.stopper.whole():
                 result = algorithm.train()
                 done = algorithm.training_iteration
-                self._log({"update": done, **run_metrics(result)})
+                self._log({"update": done, **self._with_faults(run_metrics(result))})
                 # The first update's too: there the policy is farthest from its teacher.
                 if done == 1 or self._is_evaluated(done):
                     self.folder.write_episodes(f"train-{done:05d}", algorithm.last_episodes)
@@ -230,10 +282,13 @@ class _Training:
                 self._evaluate(algorithm, done)
             elif algorithm.evaluation_done:
                 self._finish_evaluation(algorithm)
-            if done == iterations or done % self.run.checkpoint_interval == 0:
+            # Whether it is the best is known later, beside training.
+            kept = self._is_best(done) or (self.run.checkpoints.best and self.beside == done)
+            if done == iterations or done % self.run.checkpoint_interval == 0 or kept:
                 self._checkpoint(algorithm)
             if done == iterations:
                 self._finish_evaluation(algorithm)
+            self.writer.check()
             learned = result.get("learners", {}).get("default_policy", {})
             self._tell(done, result["env_runners"] | {name: learned[name] for name in _SHOWN if name in learned})
 
@@ -266,6 +321,8 @@ class _Training:
             self._record_evaluation(algorithm, update, result, seconds)
             for record in waiting:
                 self._log(record)
+            if update == self.saved and self._is_best(update):
+                self._keep_best()
 
     def _record_evaluation(
         self, algorithm: Any, update: int, result: dict[str, Any], seconds: Mapping[str, float]
@@ -273,26 +330,58 @@ class _Training:
         with self.folder.writing():
             self.folder.write_episodes(f"eval-{update:05d}", algorithm.last_evaluation)
             self._log({"update": update, "evaluation": result, "seconds": dict(seconds)})
-            self.latest = result
+            self.latest, self.evaluated = result, update
             self.first = self.first or result
             title = f"{self.run.name} · {self.run.method}"
             if update:
                 draw_curve(self.folder.records(), self.folder.path / "curve.png", title)
 
+    def _is_best(self, update: int) -> bool:
+        """Whether this update was evaluated, with a better result than those that have a checkpoint."""
+        if not self.run.checkpoints.best or self.latest is None or self.evaluated != update:
+            return False
+        return float(self.latest["success"]) > self.best
+
+    def _with_faults(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The metrics of an update, with what this process survived before it."""
+        faults = Counter(metrics.get("faults", {})) + self.faults
+        self.faults.clear()
+        return metrics | ({"faults": dict(faults)} if faults else {})
+
     def _checkpoint(self, algorithm: Any) -> None:
         update = algorithm.training_iteration
-        if not self.id or update == self.saved:
+        best = self._is_best(update)
+        if not self.id or (update == self.saved and not best):
             return
         with self.stopper.whole():
             if self.beside is not None and self.beside < update:
                 # A resume evaluates at the checkpoint's own update only, with the weights that are in it.
                 self._finish_evaluation(algorithm)
-            state = algorithm.resumable_state()
-            with self.folder.fresh_checkpoint() as fresh:
-                write_checkpoint(
-                    fresh, state, run=self.id, settings=plain_settings(self.settings), panel=algorithm.panel.hash
-                )
+            if update == self.saved:
+                self._keep_best()
+                return
+            self._write_checkpoint(algorithm, best)
             self.saved = update
+            if best:
+                assert self.latest is not None
+                self.best = float(self.latest["success"])
+
+    def _keep_best(self) -> None:
+        """Keep the newest checkpoint, which is of the latest evaluation's update, as the best one."""
+        assert self.latest is not None
+        self.writer.wait()
+        self.folder.keep_best()
+        self.best = float(self.latest["success"])
+
+    def _write_checkpoint(self, algorithm: Any, best: bool) -> None:
+        self.writer.write(
+            algorithm.resumable_state(),
+            best=best,
+            in_use=algorithm.learner_group.is_local,
+            run=self.id,
+            settings=plain_settings(self.settings),
+            panel=algorithm.panel.hash,
+        )
 
     def _tell(self, done: int, figures: Mapping[str, Any]) -> None:
         success = None if figures is self.latest else figures.get("success")

@@ -47,7 +47,9 @@ def evaluated(folder: RunFolder) -> list[int]:
     return [record["update"] for record in folder.records() if "evaluation" in record]
 
 
-def test_a_run_and_one_that_was_killed_before_a_result_end_as_one_that_waits(between: RunFolder, tmp_path: Path) -> None:
+def test_a_run_and_one_that_was_killed_before_a_result_end_as_one_that_waits(
+    between: RunFolder, tmp_path: Path
+) -> None:
     killed = RunFolder(tmp_path / "killed")
     seen: list[Any] = []
 

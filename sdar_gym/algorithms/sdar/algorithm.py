@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from inspect import signature
@@ -52,6 +53,7 @@ from sdar_gym.algorithms.sdar.config_checks import check_staleness, check_teache
 from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
 from sdar_gym.algorithms.sdar.evaluation_beside import EvaluationBeside
 from sdar_gym.algorithms.sdar.learner import SDARLearner
+from sdar_gym.algorithms.sdar.learner_watch import watched
 from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
 from sdar_gym.algorithms.sdar.resources import check_resources, gpus_of_engine, share_gpus, supply
@@ -555,6 +557,16 @@ class SDAR(Algorithm):
         return self._tokenizer
 
     @override(Algorithm)
+    def step(self) -> Any:
+        """One update and RLlib's result of it.
+
+        Raises:
+            LearnersLostError: A remote learner died; the weights of the last checkpoint have to be restored.
+        """
+        with watched(self.learner_group):
+            return super().step()
+
+    @override(Algorithm)
     def training_step(self) -> None:
         """One update: play episodes, prepare -> score -> shape -> collate, take gradient steps, send the weights."""
         config, step = self.config, self.training_iteration
@@ -602,6 +614,10 @@ class SDAR(Algorithm):
         finished = time.perf_counter()
         seconds = {"rollout": rollout.seconds, "update": finished - collected}
         self._log("seconds", seconds | ({"rollout_wait": rollout.waited} if ahead else {}))
+        faults = Counter(rollout.faults)
+        if self._beside is not None:
+            faults.update(self._beside.take_faults())
+        self._log("faults", faults)
         self._log("speed", {"rollout_tokens_per_second": tokens_of(episodes) / max(1e-9, rollout.seconds)})
 
     @override(Algorithm)
@@ -616,7 +632,8 @@ class SDAR(Algorithm):
             return self.finish_evaluation()[0]
         self._callback("on_evaluate_start")
         self._rollouts.pause()
-        result = self._evaluator.evaluate(self.training_iteration)
+        with watched(self.learner_group):
+            result = self._evaluator.evaluate(self.training_iteration)
         self._callback("on_evaluate_end", evaluation_metrics=result)
         return result
 
@@ -637,7 +654,8 @@ class SDAR(Algorithm):
             ValueError: There are no runners for it, or the one before was not finished.
         """
         self._callback("on_evaluate_start")
-        self._own_runners().begin(self.training_iteration)
+        with watched(self.learner_group):
+            self._own_runners().begin(self.training_iteration)
 
     def wait_for_evaluation(self) -> None:
         """Waits until `finish_evaluation` would not; an exception, such as a signal's, leaves it in progress."""
@@ -694,7 +712,8 @@ class SDAR(Algorithm):
         Raises:
             NonFiniteError: The weights hold numbers that are not finite; nothing was written.
         """
-        module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
+        with watched(self.learner_group):
+            module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
         settings = self.config.policy_settings
         model = merged_policy(settings.model, settings.dtype, settings.lora, module[DEFAULT_MODULE_ID])
         record = {trained_prompt.FILE: trained_prompt.prompt_record_text(self.config.rollout_settings)}
@@ -706,7 +725,8 @@ class SDAR(Algorithm):
         Runners have no state but the weights, which they are sent.
         """
         runners = (COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR)
-        return self.get_state(not_components=list(runners))
+        with watched(self.learner_group):
+            return self.get_state(not_components=list(runners))
 
     @override(Algorithm)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:

@@ -54,6 +54,10 @@ class EvaluationBeside:
         if self._pending is not None:
             self._pending.wait()
 
+    def take_faults(self) -> dict[str, int]:
+        """What the runners did not survive, and what they survived, since the last call; by name."""
+        return {} if self.in_flight else self._dispatcher.take_faults()
+
     def abandon(self) -> None:
         """Ends an evaluation in progress, and its runners."""
         if self.in_flight:

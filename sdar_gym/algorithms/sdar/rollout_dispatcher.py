@@ -15,8 +15,9 @@ from typing import Any
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from sdar_gym.algorithms.sdar.env_runner import RolloutFailure
+from sdar_gym.algorithms.sdar.env_runner import PlayedShare, RolloutFailure
 from sdar_gym.algorithms.sdar.held_weights import HeldWeights, put_weights
+from sdar_gym.algorithms.sdar.rollout_shares import Share, after_a_death, assigned, failed_episode, shares_of
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 # How long a run waits for a lost env runner where there is no other one.
 _RESTART_SECONDS = 600.0
 # A runner that dies at the same episodes every time is no outage.
-_COLLECTION_ATTEMPTS = 3
+_DEATHS_OF_A_SHARE = 3
 
 
 class RolloutError(ValueError):
@@ -71,8 +72,15 @@ class RolloutDispatcher:
         self._check = check
         self._abandoned = False
         self._held: HeldWeights | None = None
-        self._sent: Any = None
         self.failed_tasks: dict[str, str] = {}
+        # What gives runners that come back the weights that the others play with.
+        self._sync: Callable[[], None] = self.sync_weights
+        self._faults: Counter[str] = Counter()
+
+    def take_faults(self) -> dict[str, int]:
+        """What runners did not survive, and what they survived, since the last call; by name."""
+        faults, self._faults = self._faults, Counter()
+        return dict(faults)
 
     def take_weights(self, *, teacher: bool = False) -> HeldWeights:
         """Copies the present weights, and the state of a retriever that learns, for `hold`.
@@ -94,7 +102,7 @@ class RolloutDispatcher:
 
     def release(self) -> None:
         """Ends `hold`: the next weights are the learners' present ones."""
-        self._held = self._sent = None
+        self._held = None
 
     @property
     def holds(self) -> bool:
@@ -108,13 +116,14 @@ class RolloutDispatcher:
 
     def bring_back(self) -> None:
         """Takes runners back that Ray has restarted, with the weights that the others have."""
-        if self._held is None:
-            self._restore(self._runners)
-        elif self._runners.probe_unhealthy_env_runners():
-            self._send(self._sent)
+        # RLlib's own way sends the learners' present weights, first.
+        restore = self._restore if self._held is None else EnvRunnerGroup.probe_unhealthy_env_runners
+        if restore(self._runners):
+            self._sync()
 
     def sync_weights(self) -> None:
         """Sends the student's weights to the runners, and checks engines that are new; or sends those that are held."""
+        self._sync = self.sync_weights
         if self._held is not None:
             self._send(self._held.student)
             return
@@ -149,18 +158,18 @@ class RolloutDispatcher:
 
     def sync_teacher_weights(self) -> None:
         """Sends the teacher's weights to the runners; to be followed by `sync_weights`."""
+        self._sync = self.sync_teacher_weights
         self._send(put_weights(self._learners, teacher=True) if self._held is None else self._held.teacher)
 
     def _send(self, state: Any) -> None:
-        """Sends a state in the object store to the runners; one that is held is kept for those that come back."""
-        self._sent = None if self._held is None else state
+        """Sends a state in the object store to the runners."""
         # RLlib passes no arguments on to a runner in this process.
         self._runners.foreach_env_runner(lambda runner: runner.set_state(state))
 
     def collect_training(
         self, requests: Sequence[EpisodeRequest], group_size: int, *, skills_in_prompt: bool, update: int
     ) -> list[Episode]:
-        """Plays the episodes of one update; an update without any episode is played again.
+        """Plays the episodes of one update.
 
         Args:
             requests: Whole groups.
@@ -169,21 +178,10 @@ class RolloutDispatcher:
             update: Number of the update, from 1, for messages.
 
         Raises:
-            RolloutError: No episode came back several times, none can be compared, or too many tasks failed.
+            RolloutError: No episode came back, none can be compared, or too many tasks failed.
         """
         params = SamplingParams(self._settings.max_response_tokens, self._settings.temperature)
-        for _ in range(_COLLECTION_ATTEMPTS):
-            episodes = self.collect(
-                requests, params, group_size, skills_in_prompt=skills_in_prompt, teacher_prompts=True
-            )
-            if episodes:
-                break
-            self.sync_weights()
-        else:
-            raise RolloutError(
-                f"No episode of update {update} came back in {_COLLECTION_ATTEMPTS} attempts: the env runners die "
-                "while they play. The logs of Ray's workers say why (memory?); go on with --resume."
-            )
+        episodes = self.collect(requests, params, group_size, skills_in_prompt=skills_in_prompt, teacher_prompts=True)
         errors = {episode.task_id: episode.error for episode in episodes if episode.error}
         self.failed_tasks |= errors
         limit = self._settings.max_failed_tasks
@@ -211,10 +209,16 @@ class RolloutDispatcher:
         skills_in_prompt: bool,
         teacher_prompts: bool,
     ) -> list[Episode]:
-        """Distributes whole groups over the runners; episodes of a runner that is lost are missing in the result.
+        """Distributes whole groups over the runners.
+
+        Which episodes are played together depends on the number of runners alone, not on which of them are there: what
+        a lost runner should have played is played again as it was, by itself or by another one, with equal results. A
+        runner that dies twice at its share plays the groups of it one by one; a group at which it dies then is the
+        cause, and its episodes fail.
 
         Raises:
-            RolloutError: A runner could not play; the message is the same wherever it runs.
+            RolloutError: A runner could not play, with a message that is the same wherever it runs; or no runner comes
+                back.
         """
         if self._held is not None:
             learned = self._held.retriever
@@ -226,28 +230,60 @@ class RolloutDispatcher:
             "retriever_state": learned,
             "teacher_prompts": teacher_prompts,
         }
-        runners = self._runners
-        if runners.local_env_runner is not None and not runners.healthy_worker_ids():
-            results = [runners.local_env_runner.try_collect(requests=requests, **arguments)]
+        local = self._runners.local_env_runner
+        if local is not None and not self._runners.healthy_worker_ids():
+            episodes = self._received(local.try_collect(requests=requests, **arguments))
         else:
-            ids = self._wait_for_runners()
-            shares: dict[int, list[EpisodeRequest]] = {worker: [] for worker in ids}
-            for number in range(0, len(requests), group_size):
-                worker = ids[(number // group_size) % len(ids)]
-                shares[worker].extend(requests[number : number + group_size])
-            results = runners.foreach_env_runner(
-                ["try_collect"] * len(ids),
-                kwargs=[{"requests": shares[worker], **arguments} for worker in ids],
-                local_env_runner=False,
-                remote_worker_ids=ids,
-            )
-        episodes: list[Episode] = []
-        for result in results:
-            if isinstance(result, RolloutFailure):
-                logger.debug("%s", result.trace)
-                raise RolloutError(result.message)
-            episodes += result
+            episodes = self._collect_remotely(shares_of(requests, group_size, self._runner_ids()), arguments)
         return sorted(episodes, key=lambda episode: (episode.group_id, episode.member))
+
+    def _collect_remotely(self, shares: list[Share], arguments: dict[str, Any]) -> list[Episode]:
+        """Plays shares until each is played or given up."""
+        episodes: list[Episode] = []
+        most_deaths, deaths = _DEATHS_OF_A_SHARE * len(shares), 0
+        while shares:
+            now = assigned(shares, self._wait_for_runners())
+            results = self._runners.foreach_env_runner(
+                ["try_collect"] * len(now),
+                kwargs=[{"requests": share.requests, "ticket": worker, **arguments} for worker, share in now.items()],
+                local_env_runner=False,
+                remote_worker_ids=[*now],
+            )
+            left = [share for share in shares if share not in now.values()]
+            for result in results:
+                episodes += self._received(result)
+                del now[result.ticket]
+            for share in now.values():
+                deaths += 1
+                self._faults["runner_deaths"] += 1
+                self._faults["episodes_again"] += len(share.requests)
+                if share.deaths + 1 >= _DEATHS_OF_A_SHARE:
+                    episodes += [failed_episode(request, deaths=_DEATHS_OF_A_SHARE) for request in share.requests]
+                else:
+                    left += after_a_death(share, last=share.deaths + 2 >= _DEATHS_OF_A_SHARE)
+            shares = left
+            if deaths >= most_deaths and not any(episode.turns for episode in episodes):
+                raise RolloutError(
+                    f"No episode came back, and env runners died {deaths} times while they played. The logs of Ray's "
+                    "workers say why (memory?); go on with --resume."
+                )
+        return episodes
+
+    def _received(self, result: PlayedShare | RolloutFailure) -> list[Episode]:
+        """The episodes of a share.
+
+        Raises:
+            RolloutError: The runner could not play.
+        """
+        if isinstance(result, RolloutFailure):
+            logger.debug("%s", result.trace)
+            raise RolloutError(result.message)
+        self._faults.update(result.faults)
+        return result.episodes
+
+    def _runner_ids(self) -> list[int]:
+        """Remote runners, lost ones included."""
+        return sorted(self._runners._worker_manager.actor_ids())
 
     def _wait_for_runners(self) -> list[int]:
         """Healthy remote runners; where all were lost, the first that comes back, with the present weights."""

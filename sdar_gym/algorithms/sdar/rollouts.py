@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sdar_gym.algorithms.sdar.background import Background
@@ -20,16 +20,18 @@ class Rollout:
     """The episodes of one update.
 
     Attributes:
+        episodes: The episodes, by group and member.
         requested: Number of requested episodes.
-        episodes: Those that came back, by group and member.
         trust: Episodes that the teacher's skills are judged by; None if there are none.
+        faults: What runners did not survive, and what they survived, by name.
         seconds: How long they were played.
         waited: How long the learner waited for them.
     """
 
-    requested: int
     episodes: list[Episode]
+    requested: int
     trust: list[Episode] | None
+    faults: dict[str, int]
     seconds: float
     waited: float
 
@@ -122,9 +124,7 @@ class Rollouts:
             self._dispatcher.release()
         if not self._ahead:
             return rollout
-        rollout = Rollout(
-            rollout.requested, rollout.episodes, rollout.trust, rollout.seconds, time.perf_counter() - started
-        )
+        rollout = replace(rollout, waited=time.perf_counter() - started)
         self._begin(step + 1)
         return rollout
 
@@ -170,4 +170,4 @@ class Rollouts:
         )
         trust = self._trust_episodes.play(step, requests, self._group_size)
         seconds = time.perf_counter() - started
-        return Rollout(len(requests), episodes, trust, seconds, seconds)
+        return Rollout(episodes, len(requests), trust, self._dispatcher.take_faults(), seconds, seconds)

@@ -3,10 +3,12 @@
     python benchmarks/scaling.py --out benchmarks/results/scaling.json
     python benchmarks/scaling.py --soak 300 --out benchmarks/results/soak.json
 
-The quick start's policy and batch. Each arm is measured beside its reference, in turns: a round is a block of updates of the
-one, then of the other, and a ratio is of one round. The first update of a block is not timed, since episodes that are
-played ahead are ready by then. Cores are few here and others may use them, so that CPU-seconds of all processes are given
-beside seconds of the clock.
+The quick start's policy and batch. Each arm is measured beside its reference, in turns: a round is a block of updates
+of the one, then of the other, and a ratio is of one round. The first update of a block is not timed, since episodes
+that are played ahead are ready by then. Cores are few here and others may use them, so that CPU-seconds of all
+processes are given beside seconds of the clock; and the part `waiting` adds a fixed time to every rollout and to every
+update in which the process only waits, as it would for a GPU of its own: what is gained then is gained by doing both at
+the same time, on any number of cores.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import pickle
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,26 +27,29 @@ from typing import Any
 
 import numpy as np
 import ray
-from machine import machine, machine_line, resident_mb
+from machine import machine, machine_line
+from random_model import SHAPES, random_model
 
 from sdar_gym.cli.training import quiet
 from sdar_gym.configs import load_config
+from sdar_gym.policy.load import load_tokenizer
+from sdar_gym.rollout.engines.registry import EngineSpec
+from sdar_gym.rollout.engines.transformers_engine import from_spec
 
 BASE = ("evaluation.tasks=48", "evaluation.teacher_tasks=0", "evaluation.interval=1000", "training.iterations=1000000")
 RUNNERS, LEARNERS = "resources.num_env_runners={}", "resources.num_learners={}"
 AHEAD, BESIDE = "training.max_staleness=1", "resources.num_evaluation_runners=1"
-# Arm: settings, and the arm that it is compared with; None for the first of a group.
-ARMS: dict[str, tuple[tuple[str, ...], str | None]] = {
-    "local": ((), None),
-    "1 runner": ((RUNNERS.format(1),), "local"),
-    "2 runners": ((RUNNERS.format(2),), "local"),
-    "4 runners": ((RUNNERS.format(4),), "local"),
-    "1 learner": ((LEARNERS.format(1),), "local"),
-    "2 learners": ((LEARNERS.format(2),), "local"),
-    "1 runner, ahead": ((RUNNERS.format(1), AHEAD), "local"),
-    "2 runners, ahead": ((RUNNERS.format(2), AHEAD), "local"),
-    "1 runner, 1 learner, ahead": ((RUNNERS.format(1), LEARNERS.format(1), AHEAD), "local"),
+# Compared with everything in one process.
+ARMS: dict[str, tuple[str, ...]] = {
+    "1 runner": (RUNNERS.format(1),),
+    "2 runners": (RUNNERS.format(2),),
+    "4 runners": (RUNNERS.format(4),),
+    "1 learner": (LEARNERS.format(1),),
+    "2 learners": (LEARNERS.format(2),),
+    "1 runner, ahead": (RUNNERS.format(1), AHEAD),
 }
+PARTS = ("waiting", "arms", "evaluation", "memory", "weights", "travels")
+_WAIT = "SDAR_SCALING_WAIT"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -57,6 +63,33 @@ def built(*changes: str) -> Any:
     config.env_runners(num_cpus_per_env_runner=0.1)
     config.learners(num_cpus_per_learner=0.1)
     return config.build_algo()
+
+
+def waiting_engine(spec: EngineSpec) -> Any:
+    """The `transformers` engine, on a device that takes some seconds more for each batch of episodes."""
+    engine = from_spec(spec)
+    converse, seconds = engine.converse, float(os.environ[_WAIT])
+
+    def waits(*arguments: Any) -> None:
+        time.sleep(seconds)
+        converse(*arguments)
+
+    engine.converse = waits
+    return engine
+
+
+def waiting(seconds: float, *changes: str) -> Any:
+    """An algorithm whose rollouts and updates wait some seconds each, without using a core."""
+    os.environ[_WAIT] = str(seconds)
+    algorithm = built("rollout.engine=scaling:waiting_engine", *changes)
+    update = algorithm._update_learners
+
+    def waits(*arguments: Any) -> Any:
+        time.sleep(seconds)
+        return update(*arguments)
+
+    algorithm._update_learners = waits
+    return algorithm
 
 
 def processes(algorithm: Any) -> list[int]:
@@ -87,17 +120,18 @@ def memory_mb(pid: int) -> float:
 
 
 class Peak:
-    """Context manager: the largest resident memory of this process within the block, in megabytes."""
+    """Context manager: the largest memory of this process within the block, by `memory_mb`."""
 
     def __enter__(self) -> Peak:
-        self.mb, self._ended = resident_mb() or 0.0, threading.Event()
+        self.before, self._ended = memory_mb(os.getpid()), threading.Event()
+        self.mb = self.before
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
         return self
 
     def _look(self) -> None:
-        while not self._ended.wait(0.01):
-            self.mb = max(self.mb, resident_mb() or 0.0)
+        while not self._ended.wait(0.005):
+            self.mb = max(self.mb, memory_mb(os.getpid()))
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
@@ -199,7 +233,7 @@ def driver_memory(tasks: int) -> dict[str, Any]:
     """Memory of a driver that neither plays nor learns, for a batch."""
     algorithm = built(RUNNERS.format(1), LEARNERS.format(1), f"training.tasks_per_iteration={tasks}")
     try:
-        before = resident_mb() or 0.0
+        before = memory_mb(os.getpid())
         peaks, tokens = [], 0
         for _ in range(2):
             with Peak() as peak:
@@ -216,6 +250,35 @@ def driver_memory(tasks: int) -> dict[str, Any]:
         }
     finally:
         algorithm.stop()
+
+
+def weights_way(vocabulary: int, times: int = 3) -> dict[str, Any]:
+    """Sending weights from a remote learner to a remote runner: past the driver, and RLlib's way through it."""
+    with tempfile.TemporaryDirectory() as folder:
+        random_model(SHAPES["small"]._replace(vocabulary=vocabulary), positions=2048).save_pretrained(folder)
+        load_tokenizer("builtin:tiny").save_pretrained(folder)
+        megabytes = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")) / 1e6
+        algorithm = built(RUNNERS.format(1), LEARNERS.format(1), f"policy.model={folder}")
+        ways: dict[str, Callable[[], None]] = {
+            "past the driver": algorithm._dispatcher.sync_weights,
+            "through the driver": lambda: algorithm.env_runner_group.sync_weights(
+                from_worker_or_learner_group=algorithm.learner_group, inference_only=True, timeout_seconds=None
+            ),
+        }
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+        try:
+            for _ in range(times):
+                for name, send in ways.items():
+                    started = time.perf_counter()
+                    with Peak() as peak:
+                        send()
+                    found[name].append((time.perf_counter() - started, peak.mb - peak.before))
+        finally:
+            algorithm.stop()
+    return {"vocabulary": vocabulary, "weights_mb": round(megabytes, 1)} | {
+        name: {"seconds": spread([row[0] for row in rows]), "driver_grows_mb": spread([row[1] for row in rows])}
+        for name, rows in found.items()
+    }
 
 
 def soak(updates: int) -> dict[str, Any]:
@@ -272,34 +335,55 @@ def soak(updates: int) -> dict[str, Any]:
     }
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All arms, the evaluation, the memory."""
-    found: dict[str, Any] = {"arms": {}, "weight_sync_seconds": {}, "build_seconds": {}}
+def measure(options: argparse.Namespace) -> None:
+    """All parts, saved one by one."""
+    found: dict[str, Any] = {}
+    build_seconds: dict[str, float] = {}
 
-    def make(name: str, *changes: str) -> Any:
+    def make(name: str, maker: Callable[..., Any], *arguments: Any) -> Any:
         started = time.perf_counter()
-        algorithm = built(*changes)
-        found["build_seconds"][name] = round(time.perf_counter() - started, 1)
+        algorithm = maker(*arguments)
+        build_seconds[name] = round(time.perf_counter() - started, 1)
         return algorithm
 
-    local = make("local")
-    found["weight_sync_seconds"]["local"] = sync_seconds(local)
-    for name, (changes, reference) in ARMS.items():
-        if reference is None or (options.arms and name not in options.arms):
-            continue
-        arm = make(name, *changes)
-        found["weight_sync_seconds"][name] = sync_seconds(arm)
-        found["arms"][name] = {"beside": reference} | pair(local, arm, options.rounds, options.updates)
-        arm.stop()
+    rounds, updates = options.rounds, options.updates
+    if "waiting" in options.parts:
+        runner = RUNNERS.format(1)
+        between = make("waiting, 1 runner", waiting, options.wait, runner)
+        ahead = make("waiting, 1 runner, ahead", waiting, options.wait, runner, AHEAD)
+        found["waiting"] = {"seconds": options.wait, "ahead": pair(between, ahead, rounds, updates)}
+        ahead.stop()
         save(options, found)
-    beside = make("evaluation beside", BESIDE)
-    found["evaluation_beside"] = pair(local, beside, options.rounds, 2 * options.updates, evaluation=True)
-    beside.stop()
-    local.stop()
+        beside = make("waiting, 1 runner, evaluation beside", waiting, options.wait, runner, BESIDE)
+        found["waiting"]["evaluation_beside"] = pair(between, beside, rounds, updates, evaluation=True)
+        for algorithm in (between, beside):
+            algorithm.stop()
+        save(options, found)
+    if {"arms", "evaluation"} & set(options.parts):
+        local = make("local", built)
+        sync = {"local": sync_seconds(local)}
+        found |= {"arms": {}, "weight_sync_seconds": sync, "build_seconds": build_seconds}
+        for name in options.arms if "arms" in options.parts else ():
+            arm = make(name, built, *ARMS[name])
+            sync[name] = sync_seconds(arm)
+            found["arms"][name] = pair(local, arm, rounds, updates)
+            arm.stop()
+            save(options, found)
+        if "evaluation" in options.parts:
+            beside = make("evaluation beside", built, BESIDE)
+            found["evaluation_beside"] = pair(local, beside, rounds, updates, evaluation=True)
+            beside.stop()
+            save(options, found)
+        local.stop()
+    if "memory" in options.parts:
+        found["driver_memory"] = [driver_memory(tasks) for tasks in options.batches]
+        save(options, found)
+    if "weights" in options.parts:
+        found["weights_way"] = [weights_way(vocabulary) for vocabulary in options.vocabularies]
+        save(options, found)
+    if "travels" in options.parts:
+        found["travels"] = {method: travels(method) for method in ("grpo", "sdar", "frozen_ce")}
     save(options, found)
-    found["driver_memory"] = [driver_memory(tasks) for tasks in options.batches]
-    found["travels"] = {method: travels(method) for method in ("grpo", "sdar", "frozen_ce")}
-    return found
 
 
 def save(options: argparse.Namespace, found: dict[str, Any]) -> None:
@@ -315,9 +399,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=3, help="timed updates of a block")
-    parser.add_argument("--arms", nargs="+", help="only these")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=[*ARMS])
+    parser.add_argument("--wait", type=float, default=5.0, help="seconds of the part `waiting`")
     parser.add_argument(
         "--batches", nargs="+", type=int, default=[4, 16, 64], help="tasks of an update, for the memory"
+    )
+    parser.add_argument(
+        "--vocabularies", nargs="+", type=int, default=[16_384, 65_536], help="of the weights that are sent"
     )
     parser.add_argument("--soak", type=int, default=0, help="only a soak of so many updates")
     parser.add_argument("--out", type=Path)
@@ -327,7 +416,10 @@ def main() -> None:
     import sdar_gym.algorithms.sdar  # noqa: F401
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
-    save(options, {"soak": soak(options.soak)} if options.soak else measure(options))
+    if options.soak:
+        save(options, {"soak": soak(options.soak)})
+    else:
+        measure(options)
     ray.shutdown()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ BESIDE = "resources.num_evaluation_runners=1"
 @pytest.fixture(autouse=True, scope="module")
 def _ray() -> Iterator[None]:
     ray.shutdown()  # One that tests of another file left for the next ones.
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 

@@ -570,10 +570,10 @@ class SDAR(Algorithm):
     def training_step(self) -> None:
         """One update: play episodes, prepare -> score -> shape -> collate, take gradient steps, send the weights."""
         config, step = self.config, self.training_iteration
-        ahead = config.training_settings.max_staleness > 0
+        ahead, started = config.training_settings.max_staleness > 0, time.perf_counter()
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             rollout = self._rollouts.take(step)
-            episodes, collected = rollout.episodes, time.perf_counter()
+            episodes = rollout.episodes
             trusted = self._trust_episodes.weigh(episodes, rollout.trust)
         self._log_episodes(episodes, rollout.requested)
         if ahead:
@@ -611,8 +611,7 @@ class SDAR(Algorithm):
         if isinstance(self._retriever, LearningRetriever):
             for episode in episodes:
                 self._retriever.observe(episode.task_type, episode.skills, episode.score)
-        finished = time.perf_counter()
-        seconds = {"rollout": rollout.seconds, "update": finished - collected}
+        seconds = {"rollout": rollout.seconds, "update": time.perf_counter() - started - rollout.waited}
         self._log("seconds", seconds | ({"rollout_wait": rollout.waited} if ahead else {}))
         faults = Counter(rollout.faults)
         if self._beside is not None:

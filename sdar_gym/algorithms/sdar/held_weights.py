@@ -1,7 +1,7 @@
 """Held weights: those of one update in Ray's object store, for env runners that play while the learner goes on."""
 
 # RLlib declares most of what its classes get at run time as optional or not at all.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

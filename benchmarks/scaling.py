@@ -281,7 +281,7 @@ def weights_way(vocabulary: int, times: int = 3) -> dict[str, Any]:
     }
 
 
-def soak(updates: int) -> dict[str, Any]:
+def soak(updates: int, minutes: float) -> dict[str, Any]:
     """Many updates with everything that runs beside others, and the memory of each process."""
     algorithm = built(
         RUNNERS.format(1),
@@ -311,6 +311,9 @@ def soak(updates: int) -> dict[str, Any]:
                 algorithm.resumable_state()
             for pid, name in names.items():
                 rows[name].append(memory_mb(pid))
+            if time.perf_counter() - started > 60 * minutes:
+                updates = update + 1
+                break
         seconds, used = time.perf_counter() - started, cpu_seconds([*names]) - cpu
     finally:
         algorithm.stop()
@@ -409,6 +412,7 @@ def main() -> None:
         "--vocabularies", nargs="+", type=int, default=[16_384, 65_536], help="of the weights that are sent"
     )
     parser.add_argument("--soak", type=int, default=0, help="only a soak of so many updates")
+    parser.add_argument("--minutes", type=float, default=60.0, help="a soak ends then, whatever it has done")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     quiet()
@@ -417,7 +421,7 @@ def main() -> None:
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
     if options.soak:
-        save(options, {"soak": soak(options.soak)})
+        save(options, {"soak": soak(options.soak, options.minutes)})
     else:
         measure(options)
     ray.shutdown()

@@ -38,7 +38,9 @@ def train_command(config: str | None, changes: Sequence[str], resume: Path | Non
 
         def report(progress: RunProgress) -> None:
             train_part = "" if progress.train_success is None else f"train {progress.train_success:.2f} · "
-            state = f"{train_part}panel {progress.evaluation['success']:.2f}"
+            # Beside training, the first evaluation may be in progress still.
+            panel_part = f"panel {progress.evaluation['success']:.2f}" if progress.evaluation else "first evaluation"
+            state = f"{train_part}{panel_part}"
             bar.update(task, completed=progress.update, total=progress.updates, state=state)
             for sentence in warned.new(progress.figures):
                 bar.console.print(f"update {progress.update}: {sentence}", style="yellow")

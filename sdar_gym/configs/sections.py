@@ -362,6 +362,13 @@ class TrainingSettings(Settings):
         choices=("off", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
     )
     importance_cap: float = setting(2.0, "Largest importance weight of the correction.", low=1)
+    max_staleness: int = setting(
+        0,
+        "Updates by which the weights that play episodes may be behind the learner's: 0 plays between two updates, 1 "
+        "plays the next update's episodes during an update, on remote env runners.",
+        low=0,
+        high=1,
+    )
     grad_clip: float = setting(1.0, "Largest global norm of a gradient.", above=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", low=0, high=1_000)
     adam_betas: tuple[float, float] = setting((0.9, 0.999), "Betas of AdamW.", low=0, below=1)
@@ -427,6 +434,13 @@ class ResourceSettings(Settings):
         0, "Remote processes that play episodes; 0 plays in the driver.", low=0, high=100_000
     )
     num_learners: int = setting(0, "Remote processes that learn; 0 learns in the driver.", low=0, high=10_000)
+    num_evaluation_runners: int = setting(
+        0,
+        "Remote processes that play the evaluation set beside training; 0 plays it between two updates, by those that "
+        "play training episodes.",
+        low=0,
+        high=10_000,
+    )
     num_gpus_per_env_runner: float | None = setting(
         None, "GPUs of one env runner; null distributes the available ones.", low=0, high=1_000
     )

@@ -6,6 +6,7 @@
 | `optimizer.safetensors` | moments of AdamW |
 | `teacher.safetensors` | weights of an averaged or stale teacher, if there is one |
 | `state.json` | everything else: counters, metrics, correlation of gap and advantage, retrieval statistics |
+| `state.safetensors` | with `training.max_staleness`, the weights that play the episodes in flight |
 | `manifest.json` | format, update, run id, settings, panel, and size and SHA-256 of every file |
 """
 

@@ -131,6 +131,9 @@ class _Training:
         self.latest: dict[str, Any] | None = None
         # Updates of the latest evaluation and of the newest checkpoint.
         self.evaluated = self.saved = -1
+        # The update whose evaluation is in progress beside training; lines of later updates wait for its line.
+        self.beside: int | None = None
+        self.waiting: list[dict[str, Any]] = []
         self.tracking: Tracking | None = None
         self.writer = CheckpointWriter(folder, self.run.checkpoints)
         # Success of the best evaluation that has a checkpoint; below any other if there is none.
@@ -203,6 +206,11 @@ class _Training:
             self.writer.wait()
             raise
         finally:
+            # Of a run that ended by an error; trackers get them when it is resumed.
+            with suppress(RunFolderError):
+                for record in self.waiting:
+                    self.folder.log(record)
+            self.beside, self.waiting = None, []
             if self.tracking is not None:
                 self.tracking.close(finished=finished)
             if not self.stopper.at_once:
@@ -262,6 +270,10 @@ class _Training:
         return Tracking(self.run.trackers, run, self.folder.records())
 
     def _log(self, record: dict[str, Any]) -> None:
+        """Write a line; `metrics.jsonl` and trackers have an evaluation right behind its update."""
+        if self.beside is not None:
+            self.waiting.append(record)
+            return
         self.folder.log(record)
         if self.tracking is not None:
             self.tracking.log(record)
@@ -281,8 +293,14 @@ class _Training:
                     _write_tokens(algorithm, self.folder, done, self.run.evaluation.token_turns)
             if self._is_evaluated(done):
                 self._evaluate(algorithm, done)
-            if done == iterations or done % self.run.checkpoint_interval == 0 or self._is_best(done):
+            elif algorithm.evaluation_done:
+                self._finish_evaluation(algorithm)
+            # Whether it is the best is known later, beside training.
+            kept = self._is_best(done) or (self.run.checkpoints.best and self.beside == done)
+            if done == iterations or done % self.run.checkpoint_interval == 0 or kept:
                 self._checkpoint(algorithm)
+            if done == iterations:
+                self._finish_evaluation(algorithm)
             self.writer.check()
             learned = result.get("learners", {}).get("default_policy", {})
             shown = {name: learned[name] for name in _SHOWN if name in learned}
@@ -293,12 +311,39 @@ class _Training:
         return done in (0, self.run.training.iterations) or bool(interval and done % interval == 0)
 
     def _evaluate(self, algorithm: Any, update: int) -> None:
+        """Evaluate, or begin to: beside training the result comes with `_finish_evaluation`."""
+        if algorithm.evaluates_beside:
+            self._finish_evaluation(algorithm)
+            with self.stopper.whole():
+                algorithm.begin_evaluation()
+                self.beside = update
+            return
         started = time.perf_counter()
         result = algorithm.evaluate()
-        with self.stopper.whole(), self.folder.writing():
+        with self.stopper.whole():
+            self._record_evaluation(algorithm, update, result, {"evaluation": time.perf_counter() - started})
+
+    def _finish_evaluation(self, algorithm: Any) -> None:
+        """Wait for an evaluation in progress, and write its result under its own update."""
+        if self.beside is None:
+            return
+        algorithm.wait_for_evaluation()
+        with self.stopper.whole():
+            result, seconds = algorithm.finish_evaluation()
+            update, self.beside = self.beside, None
+            waiting, self.waiting = self.waiting, []
+            self._record_evaluation(algorithm, update, result, seconds)
+            for record in waiting:
+                self._log(record)
+            if update == self.saved and self._is_best(update):
+                self._keep_best()
+
+    def _record_evaluation(
+        self, algorithm: Any, update: int, result: dict[str, Any], seconds: Mapping[str, float]
+    ) -> None:
+        with self.folder.writing():
             self.folder.write_episodes(f"eval-{update:05d}", algorithm.last_evaluation)
-            seconds = {"evaluation": time.perf_counter() - started}
-            self._log({"update": update, "evaluation": result, "seconds": seconds})
+            self._log({"update": update, "evaluation": result, "seconds": dict(seconds)})
             self.latest, self.evaluated = result, update
             self.first = self.first or result
             title = f"{self.run.name} · {self.run.method}"
@@ -323,15 +368,24 @@ class _Training:
         if not self.id or (update == self.saved and not best):
             return
         with self.stopper.whole():
+            if self.beside is not None and self.beside < update:
+                # A resume evaluates at the checkpoint's own update only, with the weights that are in it.
+                self._finish_evaluation(algorithm)
             if update == self.saved:
-                self.writer.wait()
-                self.folder.keep_best()
-            else:
-                self._write_checkpoint(algorithm, best)
+                self._keep_best()
+                return
+            self._write_checkpoint(algorithm, best)
             self.saved = update
             if best:
                 assert self.latest is not None
                 self.best = float(self.latest["success"])
+
+    def _keep_best(self) -> None:
+        """Keep the newest checkpoint, which is of the latest evaluation's update, as the best one."""
+        assert self.latest is not None
+        self.writer.wait()
+        self.folder.keep_best()
+        self.best = float(self.latest["success"])
 
     def _write_checkpoint(self, algorithm: Any, best: bool) -> None:
         self.writer.write(

@@ -107,8 +107,11 @@ def assert_same_end(one: RunFolder, other: RunFolder) -> None:
         pytest.param(("training.objective.teacher={weights: stale, every: 2}",), marks=pytest.mark.slow),
         pytest.param((EMA, "resources.num_learners=1", "resources.num_env_runners=2"), marks=pytest.mark.slow),
         pytest.param((*LORA, "resources.num_learners=2"), marks=pytest.mark.slow),
+        pytest.param(
+            ("training.max_staleness=1", "resources.num_env_runners=1", "skills.strategy=ucb"), marks=pytest.mark.slow
+        ),
     ],
-    ids=["ema-ucb", "lora-ema", "frozen", "stale", "remote", "two-learners-lora"],
+    ids=["ema-ucb", "lora-ema", "frozen", "stale", "remote", "two-learners-lora", "ahead"],
 )
 def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not(changes: tuple[str, ...], tmp_path: Path) -> None:
     straight, summary = train(config(tmp_path / "straight", *changes, "training.iterations=3"))

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from inspect import signature
@@ -48,14 +49,16 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objectives.teacher import Weights
 from sdar_gym.algorithms.sdar import search_spaces
-from sdar_gym.algorithms.sdar.config_checks import check_teacher
+from sdar_gym.algorithms.sdar.config_checks import check_staleness, check_teacher
 from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
+from sdar_gym.algorithms.sdar.evaluation_beside import EvaluationBeside
 from sdar_gym.algorithms.sdar.learner import SDARLearner
 from sdar_gym.algorithms.sdar.learner_watch import watched
 from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
 from sdar_gym.algorithms.sdar.resources import check_resources, gpus_of_engine, share_gpus, supply
 from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
+from sdar_gym.algorithms.sdar.rollouts import Rollouts
 from sdar_gym.algorithms.sdar.trust_episodes import TrustEpisodes
 from sdar_gym.algorithms.sdar.unread import refuse_unread
 from sdar_gym.configs.reading import child_hint
@@ -294,10 +297,11 @@ class SDARConfig(AlgorithmConfig):
             run.training, objective=run.training.objective_of(run.method), objective_by_method={}
         )
         config.evaluation_settings = run.evaluation
+        config.evaluation_num_env_runners = run.resources.num_evaluation_runners
         for attribute in _RLLIB_NAMES:
             config._copy_to_rllib(attribute)
         given = {name: value for name, value in asdict(run.resources).items() if value is not None}
-        config.env_runners(**{name: value for name, value in given.items() if name.endswith(("runner", "runners"))})
+        config.env_runners(**{name: value for name, value in given.items() if "env_runner" in name})
         config.learners(**{name: value for name, value in given.items() if name.endswith(("learner", "learners"))})
         # What RLlib would print about itself is noise here; a run has its own reports.
         return config.debugging(seed=run.seed, log_level="ERROR")
@@ -356,7 +360,10 @@ class SDARConfig(AlgorithmConfig):
             ValueError: With the setting, its value and what to do.
         """
         super().validate()
-        self.check()
+        if self.in_evaluation:  # RLlib's copy of a checked configuration, for the evaluation's own runners.
+            self.create_local_env_runner = False
+        else:
+            self.check()
 
     def check(self) -> None:
         """The gym's own part of `validate`; needs no Ray.
@@ -380,6 +387,7 @@ class SDARConfig(AlgorithmConfig):
         engine_factory(self.rollout_settings.engine)
         check_teacher(self.get_method(), self.get_retriever(), str(self.env), self.policy_settings.model)
         self.get_control_texts()
+        check_staleness(self.training_settings.max_staleness, self.num_env_runners)
         if self.num_env_runners > 0:
             # A second full model on the driver would have no use.
             self.create_local_env_runner = False
@@ -406,16 +414,17 @@ class SDARConfig(AlgorithmConfig):
     def _share_resources(self) -> None:
         device, available = self.policy_settings.device, supply()
         open_, vllm = self.gpus_left_open, self.rollout_settings.vllm
+        runners = self.num_env_runners + self.evaluation_num_env_runners
         per_env_runner = gpus_of_engine(
             None if "num_gpus_per_env_runner" in open_ else self.num_gpus_per_env_runner,
             1 if vllm is None or device == "cpu" else vllm.tensor_parallel_size,
-            num_env_runners=self.num_env_runners,
+            num_env_runners=runners,
             available=available,
         )
         shares = share_gpus(
             device,
             available.gpus,
-            num_env_runners=self.num_env_runners,
+            num_env_runners=runners,
             num_learners=self.num_learners,
             per_env_runner=per_env_runner,
             per_learner=None if "num_gpus_per_learner" in open_ else self.num_gpus_per_learner,
@@ -424,7 +433,7 @@ class SDARConfig(AlgorithmConfig):
             shares,
             available,
             device=device,
-            num_env_runners=self.num_env_runners,
+            num_env_runners=runners,
             num_learners=self.num_learners,
             cpus_per_env_runner=self.num_cpus_per_env_runner,
             cpus_per_learner=self.num_cpus_per_learner,
@@ -500,9 +509,31 @@ class SDAR(Algorithm):
         )
         self._retirement = TeacherRetirement(objective)
         self._trust_episodes = TrustEpisodes(self._dispatcher, objective, rollout)
-        self._evaluator = PanelEvaluator(
-            panel, self._dispatcher, config.evaluation_settings, rollout, objective.teacher
+        self._rollouts = Rollouts(
+            self._dispatcher,
+            self._trust_episodes,
+            self._requests,
+            group_size=config.training_settings.group_size,
+            skills_in_prompt=self._method.acts_with_skills,
+            max_staleness=config.training_settings.max_staleness,
+            iterations=config.training_settings.iterations,
         )
+        panel_dispatcher = self._dispatcher
+        if self.eval_env_runner_group is not None:
+            panel_dispatcher = RolloutDispatcher(
+                self.eval_env_runner_group,
+                self.learner_group,
+                self._retriever,
+                rollout,
+                restore=self.restore_env_runners,
+                check=self._check_engine,
+            )
+        self._evaluator = PanelEvaluator(
+            panel, panel_dispatcher, config.evaluation_settings, rollout, objective.teacher
+        )
+        self._beside = None
+        if self.eval_env_runner_group is not None:
+            self._beside = EvaluationBeside(self._evaluator, panel_dispatcher)
         self.pipeline = UpdatePipeline(
             objective,
             self._score,
@@ -554,19 +585,14 @@ class SDAR(Algorithm):
     def training_step(self) -> None:
         """One update: play episodes, prepare -> score -> shape -> collate, take gradient steps, send the weights."""
         config, step = self.config, self.training_iteration
+        ahead, started = config.training_settings.max_staleness > 0, time.perf_counter()
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            self._dispatcher.check_engines()
-            started = time.perf_counter()
-            requests = self._requests(step)
-            episodes = self._dispatcher.collect_training(
-                requests,
-                config.training_settings.group_size,
-                skills_in_prompt=self._method.acts_with_skills,
-                update=step + 1,
-            )
-            trusted = self._trust_episodes.weigh(step, requests, config.training_settings.group_size, episodes)
-            collected = time.perf_counter()
-        self._log_episodes(episodes, len(requests))
+            rollout = self._rollouts.take(step)
+            episodes = rollout.episodes
+            trusted = self._trust_episodes.weigh(episodes, rollout.trust)
+        self._log_episodes(episodes, rollout.requested)
+        if ahead:
+            self._log(ENV_RUNNER_RESULTS, rollout.staleness(step))
 
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             diagnostics = self._collects_diagnostics(step)
@@ -596,14 +622,18 @@ class SDAR(Algorithm):
         self._log(ENV_RUNNER_RESULTS, batch.metrics | counts)
 
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            self._dispatcher.sync_weights()
+            if not ahead:
+                self._dispatcher.sync_weights()
         if isinstance(self._retriever, LearningRetriever):
             for episode in episodes:
                 self._retriever.observe(episode.task_type, episode.skills, episode.score)
-        finished = time.perf_counter()
-        self._log("seconds", {"rollout": collected - started, "update": finished - collected})
-        self._log("faults", self._dispatcher.take_faults())
-        self._log("speed", {"rollout_tokens_per_second": tokens_of(episodes) / max(1e-9, collected - started)})
+        seconds = {"rollout": rollout.seconds, "update": time.perf_counter() - started - rollout.waited}
+        self._log("seconds", seconds | ({"rollout_wait": rollout.waited} if ahead else {}))
+        faults = Counter(rollout.faults)
+        if self._beside is not None:
+            faults.update(self._beside.take_faults())
+        self._log("faults", faults)
+        self._log("speed", {"rollout_tokens_per_second": tokens_of(episodes) / max(1e-9, rollout.seconds)})
 
     @override(Algorithm)
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
@@ -612,11 +642,77 @@ class SDAR(Algorithm):
         Returns:
             Success with a 95 % interval, over all and by task type, with the set's name and hash.
         """
+        if self._beside is not None:
+            self.begin_evaluation()
+            return self.finish_evaluation()[0]
         self._callback("on_evaluate_start")
+        self._rollouts.pause()
         with watched(self.learner_group):
             result = self._evaluator.evaluate(self.training_iteration)
         self._callback("on_evaluate_end", evaluation_metrics=result)
         return result
+
+    @property
+    def evaluates_beside(self) -> bool:
+        """Whether there are runners for `begin_evaluation`."""
+        return self._beside is not None
+
+    @property
+    def evaluation_done(self) -> bool:
+        """Whether an evaluation was begun and `finish_evaluation` would not wait."""
+        return self._beside is not None and self._beside.done
+
+    def begin_evaluation(self) -> None:
+        """Begins to play the evaluation set with the current weights; training may go on meanwhile.
+
+        Raises:
+            ValueError: There are no runners for it, or the one before was not finished.
+        """
+        self._callback("on_evaluate_start")
+        with watched(self.learner_group):
+            self._own_runners().begin(self.training_iteration)
+
+    def wait_for_evaluation(self) -> None:
+        """Waits until `finish_evaluation` would not; an exception, such as a signal's, leaves it in progress."""
+        self._own_runners().wait()
+
+    def finish_evaluation(self) -> tuple[dict[str, Any], dict[str, float]]:
+        """Waits for the evaluation that was begun.
+
+        Returns:
+            What `evaluate` gives; and the seconds that it was played (`evaluation`) and waited for (`evaluation_wait`).
+
+        Raises:
+            ValueError: None was begun.
+            RolloutError: A task cannot be played.
+        """
+        result, seconds = self._own_runners().finish()
+        self._callback("on_evaluate_end", evaluation_metrics=result)
+        return result, seconds
+
+    def _own_runners(self) -> EvaluationBeside:
+        if self._beside is None:
+            raise ValueError(
+                "There are no runners that play beside training: set .evaluation(evaluation_num_env_runners=1), or "
+                "call evaluate()."
+            )
+        return self._beside
+
+    @override(Algorithm)
+    def cleanup(self) -> None:
+        """Ends all processes, also those that play at this moment."""
+        self._rollouts.abandon()
+        if self._beside is not None:
+            self._beside.abandon()
+        super().cleanup()
+
+    @override(Algorithm)
+    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
+        """RLlib's, but for runners that play at this moment: who plays with them takes them back."""
+        beside = self._beside is not None and env_runner_group is self.eval_env_runner_group and self._beside.in_flight
+        if beside or (env_runner_group is self.env_runner_group and self._rollouts.in_flight):
+            return []
+        return super().restore_env_runners(env_runner_group)
 
     @property
     def teacher_in_use(self) -> bool:
@@ -658,6 +754,9 @@ class SDAR(Algorithm):
                 "teacher_trust": self._trust_episodes.trust.get_state(),
                 "teacher_retirement": self._retirement.get_state(),
             }
+            ahead = self._rollouts.get_state()
+            if ahead:
+                state[_LEARNED]["played_ahead"] = ahead
             if isinstance(self._retriever, LearningRetriever):
                 state[_LEARNED]["retriever"] = self._retriever.get_state()
         return state
@@ -673,14 +772,15 @@ class SDAR(Algorithm):
         self._evaluator.frozen_teacher = learned.get("frozen_teacher")
         self._trust_episodes.trust.set_state(learned.get("teacher_trust", {}))
         self._retirement.set_state(learned.get("teacher_retirement", {}))
+        self._rollouts.set_state(learned.get("played_ahead", {}))
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
             self._retriever.set_state(learned["retriever"])
 
     @classmethod
     @override(Algorithm)
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
-        """The training runners play the evaluation set: an evaluation runner would be one more copy of the model."""
-        return False
+        """Only if they are asked for: one more copy of the model. Else the training runners play the evaluation set."""
+        return eval_config.evaluation_num_env_runners > 0
 
     def _requests(self, step: int) -> list[EpisodeRequest]:
         """The episodes of an update: whole groups, by the seed and the update's number."""

@@ -81,3 +81,20 @@ def check_external_teacher(teacher: str, student: str, distill: Distillation | N
             f"and distill.divergence={str(distill.divergence)!r} compares whole distributions. Choose a model with the "
             "same head, or a divergence of sampled tokens."
         )
+
+
+def check_staleness(max_staleness: int, num_env_runners: int) -> None:
+    """Refuses rollouts beside learning where there is nobody to play them.
+
+    Args:
+        max_staleness: The setting.
+        num_env_runners: Remote runners.
+
+    Raises:
+        ValueError: Rollouts and learning would take turns in one process, with old weights for nothing.
+    """
+    if max_staleness and not num_env_runners:
+        raise ValueError(
+            f"training.max_staleness={max_staleness} plays the next episodes while the learner learns, which needs "
+            "processes that play: set resources.num_env_runners (num_env_runners in Python), or max_staleness=0."
+        )

@@ -209,6 +209,11 @@ class SDARLearner(TorchLearner):
         """Whether a teacher's weights are swapped in."""
         return any(each is not None and each.in_use for each in (self._teacher, self._frozen))
 
+    @property
+    def weights_version(self) -> int:
+        """Number of the updates that made the weights."""
+        return self._weights_seq_no
+
     def teacher_policy(self) -> dict[str, Any]:
         """The policy's state with the weights of a teacher that follows the student."""
         with self._teacher.swapped_in():

@@ -48,6 +48,14 @@ class PanelEvaluator:
         self._rollout = rollout
         self._teacher = teacher
 
+    @property
+    def needs_teacher_weights(self) -> bool:
+        """Whether a teacher plays as well whose weights follow the student's."""
+        teacher = self._teacher
+        if teacher is None or not self._settings.teacher_tasks or teacher.view is View.NONE:
+            return False
+        return teacher.weights in (Weights.EMA, Weights.STALE)
+
     def evaluate(self, updates: int) -> dict[str, Any]:
         """Plays the evaluation set.
 
@@ -61,7 +69,8 @@ class PanelEvaluator:
             RolloutError: A task cannot be played.
         """
         settings = self._settings
-        self._dispatcher.sync_weights()
+        if not self._dispatcher.holds:
+            self._dispatcher.sync_weights()
         requests = panel_requests(self.panel, settings.seed, settings.repeats)
         self.last_episodes = self._play(self.panel, requests, settings.with_skills)
         result = summarize(self.last_episodes, self.panel, settings.temperature, settings.seed, settings.with_skills)

@@ -12,12 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ray
-from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from sdar_gym.algorithms.sdar.env_runner import PlayedShare, RolloutFailure
+from sdar_gym.algorithms.sdar.held_weights import HeldWeights, put_weights
 from sdar_gym.algorithms.sdar.rollout_shares import Share, after_a_death, assigned, failed_episode, shares_of
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.rollout.collector import EpisodeRequest
@@ -40,6 +39,9 @@ class RolloutError(ValueError):
 
 class RolloutDispatcher:
     """Plays episodes on the env runners of an algorithm.
+
+    Between `hold` and `release` it does so without the learners, which may go on meanwhile: another thread may play,
+    with the weights that are held.
 
     Args:
         runners: RLlib's group of env runners.
@@ -68,6 +70,8 @@ class RolloutDispatcher:
         self._settings = settings
         self._restore = restore
         self._check = check
+        self._abandoned = False
+        self._held: HeldWeights | None = None
         self.failed_tasks: dict[str, str] = {}
         # What gives runners that come back the weights that the others play with.
         self._sync: Callable[[], None] = self.sync_weights
@@ -83,12 +87,57 @@ class RolloutDispatcher:
         faults, self._faults = self._faults, Counter()
         return dict(faults)
 
+    def take_weights(self, *, teacher: bool = False) -> HeldWeights:
+        """Copies the present weights, and the state of a retriever that learns, for `hold`.
+
+        Args:
+            teacher: Whether a teacher that follows the student plays as well.
+        """
+        learned = self._retriever.get_state() if isinstance(self._retriever, LearningRetriever) else None
+        return HeldWeights.take(self._learners, teacher=teacher, retriever=learned)
+
+    def hold(self, weights: HeldWeights) -> None:
+        """Sends weights to the runners; until `release` all episodes are played with these.
+
+        Args:
+            weights: Of `take_weights`.
+        """
+        self._held = weights
+        self.sync_weights()
+
+    def release(self) -> None:
+        """Ends `hold`: the next weights are the learners' present ones."""
+        self._held = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether weights are held."""
+        return self._held is not None
+
+    def abandon(self) -> None:
+        """Ends the remote runners at once; who waits for their episodes gets an error."""
+        self._abandoned = True
+        self._runners._worker_manager.clear()
+
+    def bring_back(self) -> None:
+        """Takes runners back that Ray has restarted, with the weights that the others have."""
+        # RLlib's own way sends the learners' present weights, first.
+        restore = self._restore if self._held is None else EnvRunnerGroup.probe_unhealthy_env_runners
+        if restore(self._runners):
+            self._sync()
+
     def sync_weights(self) -> None:
-        """Sends the student's weights to the runners, and checks engines that are new."""
+        """Sends the student's weights to the runners, and checks engines that are new; or sends those that are held."""
         self._sync = self.sync_weights
-        self._runners.sync_weights(
-            from_worker_or_learner_group=self._learners, inference_only=True, timeout_seconds=None
-        )
+        if self._held is not None:
+            self._send(self._held.student)
+            return
+        if self._runners.local_env_runner is None:
+            self._send(put_weights(self._learners))
+        else:
+            self._runners.sync_weights(
+                from_worker_or_learner_group=self._learners, inference_only=True, timeout_seconds=None
+            )
         self.check_engines()
 
     def check_engines(self) -> None:
@@ -115,8 +164,10 @@ class RolloutDispatcher:
     def sync_teacher_weights(self) -> None:
         """Sends the teacher's weights to the runners; to be followed by `sync_weights`."""
         self._sync = self.sync_teacher_weights
-        weights = next(iter(self._learners.foreach_learner(lambda learner: learner.teacher_policy()))).get()
-        state = ray.put({COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}})
+        self._send(put_weights(self._learners, teacher=True) if self._held is None else self._held.teacher)
+
+    def _send(self, state: Any) -> None:
+        """Sends a state in the object store to the runners."""
         # RLlib passes no arguments on to a runner in this process.
         self._runners.foreach_env_runner(lambda runner: runner.set_state(state))
 
@@ -174,7 +225,10 @@ class RolloutDispatcher:
             RolloutError: A runner could not play, with a message that is the same wherever it runs; or no runner comes
                 back.
         """
-        learned = self._retriever.get_state() if isinstance(self._retriever, LearningRetriever) else None
+        if self._held is not None:
+            learned = self._held.retriever
+        else:
+            learned = self._retriever.get_state() if isinstance(self._retriever, LearningRetriever) else None
         arguments = {
             "params": params,
             "skills_in_prompt": skills_in_prompt,
@@ -240,12 +294,13 @@ class RolloutDispatcher:
         """Healthy remote runners; where all were lost, the first that comes back, with the present weights."""
         deadline = time.monotonic() + _RESTART_SECONDS
         while not self._runners.healthy_worker_ids():
+            if self._abandoned:
+                raise RolloutError("The env runners were ended.")
             if time.monotonic() > deadline:
                 raise RolloutError(
                     f"All env runners were lost, and none came back within {_RESTART_SECONDS:g} s. The logs of Ray's "
                     "workers say why; go on with --resume."
                 )
             time.sleep(0.5)
-            if self._restore(self._runners):
-                self._sync()
+            self.bring_back()
         return self._runners.healthy_worker_ids()

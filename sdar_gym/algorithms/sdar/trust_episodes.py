@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from sdar_gym.algorithms.objectives.objective import Objective
@@ -32,20 +32,25 @@ class TrustEpisodes:
         self._objective = objective
         self._params = SamplingParams(rollout.max_response_tokens, rollout.temperature)
 
-    def weigh(
-        self, step: int, requests: Sequence[EpisodeRequest], group_size: int, episodes: Sequence[Episode]
-    ) -> tuple[dict[str, float], dict[str, float]] | None:
-        """Plays an update's tasks with skills, and weighs the distillation of its task types.
+    def play(
+        self,
+        step: int,
+        requests: Sequence[EpisodeRequest],
+        group_size: int,
+        episodes: Sequence[Episode],
+        settled: Collection[str],
+    ) -> list[Episode] | None:
+        """Plays an update's tasks with skills.
 
         Args:
             step: Number of completed updates.
             requests: The update's, whole groups.
             group_size: Episodes of a group.
             episodes: What came of them.
+            settled: Task types that need no more such episodes: `trust.settled` when the update's rollout began.
 
         Returns:
-            The trust in each task type of the update, and metrics; None where the method distils in full, or not at
-            this update.
+            The episodes; None where the method distils in full, or not at this update.
 
         Raises:
             RolloutError: The episodes cannot be played.
@@ -54,7 +59,6 @@ class TrustEpisodes:
         if distill is None or distill.trust_episodes is None or not self._objective.distills_at(step):
             return None
         types = {episode.group_id: episode.task_type for episode in episodes}
-        settled = self.trust.settled
         wanted = [
             # Other draws than those of the group's own episodes.
             replace(request, member=group_size + number)
@@ -62,11 +66,26 @@ class TrustEpisodes:
             if types.get(request.group_id) not in settled
             for number in range(distill.trust_episodes)
         ]
-        played: list[Episode] = []
-        if wanted:
-            played = self._dispatcher.collect(
-                wanted, self._params, distill.trust_episodes, skills_in_prompt=True, teacher_prompts=False
-            )
+        if not wanted:
+            return []
+        return self._dispatcher.collect(
+            wanted, self._params, distill.trust_episodes, skills_in_prompt=True, teacher_prompts=False
+        )
+
+    def weigh(
+        self, episodes: Sequence[Episode], played: Sequence[Episode] | None
+    ) -> tuple[dict[str, float], dict[str, float]] | None:
+        """Weighs the distillation of an update's task types.
+
+        Args:
+            episodes: The update's.
+            played: Of `play`.
+
+        Returns:
+            The trust in each task type of the update, and metrics; None without such episodes.
+        """
+        if played is None:
+            return None
         self.trust.observe(episodes, played)
         outcomes = [float(episode.won) for episode in played if not episode.error]
         metrics = {"trust_episodes": float(len(played)), **self.trust.metrics()}

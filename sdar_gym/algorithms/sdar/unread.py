@@ -36,6 +36,7 @@ _READ = frozenset(
         "env_runner_health_probe_timeout_s",
         "env_runner_restore_timeout_s",
         "evaluation_interval",
+        "evaluation_num_env_runners",
         "extra_python_environs_for_driver",
         "extra_python_environs_for_worker",
         "grad_clip",
@@ -71,7 +72,7 @@ _READ = frozenset(
     ]
 )
 _EPISODES = "an update is group_size x tasks_per_iteration whole episodes; set those"
-_PANEL = "the training runners play the fixed evaluation set; see .evaluation(...) and evaluation_interval"
+_PANEL = "a fixed evaluation set is played; see .evaluation(...), evaluation_interval and evaluation_num_env_runners"
 _SAMPLING = "responses are sampled; set .rollout(temperature=...) and .evaluation(temperature=...)"
 _CONVERSATION = "episodes are conversations kept as tokens, which no connector, filter or preprocessor of RLlib touches"
 _ONE_UPDATE = "an iteration is one update"

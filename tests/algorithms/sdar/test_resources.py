@@ -6,6 +6,7 @@ import pytest
 import ray
 import torch
 
+from sdar_gym.algorithms.sdar import SDARConfig
 from sdar_gym.algorithms.sdar.resources import (
     GpuShares,
     ResourceError,
@@ -130,3 +131,24 @@ def test_too_few_gpus_for_an_engine_over_several_are_refused(
 ) -> None:
     with pytest.raises(ResourceError, match=message):
         gpus_of_engine(wanted, 2, num_env_runners=runners, available=Supply(8, gpus, "here"))
+
+
+def test_runners_of_the_evaluation_count_as_runners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdar_gym.algorithms.sdar.algorithm.supply", lambda: Supply(64, 3, "this machine"))
+
+    def shares(runners: int, evaluation: int) -> tuple[float, float]:
+        config = SDARConfig().env_runners(num_env_runners=runners).learners(num_learners=1)
+        config.evaluation(evaluation_num_env_runners=evaluation)
+        config._share_resources()
+        return config.num_gpus_per_learner, config.num_gpus_per_env_runner
+
+    assert shares(2, 0) == shares(1, 1) == (1, 1)
+    assert shares(2, 2) == (1, 0.5)
+    run = load_config("quickstart", ["resources.num_env_runners=1", "resources.num_evaluation_runners=2"])
+    config = SDARConfig.from_run(run)
+    assert (config.num_env_runners, config.evaluation_num_env_runners) == (1, 2)
+    monkeypatch.undo()
+    with pytest.raises(ResourceError, match=r"10001 env runner\(s\) and 0 learner\(s\) need 10001 CPUs"):
+        SDARConfig.from_run(
+            load_config("quickstart", ["resources.num_env_runners=1", "resources.num_evaluation_runners=10000"])
+        )._share_resources()

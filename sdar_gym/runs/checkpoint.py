@@ -4,6 +4,7 @@
 |---|---|
 | `weights.safetensors` | the trained weights: the model, or its adapters |
 | `optimizer.safetensors` | moments of AdamW |
+| `optimizer-1-of-2.safetensors` | the same by learner, where several share it: moments and master weights, by name |
 | `teacher.safetensors` | weights of an averaged or stale teacher, if there is one |
 | `state.json` | everything else: counters, metrics, correlation of gap and advantage, retrieval statistics |
 | `manifest.json` | format, update, run id, settings, panel, and size and SHA-256 of every file |
@@ -28,11 +29,14 @@ from sdar_gym.policy.non_finite import NonFiniteError, refuse_not_finite
 from sdar_gym.runs.state_tree import StateTreeError, flatten_state, unflatten_state
 from sdar_gym.text import shortened
 
-FORMAT = 1
+# Format 2 has an optimizer in parts, which earlier versions would leave out without a word.
+FORMAT, PARTS_FORMAT = 1, 2
 MANIFEST, STATE = "manifest.json", "state.json"
 _KIND = "sdar-gym checkpoint"
 # Parts of the learner's state that are stored in separate files, by their keys in the state.
 _PARTS = {"rl_module": "weights", "optimizer": "optimizer", "teacher_weights": "teacher"}
+# Key of functions that each return a part of the optimizer's state: only one of them is held at a time.
+_OPTIMIZER_PARTS = "optimizer_parts"
 _CHUNK = 1 << 22
 
 
@@ -75,10 +79,13 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, run: str, settin
     rest = dict(state)
     learner = dict(rest["learner_group"]["learner"])
     rest["learner_group"] = {"learner": learner}
+    shares = learner.pop(_OPTIMIZER_PARTS, ())
     parts = {part: learner.pop(name) for name, part in _PARTS.items() if name in learner}
+    named = [(part, lambda tree=tree: tree) for part, tree in {**parts, "state": rest}.items()]
+    named += [(f"optimizer-{rank + 1}-of-{len(shares)}", share) for rank, share in enumerate(shares)]
     contents, files = {}, {}
-    for part, tree in {**parts, "state": rest}.items():
-        contents[part], tensors = flatten_state(tree)
+    for part, tree in named:
+        contents[part], tensors = flatten_state(tree())
         refuse_not_finite(f"A checkpoint was not written: its {part}", tensors)
         if tensors:
             try:
@@ -86,12 +93,13 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, run: str, settin
             except SafetensorError as error:
                 # safetensors raises its own error for a full disk.
                 raise OSError(f"{part}.safetensors: {first_line(error)}") from error
+        del tensors  # Before the next part is fetched.
     (folder / STATE).write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
     for file in sorted(folder.iterdir()):
         files[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
     content = {
         "kind": _KIND,
-        "format": FORMAT,
+        "format": PARTS_FORMAT if shares else FORMAT,
         "update": int(state["training_iteration"]),
         "run": run,
         "panel": panel,
@@ -127,10 +135,11 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         raise CheckpointError(f"{folder} is damaged: {MANIFEST} does not describe a checkpoint of sdar-gym.")
     number = content.get("format")
-    if number != FORMAT:
-        age = "newer" if isinstance(number, int) and number > FORMAT else "older or unknown"
+    if number not in (FORMAT, PARTS_FORMAT):
+        age = "newer" if isinstance(number, int) and number > PARTS_FORMAT else "older or unknown"
         raise CheckpointError(
-            f"{folder} is of the {age} format {shortened(number)}, and this version of sdar-gym reads format {FORMAT}."
+            f"{folder} is of the {age} format {shortened(number)}, and this version of sdar-gym reads formats {FORMAT} "
+            f"and {PARTS_FORMAT}."
         )
     digest = content.pop("sha256", None)
     try:
@@ -179,18 +188,25 @@ def verify_checkpoint(folder: Path) -> Manifest:
 def read_state(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """Read an algorithm's state for `set_state`; call `verify_checkpoint` first.
 
+    Parts of an optimizer that learners share are read when they are asked for.
+
     Raises:
         CheckpointError: The content is not an algorithm's state.
     """
     try:
         contents = json.loads((folder / STATE).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-        trees = {}
-        for part, content in contents.items():
+
+        def tree_of(part: str) -> Any:
             name = f"{part}.safetensors"
-            trees[part] = unflatten_state(content, _tensors(folder, name) if name in manifest.files else {})
+            return unflatten_state(contents[part], _tensors(folder, name) if name in manifest.files else {})
+
+        trees = {part: tree_of(part) for part in contents if not part.startswith("optimizer-")}
         state = trees.pop("state")
         learner = state["learner_group"]["learner"]
         learner.update({name: trees[part] for name, part in _PARTS.items() if part in trees})
+        shares = [lambda part=part: tree_of(part) for part in contents if part.startswith("optimizer-")]
+        if shares:
+            learner[_OPTIMIZER_PARTS] = shares
         if state["training_iteration"] != manifest.update:
             raise StateTreeError("its update differs from the manifest's")
     except (*DAMAGED, StateTreeError, KeyError, TypeError, AttributeError, ValueError) as error:

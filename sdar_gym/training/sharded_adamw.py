@@ -256,8 +256,11 @@ def load_unsharded(
 
 
 def global_norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The L2 norm of all gradients, added up in single precision: in half precision it would have three digits."""
+    """The L2 norm of all gradients, at least in single precision: in half precision it would have three digits."""
     if not gradients:
         return torch.zeros(())
-    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in gradients]
+    norms = [
+        torch.linalg.vector_norm(gradient, dtype=torch.float32 if gradient.dtype in _HALF else None)
+        for gradient in gradients
+    ]
     return torch.linalg.vector_norm(torch.stack(norms))

@@ -461,6 +461,10 @@ class SDARConfig(AlgorithmConfig):
                 models_beside=int(local_runner) + int(stored),
                 micro_batch_tokens=self.training_settings.micro_batch_tokens,
                 gradient_checkpointing=policy.gradient_checkpointing,
+                half_weights=policy.half_weights,
+                # Those of one machine without GPUs share its memory.
+                learners=max(1, self.num_learners) if learns_on_gpu else 1,
+                sharded=self.shards_optimizer,
             )
         return self.sizes
 

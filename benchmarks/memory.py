@@ -15,9 +15,9 @@ import argparse
 import ctypes
 import gc
 import json
+import multiprocessing
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -49,11 +49,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1024, help="of a micro-batch, a multiple of 256")
     parser.add_argument("--repeats", type=int, default=3, help="measured updates of each case")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.part:
-        print(json.dumps(_part(options, **json.loads(options.part))))
-        return
+    import torch
+
+    # Processes are forked from this one, so that libraries are imported once; they have no threads then.
+    torch.set_num_threads(1)
+    _imported()
     where = machine("torch", "transformers", "ray")
     print(machine_line(where))
     results: dict[str, dict[str, Any]] = {}
@@ -61,6 +62,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             _save(model, folder)
             results[model] = {case: _measured(options, model, folder, case) for case in options.cases}
+    from sdar_gym.plan.memory_table import MICRO_BATCH_TOKENS, memory_rows
+
     errors = [case["error"] for cases in results.values() for case in cases.values()]
     content = {
         "command": "python benchmarks/memory.py " + " ".join(sys.argv[1:]),
@@ -70,6 +73,8 @@ def main() -> None:
         "micro_batch_tokens": options.tokens,
         "repeats": options.repeats,
         "cases": results,
+        "table_tokens": MICRO_BATCH_TOKENS,
+        "table": [row.to_json() for row in memory_rows()],
         "errors": {"median": median(errors), "lowest": min(errors), "highest": max(errors)},
     }
     print(f"error of the formulas: median {median(errors):+.0%}, from {min(errors):+.0%} to {max(errors):+.0%}")
@@ -91,18 +96,20 @@ def _measured(options: argparse.Namespace, model: str, folder: str, case: str) -
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    processes = []
-    for rank in range(count):
-        part = json.dumps({"folder": folder, "case": case, "rank": rank, "port": port})
-        command = [sys.executable, __file__, "--part", part]
-        command += ["--tokens", str(options.tokens), "--repeats", str(options.repeats)]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    ranks = []
+    fork = multiprocessing.get_context("fork")
+    pipes = [fork.Pipe(duplex=False) for _ in range(count)]
+    processes = [
+        fork.Process(target=_part, args=(options, folder, case, rank, port, pipe[1])) for rank, pipe in enumerate(pipes)
+    ]
+    for process, (_, sender) in zip(processes, pipes, strict=True):
+        process.start()
+        sender.close()
+    try:
+        ranks = [receiver.recv() for receiver, _ in pipes]
+    except EOFError as error:
+        raise SystemExit(f"{model}, {case} failed.") from error
     for process in processes:
-        out, err = process.communicate()
-        if process.returncode:
-            raise SystemExit(f"{model}, {case} failed:\n{err[-3000:]}")
-        ranks.append(json.loads(out.splitlines()[-1]))
+        process.join()
     most = max(ranks, key=lambda each: median(each["peak_mb"]))
     said = max(most["formula_mb"].values())
     found = median(most["peak_mb"])
@@ -115,20 +122,26 @@ def _measured(options: argparse.Namespace, model: str, folder: str, case: str) -
     return {**most, "formula_peak_mb": said, "error": round(error, 4)}
 
 
-def _part(options: argparse.Namespace, folder: str, case: str, rank: int, port: int) -> dict[str, Any]:
+def _imported() -> None:
+    import peft  # noqa: F401
+
+    import sdar_gym.algorithms.sdar
+    import sdar_gym.plan.memory_table  # noqa: F401
+
+
+def _part(options: argparse.Namespace, folder: str, case: str, rank: int, port: int, sender: Any) -> None:
     import torch
 
     from sdar_gym.plan.memory_table import peaks_of
     from sdar_gym.plan.model_size import model_size
     from sdar_gym.policy.learner_memory import HALF, Scheme
 
-    torch.set_num_threads(1)
     chosen = CASES[case]
     learners, sharded = chosen["learners"], chosen.get("sharded", True)
     if learners > 1:
         address = f"tcp://127.0.0.1:{port}"
         torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=learners)
-    # Libraries are loaded and threads started before the memory is looked at.
+    # What libraries set up in their first use is there before the memory is looked at.
     _run(_learner("builtin:tiny", options, {**chosen, "policy": {}, "learners": 1}), options.tokens, 0)
     size = model_size(folder)
     _trim()
@@ -160,12 +173,14 @@ def _part(options: argparse.Namespace, folder: str, case: str, rank: int, port: 
     )
     formula = peaks_of(size, scheme, options.tokens, recomputed=chosen["recomputed"])
     counted = {name: [round(value, 1) for value in values[1:]] for name, values in peaks.items()}
-    return {
-        "parameters": size.shape.parameters,
-        **counted,
-        "peak_mb": [max(pair) for pair in zip(counted["passes_mb"], counted["step_mb"], strict=True)],
-        "formula_mb": {"passes": round(formula[0] / 1e6, 1), "step": round(formula[1] / 1e6, 1)},
-    }
+    sender.send(
+        {
+            "parameters": size.shape.parameters,
+            **counted,
+            "peak_mb": [max(pair) for pair in zip(counted["passes_mb"], counted["step_mb"], strict=True)],
+            "formula_mb": {"passes": round(formula[0] / 1e6, 1), "step": round(formula[1] / 1e6, 1)},
+        }
+    )
 
 
 def _learner(model: str, options: argparse.Namespace, chosen: dict[str, Any]) -> Any:

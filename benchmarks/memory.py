@@ -2,6 +2,8 @@
 
     python benchmarks/memory.py [--models 10m 50m 150m] [--tokens 1024] [--repeats 3] [--json OUT]
 
+Models and cases that OUT has already are kept, unless they are measured again.
+
 Random-weight models of Qwen2.5's architecture, on the CPU. Every case is trained by the learner itself, in a process
 of its own, or two with gloo where the optimizer is shared out: one micro-batch of the given tokens, `grpo` without a
 reference, bfloat16. Measured are the peaks of resident memory over what the process had before the model was loaded,
@@ -58,20 +60,21 @@ def main() -> None:
     where = machine("torch", "transformers", "ray")
     print(machine_line(where))
     results: dict[str, dict[str, Any]] = {}
+    if options.json and options.json.is_file():
+        results = json.loads(options.json.read_text(encoding="utf-8"))["cases"]
     for model in options.models:
         with tempfile.TemporaryDirectory() as folder:
             _save(model, folder)
-            results[model] = {case: _measured(options, model, folder, case) for case in options.cases}
+            for case in options.cases:
+                results.setdefault(model, {})[case] = _measured(options, model, folder, case)
     from sdar_gym.plan.memory_table import MICRO_BATCH_TOKENS, memory_rows
 
     errors = [case["error"] for cases in results.values() for case in cases.values()]
     content = {
-        "command": "python benchmarks/memory.py " + " ".join(sys.argv[1:]),
+        "command": "python benchmarks/memory.py",
         "machine": where,
         "device": "cpu",
         "dtype": "bfloat16",
-        "micro_batch_tokens": options.tokens,
-        "repeats": options.repeats,
         "cases": results,
         "table_tokens": MICRO_BATCH_TOKENS,
         "table": [row.to_json() for row in memory_rows()],
@@ -119,7 +122,13 @@ def _measured(options: argparse.Namespace, model: str, folder: str, case: str) -
         f"formula {said:7,.0f} MB, {error:+.0%}",
         flush=True,
     )
-    return {**most, "formula_peak_mb": said, "error": round(error, 4)}
+    return {
+        **most,
+        "micro_batch_tokens": options.tokens,
+        "formula_peak_mb": said,
+        "error": round(error, 4),
+        "load_average": os.getloadavg()[0],
+    }
 
 
 def _imported() -> None:

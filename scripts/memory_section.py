@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -46,8 +47,8 @@ def section(memory: Json) -> tuple[str, ...]:
         "graphs, buffers of NCCL, fragmentation; a tenth of a GPU is left for them.",
         "**Measured on a CPU.** `python benchmarks/memory.py` trains random models of Qwen2.5's architecture by the "
         "learner itself, in processes of their own, two with gloo; "
-        f"{memory['micro_batch_tokens']:,} tokens a micro-batch, {memory['repeats']} updates each, resident memory "
-        f"over what the process had before. The formulas were {errors['lowest']:+.0%} to {errors['highest']:+.0%} off, "
+        "one micro-batch an update, resident memory over what the process had before, from the second update on, the "
+        f"learner with the most. The formulas were {errors['lowest']:+.0%} to {errors['highest']:+.0%} off, "
         f"{errors['median']:+.0%} in the middle. No GPU was measured.",
         _measured(memory["cases"]),
         "**Not built.** *8-bit moments* ([Dettmers et al. 2022](https://arxiv.org/abs/2110.02861), bitsandbytes) "
@@ -80,14 +81,15 @@ def _table(rows: Sequence[Json]) -> str:
 
 def _measured(models: Mapping[str, Mapping[str, Json]]) -> str:
     lines = [
-        "| weights | training | measured, MB (spread) | formula, MB | error |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "| weights | training | tokens | measured, MB (spread) | formula, MB | error |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for cases in models.values():
         for name, case in cases.items():
-            peaks = sorted(case["peak_mb"])
+            peaks, weights = case["peak_mb"], case["parameters"] / 1e6
+            found = f"{median(peaks):,.0f} ({min(peaks):,.0f} to {max(peaks):,.0f})"
             lines.append(
-                f"| {case['parameters'] / 1e6:.0f} M | {name} | {peaks[len(peaks) // 2]:,.0f} "
-                f"({peaks[0]:,.0f} to {peaks[-1]:,.0f}) | {case['formula_peak_mb']:,.0f} | {case['error']:+.0%} |"
+                f"| {weights:.0f} M | {name} | {case['micro_batch_tokens']:,} | {found} | "
+                f"{case['formula_peak_mb']:,.0f} | {case['error']:+.0%} |"
             )
     return "\n".join(lines)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+import sdar_gym
 from sdar_gym.plan.memory_table import (
     DDP,
     HALF_SHARDED,
@@ -82,6 +86,15 @@ def test_rows_are_of_all_ways_and_fewer_bytes_with_more_gpus() -> None:
         assert row.engine == 2 * row.parameters
     own = memory_rows(qwen_size("0.5B"), "mine")
     assert [row.model for row in own[-len(SCHEMES) :]] == ["mine"] * len(SCHEMES)
+
+
+def test_the_committed_table_is_this_one() -> None:
+    path = Path(sdar_gym.__file__).parents[1] / "benchmarks" / "results" / "memory.json"
+    committed = json.loads(path.read_text(encoding="utf-8"))
+    assert committed["table"] == json.loads(json.dumps([row.to_json() for row in ROWS.values()]))
+    assert committed["table_tokens"] == MICRO_BATCH_TOKENS
+    # Three sizes were measured, in every way of training.
+    assert len(committed["cases"]) == 3 and len({frozenset(cases) for cases in committed["cases"].values()}) == 1
 
 
 def test_few_tokens_have_few_logits() -> None:

@@ -41,7 +41,8 @@ CASES: dict[str, dict[str, Any]] = {
     "two learners, sharded, half weights": {"policy": HALF_WEIGHTS, "learners": 2, "recomputed": True},
     "LoRA": {"policy": {"lora": 16}, "learners": 1, "recomputed": True},
 }
-ROW_TOKENS, RESPONSE = 256, 64
+# Nearly all tokens are of responses, whose logits are computed.
+ROW_TOKENS, RESPONSE = 256, 255
 
 
 def main() -> None:
@@ -67,9 +68,15 @@ def main() -> None:
             _save(model, folder)
             for case in options.cases:
                 results.setdefault(model, {})[case] = _measured(options, model, folder, case)
+                if options.json:
+                    _write(options.json, where, results)
+    errors = _errors(results)
+    print("error of the formulas: " + ", ".join(f"{name} {error:+.0%}" for name, error in errors.items()))
+
+
+def _write(path: Path, where: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
     from sdar_gym.plan.memory_table import MICRO_BATCH_TOKENS, memory_rows
 
-    errors = [case["error"] for cases in results.values() for case in cases.values()]
     content = {
         "command": "python benchmarks/memory.py",
         "machine": where,
@@ -78,12 +85,15 @@ def main() -> None:
         "cases": results,
         "table_tokens": MICRO_BATCH_TOKENS,
         "table": [row.to_json() for row in memory_rows()],
-        "errors": {"median": median(errors), "lowest": min(errors), "highest": max(errors)},
+        "errors": _errors(results),
     }
-    print(f"error of the formulas: median {median(errors):+.0%}, from {min(errors):+.0%} to {max(errors):+.0%}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _errors(results: dict[str, dict[str, Any]]) -> dict[str, float]:
+    errors = [case["error"] for cases in results.values() for case in cases.values()]
+    return {"median": median(errors), "lowest": min(errors), "highest": max(errors)}
 
 
 def _save(model: str, folder: str) -> None:

@@ -35,7 +35,7 @@ def section(memory: Json) -> tuple[str, ...]:
         "| copies in bfloat16 for matrix products, in passes | 2 | – | no |\n"
         "| **one learner** | **18** | **16** | |\n| **n learners** | **10 + 8/n** | **4 + 12/n** | |\n"
         "| arrays of the optimizer's step, of the largest tensor only | 8 | 12 | no |",
-        "The largest part is the n-th of the weights, or the largest tensor if that is more: the embedding of a 0.5B "
+        "A share is the n-th part of the weights, or the largest tensor if that is more: the embedding of a 0.5B "
         "model is a quarter of it. A step comes after the passes and uses the memory that activations had. Adapters "
         "take 2 bytes a frozen weight and 16 for each of their own. Activations of a token are 11 hidden and 8 "
         "feed-forward widths in each layer if kept, and one layer's and every layer's input if recomputed, 2 bytes "
@@ -49,8 +49,15 @@ def section(memory: Json) -> tuple[str, ...]:
         "learner itself, in processes of their own, two with gloo; "
         "one micro-batch an update, resident memory over what the process had before, from the second update on, the "
         f"learner with the most. The formulas were {errors['lowest']:+.0%} to {errors['highest']:+.0%} off, "
-        f"{errors['median']:+.0%} in the middle. No GPU was measured.",
+        f"{errors['median']:+.0%} in the middle: too low by up to 230 MB at 10 and 50 million weights, where logits "
+        "and temporary arrays are a good part of the memory, LoRA most, and near for the largest model, where what "
+        "grows with the weights is nearly all. By a run with a quarter of the response tokens, logits took about five "
+        "arrays on the CPU, not three. The machine was busy, and not every case was run for every model. No GPU was "
+        "measured.",
         _measured(memory["cases"]),
+        "Activations alone, as autograd saves them without gradient checkpointing "
+        "(`python benchmarks/saved_activations.py`, torch's own count, exact):",
+        _activations(memory["activations"]),
         "**Not built.** *8-bit moments* ([Dettmers et al. 2022](https://arxiv.org/abs/2110.02861), bitsandbytes) "
         "would take 2 bytes a weight instead of 8 (a byte each, and a scale for each block): 10 bytes a weight on one "
         "GPU instead of 16, but 4.75 on eight instead of 5.5, since the state is shared out already. Its kernels are "
@@ -92,4 +99,12 @@ def _measured(models: Mapping[str, Mapping[str, Json]]) -> str:
                 f"| {weights:.0f} M | {name} | {case['micro_batch_tokens']:,} | {found} | "
                 f"{case['formula_peak_mb']:,.0f} | {case['error']:+.0%} |"
             )
+    return "\n".join(lines)
+
+
+def _activations(models: Mapping[str, Mapping[str, Json]]) -> str:
+    lines = ["| model | training | saved, bytes a token | formula | error |", "| --- | --- | ---: | ---: | ---: |"]
+    for model, ways in models.items():
+        for way, each in ways.items():
+            lines.append(f"| {model} | {way} | {each['saved']:,.0f} | {each['formula']:,.0f} | {each['error']:+.0%} |")
     return "\n".join(lines)

@@ -93,8 +93,7 @@ def test_the_committed_table_is_this_one() -> None:
     committed = json.loads(path.read_text(encoding="utf-8"))
     assert committed["table"] == json.loads(json.dumps([row.to_json() for row in ROWS.values()]))
     assert committed["table_tokens"] == MICRO_BATCH_TOKENS
-    # Three sizes were measured, in every way of training.
-    assert len(committed["cases"]) == 3 and len({frozenset(cases) for cases in committed["cases"].values()}) == 1
+    assert len(committed["cases"]) == 3
 
 
 def test_few_tokens_have_few_logits() -> None:

@@ -21,6 +21,10 @@ SHAPES = {
     # Of this project: of the architecture of Qwen2.5, at a size for a laptop.
     "6m": Shape(256, 704, 6, 4, 2, 4096),
     "small": Shape(256, 1024, 4, 4, 2, 16_384),
+    # 10, 49 and 147 million weights, for memory.
+    "10m": Shape(320, 864, 7, 5, 1, 8192),
+    "50m": Shape(640, 1728, 9, 10, 2, 16_384),
+    "150m": Shape(1024, 2752, 11, 16, 4, 24_576),
     # Source: config.json of Qwen2.5-{0.5B,1.5B,3B,7B}-Instruct.
     "qwen2.5-0.5b": Shape(896, 4864, 24, 14, 2, 151_936),
     "qwen2.5-1.5b": Shape(1536, 8960, 28, 12, 2, 151_936),

@@ -2,7 +2,8 @@
 
     python scripts/cost_page.py [--check]
 
-The page is never edited by hand: its numbers are those of `benchmarks/results/plan.json`, and a test compares the two.
+The page is never edited by hand: its numbers are those of `plan.json` and `memory.json` in `benchmarks/results/`, and a
+test compares them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from memory_section import section
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "cost.md"
 RESULTS = ROOT / "benchmarks" / "results" / "plan.json"
+MEMORY = RESULTS.with_name("memory.json")
 CONTEXTS = ("window", "conversation")
 POLICIES = ("random", "expert")
 PARTS = ("prefill", "decode", "student scores", "reference scores", "teacher scores", "gradient")
@@ -26,8 +31,13 @@ REPORTED_GPU_HOURS = 320
 Json = Mapping[str, Any]
 
 
-def page(results: Json) -> str:
-    """The whole page."""
+def page(results: Json, memory: Json | None = None) -> str:
+    """The whole page.
+
+    Args:
+        results: What `benchmarks/plan.py` wrote.
+        memory: What `benchmarks/memory.py` wrote; the committed result by default.
+    """
     plans, a100 = results["plans"], results["a100"]
     three = plans["Qwen2.5-3B-Instruct"]
     fitting = {name: plan for name, plan in plans.items() if not _fits(plan["memory"])}
@@ -38,7 +48,7 @@ def page(results: Json) -> str:
     return (
         "\n\n".join(
             (
-                "<!-- Made by scripts/cost_page.py from benchmarks/results/plan.json. -->",
+                "<!-- Made by scripts/cost_page.py from plan.json and memory.json in benchmarks/results. -->",
                 "# Cost: what a run takes, before it starts",
                 "```bash\n"
                 "sdar-gym plan alfworld                                       # tokens, memory, GPU-hours on an H100\n"
@@ -99,9 +109,9 @@ def page(results: Json) -> str:
                 "GB on one H100 of 80 GB that samples and learns, with the micro-batch and the recomputation of "
                 "activations that a run would choose there.",
                 _memory_table(plans),
-                "A learner holds the whole model, so that a model that does not fit one GPU is not trained on several "
-                "either: [`policy.lora`](settings.md) trains adapters, here of rank 64. In `sdar-gym plan`, the times "
-                "of such a model are those of engine and learner on large enough GPUs of their own.",
+                "LoRA here is of rank 64. In `sdar-gym plan`, the times of a model that does not fit are those of "
+                "engine and learner on large enough GPUs of their own.",
+                *section(memory or json.loads(MEMORY.read_text(encoding="utf-8"))),
                 "## What is counted, computed, assumed",
                 _basis(),
                 "## How the counts are checked",

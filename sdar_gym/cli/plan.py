@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from sdar_gym.cli.terminal import Terminal
 from sdar_gym.cli.training import quiet
 from sdar_gym.configs import load_config
 from sdar_gym.plan.contexts import Played
 from sdar_gym.plan.gpus import Efficiency, gpu_of
+from sdar_gym.plan.memory import USABLE
+from sdar_gym.plan.memory_table import NUMBERS_OF_GPUS, SCHEMES
 from sdar_gym.plan.plan import Cost, Plan, make_plan
 
 _GB = 1e9
@@ -41,6 +44,9 @@ def plan_command(
     console.print()
     console.print(memory_table(plan))
     console.print(_activation_note(plan))
+    console.print()
+    console.print(scheme_table(plan))
+    console.print(_scheme_note(plan))
     for note in _remarks(plan):
         console.print(note, style="yellow")
 
@@ -101,6 +107,37 @@ def memory_table(plan: Plan) -> Table:
     return shown
 
 
+def scheme_table(plan: Plan) -> Table:
+    """Memory by model size, way of training and number of GPUs."""
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("GB a GPU")
+    shown.add_column("training")
+    for gpus in NUMBERS_OF_GPUS:
+        shown.add_column(f"{gpus} GPU{'s' if gpus > 1 else ''}", justify="right")
+    shown.add_column("activations\nkept", justify="right")
+    shown.add_column("engine\nawake", justify="right")
+    before = ""
+    for row in plan.memory_rows:
+        cells = [
+            Text(f"{value / _GB:.1f}") if row.fits(gpus, plan.gpu.memory) else Text(f"{value / _GB:.1f}!", style="red")
+            for gpus, value in row.recomputed.items()
+        ]
+        extra = row.kept[1] - row.recomputed[1]
+        name = "" if row.model == before else row.model
+        shown.add_row(name, row.scheme, *cells, f"+{extra / _GB:.1f}", f"+{row.engine / _GB:.1f}")
+        before = row.model
+    return shown
+
+
+def _scheme_note(plan: Plan) -> str:
+    ways = "; ".join(f"{way}: {settings}" for way, settings in SCHEMES.items())
+    return (
+        f"At the peak of an update in bfloat16, {plan.table_tokens:,} tokens a micro-batch, gradient checkpointing, "
+        f"the engine asleep or on other GPUs; ! does not fit {USABLE:.0%} of an {plan.gpu.name}. {ways}. A frozen "
+        "teacher or reference is in main memory. docs/cost.md explains the terms."
+    )
+
+
 def _short(number: float) -> str:
     """A number with three digits and the letter of its power of ten."""
     for letter, unit in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -145,8 +182,9 @@ def _remarks(plan: Plan) -> list[str]:
     remarks = []
     if not plan.memory.fits:
         remarks.append(
-            f"One {plan.gpu.name} is too small to sample and learn, and a learner holds the whole model. The times are "
-            "those of engine and learner on large enough GPUs of their own. policy.lora needs far less memory."
+            f"One {plan.gpu.name} is too small to sample and learn, and each learner holds all weights and gradients. "
+            "The times are those of engine and learner on large enough GPUs of their own. policy.half_weights with "
+            "several learners, or policy.lora, need far less memory: see the table."
         )
     played = plan.contexts["conversation"].played.values()
     if any(each.context_full for each in played):

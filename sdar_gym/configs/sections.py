@@ -64,6 +64,12 @@ class PolicySettings(Settings):
         "the learner still keeps full weights in single precision: in bfloat16 a step of 1e-6 rounds to nothing.",
         choices=("float32", "bfloat16", "auto", "float64"),
     )
+    half_weights: bool = setting(
+        False,
+        "With `dtype=bfloat16`: the learner keeps weights and gradients in bfloat16 as well, and the optimizer keeps "
+        "the weights in single precision (master weights), which several learners share out. Less memory; gradients "
+        "have three digits.",
+    )
     device: str = setting(
         "auto",
         "Device of rollouts, evaluation and updates: `auto` (a GPU if available), `cpu`, `cuda`, or one GPU of "
@@ -91,6 +97,9 @@ class PolicySettings(Settings):
             raise ValueError(f"policy.device must be auto, cpu, cuda or cuda:<number>, got {shortened(self.device)}.")
         if not self.model.startswith("builtin:"):
             self.store(model=absolute_path_setting("policy.model", self.model, folder=True))
+        if self.half_weights and (self.dtype != "bfloat16" or self.lora is not None):
+            why = "policy.lora trains adapters alone" if self.lora is not None else f"policy.dtype is {self.dtype}"
+            without_effect("policy.half_weights", self.half_weights, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +455,11 @@ class ResourceSettings(Settings):
     )
     num_gpus_per_learner: float | None = setting(
         None, "GPUs of one learner; null for one each if available.", low=0, high=1_000
+    )
+    shard_optimizer: bool | None = setting(
+        None,
+        "Share out the optimizer's state over the learners, instead of a copy in each; the weights are the same bit "
+        "for bit. null does where several learners train the whole model.",
     )
 
 

@@ -10,12 +10,10 @@ from sdar_gym.algorithms.objectives.teacher import Weights
 from sdar_gym.configs.sections import PolicySettings, TrainingSettings
 from sdar_gym.plan.model_size import ModelSize
 from sdar_gym.policy.chunked_head import LOGIT_BUDGET_BYTES
+from sdar_gym.policy.learner_memory import COPIES, SINGLE, STEP, Scheme, pass_memory, standing_memory, step_memory
 from sdar_gym.policy.sizing import Machine, activation_bytes, choose_training_sizes
 
-SINGLE = 4
 ENGINE = "weights of the engine"
-# Autocast makes them for a forward pass, so that they are gone while the engine samples.
-COPIES = "copies in half precision for matrix products"
 # Logits of a chunk of tokens, their softmax and their gradient.
 _LOGIT_COPIES = 3
 # Share of a GPU's memory that can be filled; the rest is for the driver and fragmentation.
@@ -60,6 +58,12 @@ class Memory:
         return sum(self.gpu.values())
 
 
+def logit_memory(size: ModelSize, micro_batch_tokens: int) -> float:
+    """Logits in single precision, their softmax and their gradient: of a chunk, or of all tokens if these are fewer."""
+    vocabulary = size.head // size.shape.hidden
+    return float(_LOGIT_COPIES * min(LOGIT_BUDGET_BYTES, SINGLE * micro_batch_tokens * vocabulary))
+
+
 def width_of(policy: PolicySettings) -> int:
     """Bytes per number of the engine's weights; `auto` is taken for half precision, as most models are saved."""
     return {"float32": 4, "float64": 8}.get(policy.dtype, 2)
@@ -85,19 +89,13 @@ def memory_of(
         teacher.weights in (Weights.EMA, Weights.STALE, Weights.EXTERNAL)
         or (teacher.weights is Weights.FROZEN and not stored["reference weights"])
     )
-    copies = {name: float(shape.parameters * (width if policy.lora else SINGLE)) for name in stored if stored[name]}
+    kept_width = width if policy.lora or policy.half_weights else SINGLE
+    copies = {name: float(shape.parameters * kept_width) for name in stored if stored[name]}
     on_gpu = {} if policy.offload_teacher else copies
-    trained = shape.parameters if policy.lora is None else policy.lora.r * size.linear_ends
-    learner: dict[str, float] = {}
-    if policy.lora is None:
-        learner["weights in single precision"] = SINGLE * shape.parameters
-    else:
-        learner["weights"] = width * shape.parameters
-        learner["adapters"] = SINGLE * trained
-    learner["gradients"] = SINGLE * trained
-    learner["AdamW, two moments"] = 2 * SINGLE * trained
-    if half and policy.lora is None:
-        learner[COPIES] = width * shape.parameters
+    scheme = Scheme(
+        width, policy.half_weights, adapters=None if policy.lora is None else policy.lora.r * size.linear_ends
+    )
+    learner = standing_memory(shape, scheme) | pass_memory(shape, scheme)
     learner[ENGINE] = width * shape.parameters
     held = learner | on_gpu
     # Where nothing fits, the sizes are those of a GPU with room for activations.
@@ -110,13 +108,18 @@ def memory_of(
         models_beside=1 + len(on_gpu),
         micro_batch_tokens=training.micro_batch_tokens,
         gradient_checkpointing=policy.gradient_checkpointing,
+        half_weights=policy.half_weights,
     )
     listed = sorted({*MICRO_BATCHES, sizes.micro_batch_tokens})
     kept, recomputed = (float(activation_bytes(shape, width, recomputed=again)) for again in (False, True))
     at_peak = {
         "activations": sizes.micro_batch_tokens * (recomputed if sizes.gradient_checkpointing else kept),
-        "logits of a chunk": float(_LOGIT_COPIES * LOGIT_BUDGET_BYTES),
+        "logits of a chunk": logit_memory(size, sizes.micro_batch_tokens),
     }
+    # A step comes after the passes, whose memory it can use.
+    beyond = step_memory(shape, scheme) - sum(at_peak.values()) - held.get(COPIES, 0.0)
+    if beyond > 0:
+        at_peak[STEP] = beyond
     parts = held | at_peak
     beside = sum(held.values()) - held.get(COPIES, 0.0) if sum(parts.values()) <= gpu_memory else learner[ENGINE]
     return Memory(

@@ -10,6 +10,7 @@ from sdar_gym.configs.schema import RunConfig
 from sdar_gym.plan.contexts import RESPONSE_TOKENS, TASKS, Played, PlayedEpisodes, in_context, lengths_of, play_contexts
 from sdar_gym.plan.gpus import Efficiency, Gpu
 from sdar_gym.plan.memory import Memory, memory_of, width_of
+from sdar_gym.plan.memory_table import MICRO_BATCH_TOKENS, MemoryRow, memory_rows
 from sdar_gym.plan.model_size import ModelSize, model_size
 from sdar_gym.plan.timing import Decoding, compute_seconds, decoding, step_overhead
 from sdar_gym.plan.work import Passes, UpdateWork, passes_of, update_work
@@ -84,6 +85,17 @@ class Plan:
     evaluations: int
     contexts: Mapping[str, ContextPlan]
 
+    @property
+    def table_tokens(self) -> int:
+        """Tokens of a micro-batch in the table of memory: as set, else the same for all sizes."""
+        return self.run.training.micro_batch_tokens or MICRO_BATCH_TOKENS
+
+    @property
+    def memory_rows(self) -> list[MemoryRow]:
+        """Memory by model size, way of training and number of GPUs."""
+        name = self.run.policy.model.rpartition("/")[2]
+        return memory_rows(self.size, name, self.run.policy, self.table_tokens)
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
         run = self.run
@@ -103,6 +115,7 @@ class Plan:
             "gpu": asdict(self.gpu),
             "efficiency": asdict(self.efficiency),
             "memory": asdict(self.memory) | {"total": self.memory.total},
+            "memory_table": [row.to_json() for row in self.memory_rows],
             "contexts": {
                 name: {
                     "show_actions": context.show_actions,

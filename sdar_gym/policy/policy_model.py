@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load_policy_model(
-    name: str, dtype: str, lora: LoraSettings | None, *, trained: bool
+    name: str, dtype: str, lora: LoraSettings | None, *, trained: bool, half_weights: bool = False
 ) -> tuple[PreTrainedModel, Adapters | None, torch.dtype | None]:
     """Loads a policy.
 
@@ -26,6 +26,7 @@ def load_policy_model(
         dtype: Its precision, as in `policy.dtype`.
         lora: Settings of its adapters, or None.
         trained: Whether it is trained here; a model that is trained as a whole is kept in single precision.
+        half_weights: Keeps it in its own precision in any case; its optimizer must keep master weights.
 
     Returns:
         The model, its adapters (or None), and the half-precision type in which it computes if it is kept in single
@@ -34,7 +35,7 @@ def load_policy_model(
     Raises:
         ValueError: It cannot be loaded, or would be trained in float16.
     """
-    model, compute_dtype = _load(name, dtype, single=lora is None and trained)
+    model, compute_dtype = _load(name, dtype, single=lora is None and trained and not half_weights)
     return model, None if lora is None else _adapters(model, lora), compute_dtype
 
 

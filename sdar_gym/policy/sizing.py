@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from sdar_gym.policy.learner_memory import Scheme, pass_memory, standing_memory
 from sdar_gym.policy.load import load_model_config
 
 # The published micro-batch size; larger ones are not faster.
@@ -47,6 +48,7 @@ class Shape:
         hidden: Hidden size.
         intermediate: Hidden size of the feed-forward layers.
         kv: Numbers of keys and values per token and layer.
+        largest: Number of weights of the largest tensor, as a rule the embedding; 0 if it does not matter.
     """
 
     parameters: int
@@ -54,6 +56,7 @@ class Shape:
     hidden: int
     intermediate: int
     kv: int
+    largest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ def shape_of(model: PreTrainedModel) -> Shape:
         hidden=hidden,
         intermediate=int(getattr(config, "intermediate_size", None) or 4 * hidden),
         kv=2 * kv_heads * head_width,
+        largest=max(parameter.numel() for parameter in model.parameters()),
     )
 
 
@@ -146,6 +150,9 @@ def choose_training_sizes(
     models_beside: int,
     micro_batch_tokens: int | None,
     gradient_checkpointing: bool | None,
+    half_weights: bool = False,
+    learners: int = 1,
+    sharded: bool = False,
 ) -> TrainingSizes:
     """Choose micro-batch size and gradient checkpointing to fit the memory.
 
@@ -157,11 +164,15 @@ def choose_training_sizes(
         models_beside: Further copies of the model in the same memory, such as a runner's or a frozen teacher's.
         micro_batch_tokens: The user's setting; None to choose.
         gradient_checkpointing: The user's setting; None to choose.
+        half_weights: Whether the learner's weights are in half precision, with master weights in the optimizer.
+        learners: Number of learners, each with memory of its own.
+        sharded: Whether they share out the optimizer's state.
     """
     width = 2 if half else 4
     memory = machine.gpu_memory or machine.memory
-    # Weights, gradients and two moments in single precision; with adapters only the weights.
-    own = shape.parameters * (width if lora else 16)
+    # Those of adapters are small beside the model.
+    scheme = Scheme(width, half_weights, 0 if lora else None, learners, sharded)
+    own = int(sum((standing_memory(shape, scheme) | pass_memory(shape, scheme)).values()))
     left = 0.9 * memory - own - models_beside * shape.parameters * width
 
     def fits(recomputed: bool) -> int:
@@ -181,7 +192,10 @@ def choose_training_sizes(
         f"{needed / _GIB:.1f} of {memory / _GIB:.0f} GiB of {where} memory for {shape.parameters / 1e6:.1f}M parameters"
     )
     if needed > memory:
-        note += "; that is more than is available: use policy.lora, policy.dtype=bfloat16, or a smaller model"
+        note += (
+            "; that is more than is available: use policy.lora, policy.dtype=bfloat16 with policy.half_weights, "
+            "several learners, or a smaller model"
+        )
     return TrainingSizes(tokens, recompute, note)
 
 

@@ -4,6 +4,7 @@
 |---|---|
 | `weights.safetensors` | the trained weights: the model, or its adapters |
 | `optimizer.safetensors` | moments of AdamW |
+| `optimizer-1-of-2.safetensors` | the same by learner, where several share it: moments and master weights, by name |
 | `teacher.safetensors` | weights of an averaged or stale teacher, if there is one |
 | `state.json` | everything else: counters, metrics, correlation of gap and advantage, retrieval statistics |
 | `state.safetensors` | with `training.max_staleness`, the weights that play the episodes in flight |
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,14 @@ from sdar_gym.policy.non_finite import NonFiniteError, refuse_not_finite
 from sdar_gym.runs.state_tree import StateTreeError, flatten_state, unflatten_state
 from sdar_gym.text import shortened
 
-FORMAT = 1
+# Format 2 has an optimizer in parts, which earlier versions would leave out without a word.
+FORMAT, PARTS_FORMAT = 1, 2
 MANIFEST, STATE = "manifest.json", "state.json"
 _KIND = "sdar-gym checkpoint"
 # Parts of the learner's state that are stored in separate files, by their keys in the state.
 _PARTS = {"rl_module": "weights", "optimizer": "optimizer", "teacher_weights": "teacher"}
+# Key of functions that each return a part of the optimizer's state: only one of them is held at a time.
+_OPTIMIZER_PARTS = "optimizer_parts"
 _CHUNK = 1 << 22
 
 
@@ -68,11 +72,13 @@ class Snapshot:
         update: Number of updates done.
         contents: JSON content by part.
         tensors: Named tensors by part.
+        shares: The state of an optimizer that learners share, by rank, each fetched when it is written.
     """
 
     update: int
     contents: dict[str, Any]
     tensors: dict[str, dict[str, torch.Tensor]]
+    shares: tuple[Callable[[], dict[str, Any]], ...] = ()
 
 
 def snapshot_of(state: Mapping[str, Any], *, copy: bool = False) -> Snapshot:
@@ -88,14 +94,20 @@ def snapshot_of(state: Mapping[str, Any], *, copy: bool = False) -> Snapshot:
     rest = dict(state)
     learner = dict(rest["learner_group"]["learner"])
     rest["learner_group"] = {"learner": learner}
+    shares = learner.pop(_OPTIMIZER_PARTS, ())
     parts = {part: learner.pop(name) for name, part in _PARTS.items() if name in learner}
     contents, tensors = {}, {}
     for part, tree in {**parts, "state": rest}.items():
-        contents[part], tensors[part] = flatten_state(tree)
-        refuse_not_finite(f"A checkpoint was not written: its {part}", tensors[part])
+        contents[part], tensors[part] = _checked(part, tree)
         if copy:
             tensors[part] = {name: tensor.clone() for name, tensor in tensors[part].items()}
-    return Snapshot(int(state["training_iteration"]), contents, tensors)
+    return Snapshot(int(state["training_iteration"]), contents, tensors, tuple(shares))
+
+
+def _checked(part: str, tree: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    content, tensors = flatten_state(tree)
+    refuse_not_finite(f"A checkpoint was not written: its {part}", tensors)
+    return content, tensors
 
 
 def write_checkpoint(folder: Path, state: Mapping[str, Any] | Snapshot, *, run: str, settings: Any, panel: str) -> None:
@@ -112,20 +124,21 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any] | Snapshot, *, run: 
         NonFiniteError: Some weights are not finite.
     """
     snapshot = state if isinstance(state, Snapshot) else snapshot_of(state)
-    files = {}
+    contents, count = dict(snapshot.contents), len(snapshot.shares)
     for part, tensors in snapshot.tensors.items():
-        if tensors:
-            try:
-                save_file(tensors, folder / f"{part}.safetensors")
-            except SafetensorError as error:
-                # safetensors raises its own error for a full disk.
-                raise OSError(f"{part}.safetensors: {first_line(error)}") from error
-    (folder / STATE).write_text(json.dumps(snapshot.contents, allow_nan=False) + "\n", encoding="utf-8")
+        _save(folder, part, tensors)
+    for rank, share in enumerate(snapshot.shares):  # One after the other: together they are several times the model.
+        part = f"optimizer-{rank + 1}-of-{count}"
+        contents[part], tensors = _checked(part, share())
+        _save(folder, part, tensors)
+        del tensors
+    (folder / STATE).write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
+    files = {}
     for file in sorted(folder.iterdir()):
         files[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
     content = {
         "kind": _KIND,
-        "format": FORMAT,
+        "format": PARTS_FORMAT if snapshot.shares else FORMAT,
         "update": snapshot.update,
         "run": run,
         "panel": panel,
@@ -136,6 +149,16 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any] | Snapshot, *, run: 
     text = json.dumps({**content, "sha256": _digest(content)}, indent=1, ensure_ascii=False, allow_nan=False)
     replace_text(folder / MANIFEST, text + "\n")
     flush_tree(folder)
+
+
+def _save(folder: Path, part: str, tensors: dict[str, torch.Tensor]) -> None:
+    if not tensors:
+        return
+    try:
+        save_file(tensors, folder / f"{part}.safetensors")
+    except SafetensorError as error:
+        # safetensors raises its own error for a full disk.
+        raise OSError(f"{part}.safetensors: {first_line(error)}") from error
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -161,10 +184,11 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         raise CheckpointError(f"{folder} is damaged: {MANIFEST} does not describe a checkpoint of sdar-gym.")
     number = content.get("format")
-    if number != FORMAT:
-        age = "newer" if isinstance(number, int) and number > FORMAT else "older or unknown"
+    if number not in (FORMAT, PARTS_FORMAT):
+        age = "newer" if isinstance(number, int) and number > PARTS_FORMAT else "older or unknown"
         raise CheckpointError(
-            f"{folder} is of the {age} format {shortened(number)}, and this version of sdar-gym reads format {FORMAT}."
+            f"{folder} is of the {age} format {shortened(number)}, and this version of sdar-gym reads formats {FORMAT} "
+            f"and {PARTS_FORMAT}."
         )
     digest = content.pop("sha256", None)
     try:
@@ -213,18 +237,25 @@ def verify_checkpoint(folder: Path) -> Manifest:
 def read_state(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """Read an algorithm's state for `set_state`; call `verify_checkpoint` first.
 
+    Parts of an optimizer that learners share are read when they are asked for.
+
     Raises:
         CheckpointError: The content is not an algorithm's state.
     """
     try:
         contents = json.loads((folder / STATE).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-        trees = {}
-        for part, content in contents.items():
+
+        def tree_of(part: str) -> Any:
             name = f"{part}.safetensors"
-            trees[part] = unflatten_state(content, _tensors(folder, name) if name in manifest.files else {})
+            return unflatten_state(contents[part], _tensors(folder, name) if name in manifest.files else {})
+
+        trees = {part: tree_of(part) for part in contents if not part.startswith("optimizer-")}
         state = trees.pop("state")
         learner = state["learner_group"]["learner"]
         learner.update({name: trees[part] for name, part in _PARTS.items() if part in trees})
+        shares = [lambda part=part: tree_of(part) for part in contents if part.startswith("optimizer-")]
+        if shares:
+            learner[_OPTIMIZER_PARTS] = shares
         if state["training_iteration"] != manifest.update:
             raise StateTreeError("its update differs from the manifest's")
     except (*DAMAGED, StateTreeError, KeyError, TypeError, AttributeError, ValueError) as error:

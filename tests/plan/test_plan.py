@@ -106,11 +106,18 @@ def test_the_command_prints_tables_or_json(monkeypatch: pytest.MonkeyPatch, caps
 
     code, out, _ = command("alfworld", *SMALL, "--tasks", "1", "--gpu", "A100")
     assert code == 0
-    for part in ("one A100: 312 TFLOP/s", "150 tokens assumed", "GPU-hours of the run", "AdamW, two moments"):
+    for part in (
+        "one A100: 312 TFLOP/s",
+        "150 tokens assumed",
+        "GPU-hours of the run",
+        "AdamW, two moments",
+        "sharded, half",
+    ):
         assert part in out
     code, out, _ = command("quickstart", "--tasks", "1", "--json")
     content = json.loads(out)
     assert (code, content["response_tokens"], content["gpu"]["name"]) == (0, None, "H100")
     assert content["contexts"]["window"]["expert"]["success"] == 1.0
+    assert [row["model"] for row in content["memory_table"]][::4] == ["0.5B", "1.5B", "3B", "7B", "builtin:tiny"]
     code, _, err = command("quickstart", "--gpu", "TPU")
     assert code == 2 and "Known: H100, H200, A100, L40S, RTX4090." in err

@@ -49,10 +49,11 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objectives.teacher import Weights
 from sdar_gym.algorithms.sdar import search_spaces
-from sdar_gym.algorithms.sdar.config_checks import check_staleness, check_teacher
+from sdar_gym.algorithms.sdar.config_checks import check_precision, check_staleness, check_teacher
 from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
 from sdar_gym.algorithms.sdar.evaluation_beside import EvaluationBeside
 from sdar_gym.algorithms.sdar.learner import SDARLearner
+from sdar_gym.algorithms.sdar.learner_group import OPTIMIZER_PARTS, SDARLearnerGroup
 from sdar_gym.algorithms.sdar.learner_watch import watched
 from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
@@ -155,6 +156,9 @@ class SDARConfig(AlgorithmConfig):
             self._copy_to_rllib(attribute)
         self.num_env_runners = 0
         self.num_learners = 0
+        self.shard_optimizer: bool | None = None
+        # Gradients are then in DDP's buckets only, and not beside them.
+        self.torch_ddp_kwargs = {"gradient_as_bucket_view": True}
         # Whole episodes as tokens: RLlib's connectors, which build observations and batches, have nothing to do.
         self.env_runner_cls = EpisodeRunner
         self.batch_mode = "complete_episodes"
@@ -202,7 +206,12 @@ class SDARConfig(AlgorithmConfig):
 
     @override(AlgorithmConfig)
     def learners(self, **settings: Any) -> Self:
-        """Sets the remote learners; see RLlib. GPUs that are not set are distributed by `share_gpus`."""
+        """Sets the remote learners; see RLlib. GPUs that are not set are distributed by `share_gpus`.
+
+        Args:
+            **settings: RLlib's, and `shard_optimizer` of `ResourceSettings`.
+        """
+        self.shard_optimizer = settings.pop("shard_optimizer", self.shard_optimizer)
         self.gpus_left_open = self.gpus_left_open - set(settings)
         return super().learners(**settings)
 
@@ -303,6 +312,7 @@ class SDARConfig(AlgorithmConfig):
         given = {name: value for name, value in asdict(run.resources).items() if value is not None}
         config.env_runners(**{name: value for name, value in given.items() if "env_runner" in name})
         config.learners(**{name: value for name, value in given.items() if name.endswith(("learner", "learners"))})
+        config.shard_optimizer = run.resources.shard_optimizer
         # What RLlib would print about itself is noise here; a run has its own reports.
         return config.debugging(seed=run.seed, log_level="ERROR")
 
@@ -330,6 +340,19 @@ class SDARConfig(AlgorithmConfig):
             return None
         return build_control_texts(str(self.env), self.skill_settings, str(distill.contrast))
 
+    @property
+    def shards_optimizer(self) -> bool:
+        """Whether learners share out the optimizer's state: as set, else where several train the whole model."""
+        if self.shard_optimizer is not None:
+            return self.shard_optimizer
+        return self.num_learners > 1 and self.policy_settings.lora is None
+
+    @override(AlgorithmConfig)
+    def build_learner_group(self, *, rl_module_spec: Any = None, placement_group: Any = None, **spaces: Any) -> Any:
+        """RLlib's group of learners, with the state of an optimizer that they share."""
+        spec = rl_module_spec or self.get_multi_rl_module_spec(**spaces)
+        return SDARLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
+
     @override(AlgorithmConfig)
     def get_default_learner_class(self) -> type:
         """The SDAR learner."""
@@ -346,6 +369,7 @@ class SDARConfig(AlgorithmConfig):
         return {
             "model": settings.model,
             "dtype": settings.dtype,
+            "half_weights": settings.half_weights,
             "gradient_checkpointing": self.get_sizes().gradient_checkpointing,
             "lora": settings.lora,
             "temperature": self.rollout_settings.temperature,
@@ -388,6 +412,7 @@ class SDARConfig(AlgorithmConfig):
         check_teacher(self.get_method(), self.get_retriever(), str(self.env), self.policy_settings.model)
         self.get_control_texts()
         check_staleness(self.training_settings.max_staleness, self.num_env_runners)
+        check_precision(self.get_method(), self.policy_settings.half_weights)
         if self.num_env_runners > 0:
             # A second full model on the driver would have no use.
             self.create_local_env_runner = False
@@ -459,6 +484,10 @@ class SDARConfig(AlgorithmConfig):
                 models_beside=int(local_runner) + int(stored),
                 micro_batch_tokens=self.training_settings.micro_batch_tokens,
                 gradient_checkpointing=policy.gradient_checkpointing,
+                half_weights=policy.half_weights,
+                # Those of one machine without GPUs share its memory.
+                learners=max(1, self.num_learners) if learns_on_gpu else 1,
+                sharded=self.shards_optimizer,
             )
         return self.sizes
 
@@ -737,11 +766,17 @@ class SDAR(Algorithm):
     def resumable_state(self) -> dict[str, Any]:
         """What `set_state` needs so that the next update is the same as without an interruption.
 
-        Runners have no state but the weights, which they are sent.
+        Runners have no state but the weights, which they are sent. An optimizer's state that learners share is in
+        parts, to be called one after the other: in this process it would be several times the model.
         """
-        runners = (COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR)
+        left_out = [COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR]
         with watched(self.learner_group):
-            return self.get_state(not_components=list(runners))
+            parts = self.learner_group.optimizer_parts()
+            if not parts:
+                return self.get_state(not_components=left_out)
+            state = self.get_state(not_components=[*left_out, "learner_group/learner/optimizer"])
+        state["learner_group"]["learner"][OPTIMIZER_PARTS] = parts
+        return state
 
     @override(Algorithm)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from transformers import AutoConfig
 
 from sdar_gym.algorithms.methods import Method
 from sdar_gym.algorithms.objectives.distillation import Distillation
-from sdar_gym.algorithms.objectives.teacher import View
+from sdar_gym.algorithms.objectives.teacher import View, Weights
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.policy.load import PolicyLoadError, load_tokenizer, policy_path
 from sdar_gym.skills import Retriever
@@ -46,6 +46,24 @@ def check_teacher(method: Method, retriever: Retriever, env_id: str, model: str)
         raise ValueError(
             f"method={method.name} shows its teacher a solution, but {env_id} registers no expert that could give one. "
             "Register it with expert='module:Class', or set objective.teacher.view, to 'sibling' say."
+        )
+
+
+def check_precision(method: Method, half_weights: bool) -> None:
+    """Refuses an averaged teacher of weights in half precision.
+
+    Args:
+        method: The preset with the run's changes.
+        half_weights: `policy.half_weights`.
+
+    Raises:
+        ValueError: With the settings and what to do.
+    """
+    teacher = method.objective.teacher
+    if half_weights and teacher is not None and teacher.weights is Weights.EMA:
+        raise ValueError(
+            "teacher.weights='ema' needs trained weights in single precision: in half precision an average that moves "
+            "by a small rate stays where it is. Set policy.half_weights=false, or teacher.weights=stale."
         )
 
 

@@ -53,6 +53,13 @@ from sdar_gym.training.collate import (
 )
 from sdar_gym.training.distillation_targets import AGREEMENT, DIVERGENCE, FULL_TEACHER_LOGP, DistillationTargets
 from sdar_gym.training.scoring import Scorer, distillation_term, widths
+from sdar_gym.training.sharded_adamw import (
+    BY_NAME,
+    ShardedAdamW,
+    global_norm,
+    load_unsharded,
+    state_by_name,
+)
 
 # Columns that this learner adds to its shard before the first gradient step.
 REFERENCE_LOGP, SHARD_ROW = "reference_logp", "shard_row"
@@ -106,13 +113,21 @@ class SDARLearner(TorchLearner):
 
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """AdamW over the trained parameters."""
-        parameters = [p for p in self._module[module_id].parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            parameters,
-            betas=tuple(self.config.training_settings.adam_betas),
-            weight_decay=self.config.training_settings.weight_decay,
-        )
+        """AdamW over the trained parameters, shared out over the learners or whole in each."""
+        settings = self.config.training_settings
+        self._trained = {name: p for name, p in self._module[module_id].named_parameters() if p.requires_grad}
+        parameters = list(self._trained.values())
+        shared: dict[str, Any] = {"betas": tuple(settings.adam_betas), "weight_decay": settings.weight_decay}
+        optimizer: torch.optim.Optimizer
+        if self.config.shards_optimizer and max(1, self.config.num_learners) > 1:
+            rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
+            optimizer = ShardedAdamW(self._trained, rank=rank, count=count, **shared)
+        elif self.config.shards_optimizer or self.config.policy_settings.half_weights:
+            optimizer = ShardedAdamW(self._trained, **shared)
+        else:
+            # Tensor by tensor: in one go, temporary arrays would take as much memory as the weights.
+            optimizer = torch.optim.AdamW(parameters, foreach=False, **shared)
+        self._optimizer = optimizer
         self.register_optimizer(
             module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
         )
@@ -199,6 +214,7 @@ class SDARLearner(TorchLearner):
             self._measure_gradients(columns)
         results = super().update(training_data=training_data, timesteps=timesteps, **kwargs)
         self._targets = None
+        self._clear_gradients()
         self._check_weights()
         if self._teacher is not None:
             self._teacher.after_update(self._step + 1)
@@ -238,12 +254,31 @@ class SDARLearner(TorchLearner):
         self._share.restore(state.get(GRADIENT_RATIOS, ()))
 
     @override(Learner)
+    def _get_optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's state: RLlib's form, or this learner's share by the names of tensors."""
+        return self.optimizer_part() if isinstance(self._optimizer, ShardedAdamW) else super()._get_optimizer_state()
+
+    def optimizer_part(self) -> dict[str, Any]:
+        """This learner's share of a sharded optimizer's state."""
+        return self._optimizer.named_state()
+
+    @override(Learner)
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
-        """Restores the optimizer's moments as copies.
+        """Restores the optimizer's state, of the same number of learners or another, as copies.
 
         Arrays that Ray delivers are in memory that all learners of a machine share. RLlib would use that memory
         directly, and each learner's step would change the moments of the others.
         """
+        if BY_NAME in state:
+            if isinstance(self._optimizer, ShardedAdamW):
+                self._optimizer.load_named_state(state)
+            else:
+                load_unsharded(self._optimizer, self._trained, state)
+            return
+        if isinstance(self._optimizer, ShardedAdamW):
+            for entry in state.values():
+                self._optimizer.load_named_state(state_by_name([*self._trained], entry["state"]["state"]))
+            return
         super()._set_optimizer_state(
             tree.map_structure(lambda value: value.copy() if isinstance(value, np.ndarray) else value, state)
         )
@@ -268,8 +303,7 @@ class SDARLearner(TorchLearner):
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """One optimizer step on one minibatch; gradients of its micro-batches are summed."""
         columns = batch[DEFAULT_MODULE_ID]
-        for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
-            optimizer.zero_grad(set_to_none=True)
+        self._clear_gradients()
         # Weights divide by the token count of the whole update, of which a minibatch has its share, and RLlib averages
         # gradients over learners. The scale undoes both.
         scale = float(self.config.training_settings.num_minibatches * max(1, self.config.num_learners))
@@ -300,6 +334,26 @@ class SDARLearner(TorchLearner):
             self.apply_gradients(self.postprocess_gradients(gradients))
         return {}, {DEFAULT_MODULE_ID: total * scale}, {}
 
+    def _clear_gradients(self) -> None:
+        """Frees the gradients. DDP keeps the memory for good: zeroed in place, micro-batches add to it there."""
+        self._optimizer.zero_grad(set_to_none=max(1, self.config.num_learners) == 1)
+
+    @override(Learner)
+    def postprocess_gradients_for_module(
+        self, *, module_id: str, config: Any = None, module_gradients_dict: dict[Any, Any]
+    ) -> dict[Any, Any]:
+        """Clips by the global norm; gradients in half precision are scaled where they become single precision."""
+        optimizer = self._optimizer
+        whole = not isinstance(optimizer, ShardedAdamW) or not optimizer.has_masters
+        if whole or config.grad_clip_by != "global_norm":
+            return super().postprocess_gradients_for_module(
+                module_id=module_id, config=config, module_gradients_dict=module_gradients_dict
+            )
+        norm = global_norm([gradient for gradient in module_gradients_dict.values() if gradient is not None])
+        optimizer.gradient_scale = config.grad_clip / torch.clamp(norm + 1e-6, min=config.grad_clip)
+        self.metrics.log_value((module_id, "gradients_default_optimizer_global_norm"), norm, window=1)
+        return module_gradients_dict
+
     def _measure_gradients(self, columns: Mapping[str, Any]) -> None:
         """Measures the norms of the policy's and the distillation's gradient on the whole update, and logs them."""
         module = self.module[DEFAULT_MODULE_ID]
@@ -318,9 +372,8 @@ class SDARLearner(TorchLearner):
             if max(1, self.config.num_learners) > 1:
                 for gradient in gradients:
                     torch.distributed.all_reduce(gradient)
-            norms.append(float(torch.nn.utils.get_total_norm(gradients)))
-            for parameter in parameters:
-                parameter.grad = None
+            norms.append(float(global_norm(gradients)))
+            self._clear_gradients()
         self._share.add(*norms)
         distill = self._objective.distill
         coeff = self._share.coefficient(self._step)

@@ -32,8 +32,9 @@ class PolicyModule(TorchRLModule):
     has one. Generation is the engine's task.
 
     Precision: a learner that trains the whole model in half precision keeps the weights in single precision and
-    computes in half precision, since AdamW's steps of 1e-6 would round to nothing in bfloat16. A learner that trains
-    adapters keeps the frozen model in half precision and the adapters in single precision.
+    computes in half precision, since AdamW's steps of 1e-6 would round to nothing in bfloat16. With
+    `policy.half_weights` it keeps them in half precision, and the optimizer keeps those in single precision. A learner
+    that trains adapters keeps the frozen model in half precision and the adapters in single precision.
 
     Attributes:
         model: The `transformers` model, adapters included.
@@ -51,7 +52,11 @@ class PolicyModule(TorchRLModule):
         settings = self.model_config
         lora: LoraSettings | None = settings.get("lora")
         self.model, self.adapters, self.compute_dtype = load_policy_model(
-            settings["model"], settings["dtype"], lora, trained=not self.inference_only
+            settings["model"],
+            settings["dtype"],
+            lora,
+            trained=not self.inference_only,
+            half_weights=settings["half_weights"],
         )
         self._temperature = float(settings["temperature"])
         self._entropy_gradient = bool(settings["entropy_gradient"])

@@ -10,6 +10,7 @@ import pytest
 from tiny_runs import (  # pyright: ignore[reportMissingImports]
     learner_metrics,
     learner_of,
+    model_of,
     moments_of,
     remote,
     small_config,
@@ -142,6 +143,8 @@ class TestInTraining:
         trained.train()
         ratios = [*learner_of(trained)._share.ratios]
         assert len(ratios) == 2
+        # A gradient that were left would be measured with the next update's.
+        assert all(parameter.grad is None for parameter in model_of(trained).parameters())
         other = build(exact(distill={"coeff": {"share": 0.8}}))
         other.set_state(trained.get_state())
         assert [*learner_of(other)._share.ratios] == ratios

@@ -11,6 +11,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.configs.sections import EvaluationSettings, RolloutSettings
+from sdar_gym.training.sharded_adamw import BY_NAME
 
 ENV = "sdar/ALFWorld-v0"
 ENV_CONFIG = {"games": "generated", "scene": "small", "max_steps": 8}
@@ -78,7 +79,11 @@ def teacher_tokens(algorithm: SDAR) -> list[tuple[int, ...]]:
 
 def moments_of(algorithm: SDAR) -> list[np.ndarray[Any, Any]]:
     """AdamW's first moments: after one step, a tenth of the gradient it was given."""
-    (optimizer,) = learner_state(algorithm)["optimizer"].values()
+    state = learner_state(algorithm)
+    named = state["optimizer"].get(BY_NAME)
+    if named is not None:
+        return [np.asarray(named[name]["exp_avg"]) for name in state["rl_module"][DEFAULT_MODULE_ID] if name in named]
+    (optimizer,) = state["optimizer"].values()
     return [np.asarray(entry["exp_avg"]) for _, entry in sorted(optimizer["state"]["state"].items())]
 
 

@@ -1,4 +1,4 @@
-"""The algorithm with remote runners and learners makes the local update; a lost runner costs its episodes."""
+"""The algorithm with remote runners and learners makes the local update; a lost runner changes nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from tiny_runs import (  # pyright: ignore[reportMissingImports]
     ENV_CONFIG,
     assert_same_gradients,
+    equal,
     kill_runner,
     learner_metrics,
     remote,
@@ -18,6 +19,8 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 )
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+from sdar_gym.evaluation.panels import panel_requests
+from sdar_gym.rollout.engines.base import SamplingParams
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
@@ -56,29 +59,52 @@ def test_a_learner_without_rows_does_not_hold_up_the_other(build: Build) -> None
     assert all(value.isfinite().all() for value in weights_of(algorithm).values())
 
 
-def test_a_lost_runner_costs_its_episodes_and_not_the_run(build: Build) -> None:
-    algorithm = build(remote(small_config(), runners=2))
-    assert algorithm.train()["env_runners"]["lost_episodes"] == 0
-    kill_runner(algorithm)
-    lost = algorithm.train()["env_runners"]
-    assert (lost["episodes"], lost["lost_episodes"]) == (4, 4)
+def test_a_lost_runner_changes_no_update(build: Build) -> None:
+    calm, hit = build(remote(small_config(), runners=2)), build(remote(small_config(), runners=2))
+    for algorithm in (calm, hit):
+        assert algorithm.train()["env_runners"]["lost_episodes"] == 0
+    kill_runner(hit)
+    assert hit.train()["env_runners"]["episodes"] == 8
     for _ in range(200):
-        if algorithm.train()["env_runners"]["lost_episodes"] == 0:
+        assert hit.train()["env_runners"]["episodes"] == 8
+        if hit.env_runner_group.num_healthy_remote_workers() == 2:
             break
     else:
         pytest.fail("The runner did not come back.")
     # The new one plays with the present weights.
-    assert versions_of(algorithm) == {algorithm.training_iteration - 1}
+    assert versions_of(hit) == {hit.training_iteration - 1}
+    while calm.training_iteration < hit.training_iteration:
+        calm.train()
+    assert texts_of(calm) == texts_of(hit)
+    assert equal(weights_of(calm), weights_of(hit))
 
 
 def test_a_run_waits_for_the_only_runner_to_come_back(build: Build) -> None:
     algorithm = build(remote(small_config(), runners=1))
     algorithm.train()
     kill_runner(algorithm)
-    # An update without episodes does not count: it is played again.
-    again = algorithm.train()["env_runners"]
-    assert (again["episodes"], again["lost_episodes"]) == (8, 0)
+    assert algorithm.train()["env_runners"]["episodes"] == 8
     assert versions_of(algorithm) == {1}
+
+
+def test_a_runner_that_comes_back_while_the_teacher_plays_gets_the_teachers_weights(build: Build) -> None:
+    objective = {"teacher": {"weights": "ema", "rate": 0.01}}
+    algorithm = build(remote(small_config(objective=objective, lr=0.05), runners=1))
+    algorithm.train()
+    dispatcher, requests = algorithm._dispatcher, panel_requests(algorithm.panel, 0)
+
+    def logprobs() -> list[list[float]]:
+        episodes = dispatcher.collect(
+            requests, SamplingParams(5, 1.0), 1, skills_in_prompt=False, teacher_prompts=False
+        )
+        return [turn.old_logp for episode in episodes for turn in episode.turns]
+
+    student = logprobs()
+    dispatcher.sync_teacher_weights()
+    teacher = logprobs()
+    kill_runner(algorithm)
+    assert logprobs() == teacher != student
+    assert dispatcher.lost_episodes == len(requests)
 
 
 def test_what_a_lost_runner_should_have_evaluated_is_played_by_another(build: Build) -> None:

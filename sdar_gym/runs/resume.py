@@ -28,6 +28,7 @@ MAY_CHANGE = (
     "evaluation.interval",
     "checkpoint_interval",
     "trackers",
+    "mirror",
     "resources",
     "policy.device",
     "policy.torch_threads",

@@ -23,6 +23,7 @@ from sdar_gym.runs.check import check_run, stop_tokens, with_date
 from sdar_gym.runs.checkpoint import CheckpointError, read_state, write_checkpoint
 from sdar_gym.runs.folder import RunFolder, RunFolderError, new_run_folder, remove_if_empty
 from sdar_gym.runs.lock import locked
+from sdar_gym.runs.mirror import Mirror
 from sdar_gym.runs.resume import Resumption, plain_settings, plan_resume
 from sdar_gym.runs.stop import RunStopped, Stopper
 from sdar_gym.runs.trackers import TrackedRun, Tracking
@@ -124,6 +125,10 @@ class _Training:
         self.latest: dict[str, Any] | None = None
         self.saved = -1
         self.tracking: Tracking | None = None
+        self.mirror = None if self.run.mirror is None else Mirror(self.run.mirror, folder)
+        if self.mirror is not None:
+            manifest = None if self.resumption is None else self.resumption.manifest
+            self.mirror.check(*((None, 0) if manifest is None else (manifest.run, manifest.update)))
 
     def whole(self) -> dict[str, Any]:
         """Train to the end and return the summary."""
@@ -168,6 +173,8 @@ class _Training:
             "run_folder": str(self.folder.path),
         }
         self.folder.write_summary(summary)
+        if self.mirror is not None:
+            self.mirror.sync(final=True)
         return summary
 
     def _begin(self, algorithm: Any) -> None:
@@ -250,6 +257,8 @@ class _Training:
                     fresh, state, run=self.id, settings=plain_settings(self.settings), panel=algorithm.panel.hash
                 )
             self.saved = update
+            if self.mirror is not None:
+                self.mirror.sync()
 
     def _tell(self, done: int, figures: Mapping[str, Any]) -> None:
         success = None if figures is self.latest else figures.get("success")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -33,7 +34,7 @@ def nodes(tmp_path: Path) -> Iterator[RayNodes]:
     with RayNodes(tmp_path, variables) as started, environment_variables(RAY_AUTH_MODE="disabled"):
         started.start_head("--num-cpus=1")
         started.add("--num-cpus=1", **{NODE: "second"})
-        ray.init(address=started.address, log_to_driver=False, logging_level="error")
+        ray.init(address=started.address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield started
         finally:
@@ -54,7 +55,7 @@ def algorithms(monkeypatch: pytest.MonkeyPatch) -> list[SDAR]:
     return built
 
 
-def places(algorithm: SDAR) -> set[str]:
+def places(algorithm: Any) -> set[str]:
     """The nodes of the runners that answer."""
     return set(
         algorithm.env_runner_group.foreach_env_runner(
@@ -109,7 +110,7 @@ def test_a_run_on_two_nodes_goes_on_without_one_as_if_it_were_there(
     assert without_losses(calm) == without_losses(hit)
 
 
-def wait_for_runner(algorithm: SDAR) -> None:
+def wait_for_runner(algorithm: Any) -> None:
     """Returns when the lost runner is back, as the next update would find it."""
     deadline = time.monotonic() + 120
     while not algorithm.restore_env_runners(algorithm.env_runner_group):

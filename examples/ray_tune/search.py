@@ -17,8 +17,8 @@ from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialSch
 from sdar_gym.algorithms.sdar import SDARConfig
 from sdar_gym.configs import load_config
 
-# The share of the panel's tasks that succeed.
-METRIC = "evaluation/success"
+# The share of the panel's tasks that succeed, at the last evaluation.
+METRIC = "panel/success"
 
 
 def search_space(changes: list[str], interval: int) -> Any:
@@ -74,6 +74,7 @@ def search(arguments: argparse.Namespace) -> Any:
                     checkpoint_frequency=arguments.interval, checkpoint_at_end=True, num_to_keep=2
                 ),
                 failure_config=tune.FailureConfig(max_failures=3),
+                verbose=1,
             ),
         )
     return tuner.fit()
@@ -97,10 +98,10 @@ def main(given: list[str] | None = None) -> Any:
         # Within `ray job submit` this is the job's cluster; elsewhere a Ray of its own.
         ray.init(log_to_driver=False)
     results = search(arguments)
-    for result in sorted(results, key=lambda each: -each.metrics["evaluation"]["success"]):
+    for result in sorted(results, key=lambda each: -each.metrics["panel"]["success"]):
         settings = result.config
         print(
-            f"success {result.metrics['evaluation']['success']:.3f} after {result.metrics['training_iteration']} "
+            f"success {result.metrics['panel']['success']:.3f} after {result.metrics['training_iteration']} "
             f"updates: lr {settings['lr']:.2g}, strategy {settings['skill_settings']['strategy']}, temperature "
             f"{settings['rollout_settings']['temperature']:.2f}, distill.coeff "
             f"{settings['training_settings']['objective']['distill']['coeff']:.2g}"

@@ -581,6 +581,11 @@ class SDAR(Algorithm):
         self._log("speed", {"rollout_tokens_per_second": tokens_of(episodes) / max(1e-9, collected - started)})
 
     @override(Algorithm)
+    def step(self) -> dict[str, Any]:
+        """An update, and under `panel` the last evaluation: schedulers of Tune need their metric in every result."""
+        return super().step() | {"panel": {"success": float("nan"), "update": float("nan")} | self._evaluator.latest}
+
+    @override(Algorithm)
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """Plays the fixed evaluation set with the current weights.
 
@@ -628,6 +633,7 @@ class SDAR(Algorithm):
                 "gap_advantage_correlation": self._correlation.get_state(),
                 "frozen_teacher": self._evaluator.frozen_teacher,
                 "teacher_trust": self._trust_episodes.trust.get_state(),
+                "latest_evaluation": self._evaluator.latest,
             }
             if isinstance(self._retriever, LearningRetriever):
                 state[_LEARNED]["retriever"] = self._retriever.get_state()
@@ -643,6 +649,7 @@ class SDAR(Algorithm):
         self._correlation.set_state(learned.get("gap_advantage_correlation", {}))
         self._evaluator.frozen_teacher = learned.get("frozen_teacher")
         self._trust_episodes.trust.set_state(learned.get("teacher_trust", {}))
+        self._evaluator.latest = learned.get("latest_evaluation", {})
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
             self._retriever.set_state(learned["retriever"])
 

@@ -113,3 +113,23 @@ def test_what_a_lost_runner_should_have_evaluated_is_played_by_another(build: Bu
         one.train()
     kill_runner(algorithm)
     assert algorithm.evaluate() == local.evaluate()
+
+
+def test_a_library_that_learns_is_updated_once_a_step_and_the_same_everywhere(build: Build) -> None:
+    def config() -> SDARConfig:
+        # With weights that stay, the last bits of a sum do not change what is sampled.
+        return small_config(lr=1e-9).skills(strategy="ucb", k=1, include_general=False)
+
+    local, spread = build(config()), build(remote(config(), runners=2))
+    for updates in range(1, 4):
+        before = spread._retriever.get_state()
+        for algorithm in (local, spread):
+            algorithm.train()
+        played_with = spread.env_runner_group.foreach_env_runner(
+            lambda runner: [collector._retriever.get_state() for collector in runner._collectors.values()],
+            local_env_runner=False,
+        )
+        assert played_with == [[before], [before]]
+        assert local._retriever.get_state() == spread._retriever.get_state() != before
+        assert sum(learned["episodes"] for learned in spread._retriever.get_state().values()) == 8 * updates
+        assert [each.skills for each in local.last_episodes] == [each.skills for each in spread.last_episodes]

@@ -60,16 +60,16 @@ def environment_metrics(info: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def rollout_metrics(episodes: Sequence[Episode], lost: int) -> dict[str, float]:
+def rollout_metrics(episodes: Sequence[Episode], requested: int) -> dict[str, float]:
     """The metrics of one update's episodes.
 
     Args:
         episodes: The episodes that were returned.
-        lost: Number of episodes that were played again, because their runner died.
+        requested: Number of requested episodes.
     """
     return {
         "episodes": len(episodes),
-        "lost_episodes": lost,
+        "lost_episodes": requested - len(episodes),
         "failed_episodes": sum(bool(episode.error) for episode in episodes),
         **episode_metrics(episodes),
     }

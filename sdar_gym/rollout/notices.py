@@ -102,7 +102,7 @@ def notices(figures: Mapping[str, float]) -> dict[str, str]:
             + ". training.objective.distill.coeff={share: 0.8} sets λ by this share."
         )
     if figures.get("lost_episodes", 0.0) > 0:
-        found["lost"] = f"{figures['lost_episodes']:.0f} episode(s) were lost with an env runner and played again."
+        found["lost"] = f"{figures['lost_episodes']:.0f} episode(s) were lost with an env runner; the others go on."
     if figures.get("failed_episodes", 0.0) > 0:
         found["failed"] = (
             f"{figures['failed_episodes']:.0f} episode(s) ended by an error of the environment, which cost their "

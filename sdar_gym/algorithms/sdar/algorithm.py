@@ -159,10 +159,8 @@ class SDARConfig(AlgorithmConfig):
         self.add_default_connectors_to_learner_pipeline = False
         self.merge_env_runner_states = False
         self.broadcast_env_runner_states = False
-        # What a lost runner should have played is played by another one.
+        # A lost runner costs its episodes of one update, not the run.
         self.restart_failed_env_runners = True
-        # A runner that has no place yet is asked at every update; RLlib would wait half a minute each time.
-        self.env_runner_health_probe_timeout_s = 1.0
 
     @override(AlgorithmConfig)
     def training(self, **settings: Any) -> Self:
@@ -540,10 +538,9 @@ class SDAR(Algorithm):
                 skills_in_prompt=self._method.acts_with_skills,
                 update=step + 1,
             )
-            lost = self._dispatcher.lost_episodes
             trusted = self._trust_episodes.weigh(step, requests, config.training_settings.group_size, episodes)
             collected = time.perf_counter()
-        self._log_episodes(episodes, lost)
+        self._log_episodes(episodes, len(requests))
 
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             diagnostics = self._collects_diagnostics(step)
@@ -714,9 +711,9 @@ class SDAR(Algorithm):
             update_number=step,
         )
 
-    def _log_episodes(self, episodes: Sequence[Episode], lost: int) -> None:
+    def _log_episodes(self, episodes: Sequence[Episode], requested: int) -> None:
         """Logs the gym's metrics of an update's episodes, and RLlib's names for them."""
-        metrics = rollout_metrics(episodes, lost)
+        metrics = rollout_metrics(episodes, requested)
         steps = sum(episode.env_steps() for episode in episodes)
         returns = [episode.total_reward for episode in episodes]
         rllib = {

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # How long a run waits for a lost env runner where there is no other one.
 _RESTART_SECONDS = 600.0
 # A runner that dies at the same episodes every time is no outage.
-_MOST_LOSSES = 3
+_COLLECTION_ATTEMPTS = 3
 
 
 class RolloutError(ValueError):
@@ -50,7 +50,6 @@ class RolloutDispatcher:
 
     Attributes:
         failed_tasks: Tasks of this run in which the environment raised an error, with the error.
-        lost_episodes: Episodes of the last collection that a lost runner was playing, and that were played again.
     """
 
     def __init__(
@@ -69,20 +68,13 @@ class RolloutDispatcher:
         self._restore = restore
         self._check = check
         self.failed_tasks: dict[str, str] = {}
-        self.lost_episodes = 0
-        # What the runners play with at present; runners that come back get the same.
-        self._send_again: Callable[[], None] = self._send_weights
 
     def sync_weights(self) -> None:
         """Sends the student's weights to the runners, and checks engines that are new."""
-        self._send_again = self._send_weights
-        self._send_weights()
-        self.check_engines()
-
-    def _send_weights(self) -> None:
         self._runners.sync_weights(
             from_worker_or_learner_group=self._learners, inference_only=True, timeout_seconds=None
         )
+        self.check_engines()
 
     def check_engines(self) -> None:
         """Checks that new engines have the learner's weights: those they began with, and the first they were sent.
@@ -107,10 +99,6 @@ class RolloutDispatcher:
 
     def sync_teacher_weights(self) -> None:
         """Sends the teacher's weights to the runners; to be followed by `sync_weights`."""
-        self._send_again = self._send_teacher_weights
-        self._send_teacher_weights()
-
-    def _send_teacher_weights(self) -> None:
         weights = next(iter(self._learners.foreach_learner(lambda learner: learner.teacher_policy()))).get()
         state = ray.put({COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}})
         # RLlib passes no arguments on to a runner in this process.
@@ -119,7 +107,7 @@ class RolloutDispatcher:
     def collect_training(
         self, requests: Sequence[EpisodeRequest], group_size: int, *, skills_in_prompt: bool, update: int
     ) -> list[Episode]:
-        """Plays the episodes of one update.
+        """Plays the episodes of one update; an update without any episode is played again.
 
         Args:
             requests: Whole groups.
@@ -128,10 +116,21 @@ class RolloutDispatcher:
             update: Number of the update, from 1, for messages.
 
         Raises:
-            RolloutError: The runners die at the same episodes, no episodes can be compared, or too many tasks failed.
+            RolloutError: No episode came back several times, none can be compared, or too many tasks failed.
         """
         params = SamplingParams(self._settings.max_response_tokens, self._settings.temperature)
-        episodes = self.collect(requests, params, group_size, skills_in_prompt=skills_in_prompt, teacher_prompts=True)
+        for _ in range(_COLLECTION_ATTEMPTS):
+            episodes = self.collect(
+                requests, params, group_size, skills_in_prompt=skills_in_prompt, teacher_prompts=True
+            )
+            if episodes:
+                break
+            self.sync_weights()
+        else:
+            raise RolloutError(
+                f"No episode of update {update} came back in {_COLLECTION_ATTEMPTS} attempts: the env runners die "
+                "while they play. The logs of Ray's workers say why (memory?); go on with --resume."
+            )
         errors = {episode.task_id: episode.error for episode in episodes if episode.error}
         self.failed_tasks |= errors
         limit = self._settings.max_failed_tasks
@@ -159,18 +158,10 @@ class RolloutDispatcher:
         skills_in_prompt: bool,
         teacher_prompts: bool,
     ) -> list[Episode]:
-        """Distributes whole groups over the runners; what a lost runner should have played is played by another one.
-
-        The requests are divided by the number of runners that were asked for, whether they live or not, and each part
-        is played in one call: which rows are sampled together decides the last bits of log-probabilities. So a run that
-        loses runners is the same as one that does not.
-
-        Returns:
-            One episode per request, by group and member.
+        """Distributes whole groups over the runners; episodes of a runner that is lost are missing in the result.
 
         Raises:
-            RolloutError: A runner could not play, or runners die at the same episodes every time; the message is the
-                same wherever they run.
+            RolloutError: A runner could not play; the message is the same wherever it runs.
         """
         learned = self._retriever.get_state() if isinstance(self._retriever, LearningRetriever) else None
         arguments = {
@@ -179,43 +170,28 @@ class RolloutDispatcher:
             "retriever_state": learned,
             "teacher_prompts": teacher_prompts,
         }
-        self.lost_episodes = 0
-        number = self._runners.num_remote_env_runners()
-        if number == 0:
-            episodes = _played(self._runners.local_env_runner.try_collect(requests=requests, **arguments))
+        runners = self._runners
+        if runners.local_env_runner is not None and not runners.healthy_worker_ids():
+            results = [runners.local_env_runner.try_collect(requests=requests, **arguments)]
         else:
-            groups = [requests[first : first + group_size] for first in range(0, len(requests), group_size)]
-            parts = [[request for group in groups[first::number] for request in group] for first in range(number)]
-            episodes = self._collect_parts([part for part in parts if part], arguments)
-        return sorted(episodes, key=_place)
-
-    def _collect_parts(self, parts: list[list[EpisodeRequest]], arguments: dict[str, Any]) -> list[Episode]:
-        """Plays each part in one call of a remote runner, again if that runner is lost."""
-        losses: Counter[tuple[int, int]] = Counter()
-        found: list[Episode] = []
-        while parts:
             ids = self._wait_for_runners()
-            now, later = parts[: len(ids)], parts[len(ids) :]
-            results = self._runners.foreach_env_runner(
-                ["try_collect"] * len(now),
-                kwargs=[{"requests": part, **arguments} for part in now],
+            shares: dict[int, list[EpisodeRequest]] = {worker: [] for worker in ids}
+            for number in range(0, len(requests), group_size):
+                worker = ids[(number // group_size) % len(ids)]
+                shares[worker].extend(requests[number : number + group_size])
+            results = runners.foreach_env_runner(
+                ["try_collect"] * len(ids),
+                kwargs=[{"requests": shares[worker], **arguments} for worker in ids],
                 local_env_runner=False,
-                remote_worker_ids=ids[: len(now)],
+                remote_worker_ids=ids,
             )
-            episodes = [episode for result in results for episode in _played(result)]
-            found += episodes
-            # RLlib leaves out the results of runners that died.
-            places = {_place(episode) for episode in episodes}
-            lost = [part for part in now if _place(part[0]) not in places]
-            self.lost_episodes += sum(map(len, lost))
-            losses.update(_place(part[0]) for part in lost)
-            if max(losses.values(), default=0) >= _MOST_LOSSES:
-                raise RolloutError(
-                    f"Env runners were lost {_MOST_LOSSES} times while they played the same episodes, such as task "
-                    f"{lost[0][0].task_id!r}. The logs of Ray's workers say why (memory?); go on with --resume."
-                )
-            parts = lost + later
-        return found
+        episodes: list[Episode] = []
+        for result in results:
+            if isinstance(result, RolloutFailure):
+                logger.debug("%s", result.trace)
+                raise RolloutError(result.message)
+            episodes += result
+        return sorted(episodes, key=lambda episode: (episode.group_id, episode.member))
 
     def _wait_for_runners(self) -> list[int]:
         """Healthy remote runners; where all were lost, the first that comes back, with the present weights."""
@@ -227,22 +203,5 @@ class RolloutDispatcher:
                     "workers say why; go on with --resume."
                 )
             time.sleep(0.5)
-            if self._restore(self._runners):
-                self._send_again()
+            self._restore(self._runners)
         return self._runners.healthy_worker_ids()
-
-
-def _played(result: list[Episode] | RolloutFailure) -> list[Episode]:
-    """The episodes of a runner.
-
-    Raises:
-        RolloutError: It could not play.
-    """
-    if isinstance(result, RolloutFailure):
-        logger.debug("%s", result.trace)
-        raise RolloutError(result.message)
-    return result
-
-
-def _place(episode: Episode | EpisodeRequest) -> tuple[int, int]:
-    return episode.group_id, episode.member

@@ -14,6 +14,7 @@ from sdar_gym.configs.env_arguments import argument_types, with_absolute_paths
 from sdar_gym.configs.reading import ConfigError, UnknownSettingError
 from sdar_gym.configs.run_names import check_run_name
 from sdar_gym.configs.sections import (
+    CheckpointSettings,
     EvaluationSettings,
     PolicySettings,
     ResourceSettings,
@@ -66,6 +67,7 @@ class RunConfig(Settings):
         factory=list,
     )
     checkpoint_interval: int = setting(10, "Updates between checkpoints; the last update always writes one.", low=1)
+    checkpoints: CheckpointSettings = setting(doc="Which checkpoints are kept.", factory=CheckpointSettings)
 
     def _check(self) -> None:
         check_run_name(self.name)

@@ -234,7 +234,25 @@ class RolloutSettings(Settings):
         low=0,
     )
 
+    turn_timeout_s: float | None = setting(
+        600.0,
+        "Seconds that one call of an environment may take, its searches and their retries included; then it is "
+        "interrupted, and its task fails. null for no limit.",
+        above=0,
+    )
+    stall_timeout_s: float | None = setting(
+        3600.0,
+        "Seconds without a step of the engine or a call of an environment after which the process is ended: an env "
+        "runner is restarted and its episodes are played again. null for no limit.",
+        above=0,
+    )
+
     def _check(self) -> None:
+        if self.stall_timeout_s is not None and self.stall_timeout_s <= (self.turn_timeout_s or 0):
+            raise ValueError(
+                f"rollout.stall_timeout_s must be above rollout.turn_timeout_s={self.turn_timeout_s:g}, got "
+                f"{self.stall_timeout_s:g}: an environment is interrupted before its process is ended."
+            )
         if self.date is not None:
             try:
                 date.fromisoformat(self.date)
@@ -473,6 +491,20 @@ class EvaluationSettings(Settings):
             )
         if self.panel is not None:
             self.store(panel=str(local_path("evaluation.panel", self.panel)))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSettings(Settings):
+    """Which checkpoints a run keeps."""
+
+    PREFIX: ClassVar[str] = "checkpoints."
+
+    keep: int = setting(2, "Newest checkpoints that stay; older ones are removed.", low=2, high=1_000_000)
+    best: bool = setting(
+        True,
+        "Whether the checkpoint with the best success on the evaluation set is kept as well; an evaluation that is the "
+        "best so far writes one.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sdar_gym.rollout.engines.base import Engine
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.episode_limits import EpisodeLimits
 from sdar_gym.rollout.few_shot import worked_turns
+from sdar_gym.rollout.time_limits import TimeLimits
 from sdar_gym.rollout.window_context import WindowContext
 from sdar_gym.skills import Retriever, make_retriever
 from sdar_gym.skills.controls import library_of
@@ -112,4 +113,5 @@ def build_collector(
         teacher_prompts=teacher_prompts,
         skills_in_prompt=skills_in_prompt,
         episode_limits=episode_limits,
+        time_limits=TimeLimits(rollout.turn_timeout_s, rollout.stall_timeout_s),
     )

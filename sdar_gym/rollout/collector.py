@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 
 import gymnasium
@@ -18,9 +17,11 @@ from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import decode_response
 from sdar_gym.rollout.collector_interfaces import Decoder, Prompts, Responder
 from sdar_gym.rollout.context import ContextFullError, Prompt, PromptTooLongError
+from sdar_gym.rollout.contract import check_reset, check_step
 from sdar_gym.rollout.engines.base import GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.episode_limits import EpisodeLimits
 from sdar_gym.rollout.metrics import environment_metrics
+from sdar_gym.rollout.time_limits import TimeLimits
 from sdar_gym.rollout.trajectory import Episode, TurnRecord
 from sdar_gym.skills import LearningRetriever, Retriever
 from sdar_gym.skills.lookup import retrieve_for
@@ -87,6 +88,7 @@ class Collector:
         teacher_prompts: Whether prompts with skills are built, for a teacher to score.
         skills_in_prompt: Whether the acting policy sees the skills itself (to measure the teacher).
         episode_limits: Limits of each episode.
+        time_limits: Limits of environment and engine, past which they count as hung; none by default.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Collector:
         teacher_prompts: bool,
         skills_in_prompt: bool = False,
         episode_limits: EpisodeLimits | None = None,
+        time_limits: TimeLimits | None = None,
     ):
         self._engine = engine
         self._tokenizer = tokenizer
@@ -111,6 +114,7 @@ class Collector:
         self._teacher_prompts = teacher_prompts
         self._skills_in_prompt = skills_in_prompt
         self._limits = episode_limits or EpisodeLimits()
+        self._time_limits = time_limits or TimeLimits()
         self._idle: list[gymnasium.Env[str, str]] = []
 
     def collect(
@@ -164,10 +168,11 @@ class Collector:
             return asked
 
         first: list[GenerationRequest] = []
-        while (at_once is None or len(first) < at_once) and (begun := begin()) is not None:
-            playing.append(begun[0])
-            first.append(begun[1])
-        self._engine.converse(first, params, then)
+        with self._time_limits.watching():
+            while (at_once is None or len(first) < at_once) and (begun := begin()) is not None:
+                playing.append(begun[0])
+                first.append(begun[1])
+            self._engine.converse(first, params, then)
         return [episodes[number] for number in range(len(requests))]
 
     def set_retriever_state(self, state: Mapping[str, Any]) -> None:
@@ -205,9 +210,11 @@ class Collector:
         # Not part of the task: an error while making an environment ends the run.
         env = self._idle.pop() if self._idle else self._make_env()
         try:
-            observation, info = env.reset(seed=request.reset_seed, options={"task_id": request.task_id})
+            with self._time_limits:
+                observation, info = env.reset(seed=request.reset_seed, options={"task_id": request.task_id})
+            check_reset(observation, info)
         except Exception as error:
-            _fail(episode, env, error, "reset")
+            self._fail(episode, env, error, "reset")
             return episode
         episode.task_type, episode.split, episode.goal = info["task_type"], info["split"], info["goal"]
         episode.reference = _text(info.get("reference")) or ""
@@ -253,11 +260,11 @@ class Collector:
             text = decode_response(self._tokenizer, result.token_ids, self._engine.stop_ids)
         parsed = self._context.parse(text)
         try:
-            observation, reward, terminated, truncated, info = run.env.step(parsed.action)
-            if not isfinite(reward):
-                raise ValueError(f"the reward is {reward}, which is no finite number")
+            with self._time_limits:
+                observation, reward, terminated, truncated, info = run.env.step(parsed.action)
+            check_step(observation, reward, info)
         except Exception as error:
-            _fail(run.episode, run.env, error, f"turn {len(run.history) + 1}, action {shortened(parsed.action)}")
+            self._fail(run.episode, run.env, error, f"turn {len(run.history) + 1}, action {shortened(parsed.action)}")
             return False
         assert run.prompt is not None
         turn = TurnRecord(
@@ -325,14 +332,13 @@ class Collector:
         run.episode.metrics = environment_metrics(run.info)
         self._idle.append(run.env)
 
-
-def _fail(episode: Episode, env: gymnasium.Env[str, str], error: Exception, where: str) -> None:
-    """Ends an episode after an error of its environment, which is not used again."""
-    episode.ended = "error"
-    episode.error = f"Task {shortened(episode.task_id)}, {where}: {type(error).__name__}: {first_line(error)}"
-    # Best effort: the environment may be in any state.
-    with suppress(Exception):
-        env.close()
+    def _fail(self, episode: Episode, env: gymnasium.Env[str, str], error: Exception, where: str) -> None:
+        """Ends an episode after an error of its environment, which is not used again."""
+        episode.ended = "error"
+        episode.error = f"Task {shortened(episode.task_id)}, {where}: {type(error).__name__}: {first_line(error)}"
+        # Best effort: the environment may be in any state.
+        with suppress(Exception), self._time_limits:
+            env.close()
 
 
 def _text(value: Any) -> str | None:

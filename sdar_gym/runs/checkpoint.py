@@ -59,15 +59,27 @@ class Manifest:
     files: dict[str, tuple[int, str]]
 
 
-def write_checkpoint(folder: Path, state: Mapping[str, Any], *, run: str, settings: Any, panel: str) -> None:
-    """Write an algorithm's state as a checkpoint and flush it to disk.
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An algorithm's state as a checkpoint holds it.
+
+    Attributes:
+        update: Number of updates done.
+        contents: JSON content by part.
+        tensors: Named tensors by part.
+    """
+
+    update: int
+    contents: dict[str, Any]
+    tensors: dict[str, dict[str, torch.Tensor]]
+
+
+def snapshot_of(state: Mapping[str, Any], *, copy: bool = False) -> Snapshot:
+    """Takes a snapshot of an algorithm's state.
 
     Args:
-        folder: An empty folder.
         state: Result of `SDAR.resumable_state`.
-        run: The run's id.
-        settings: The run's configuration, as plain data.
-        panel: Hash of its evaluation panel.
+        copy: Whether tensors are copied, because training goes on with them before the snapshot is written.
 
     Raises:
         NonFiniteError: Some weights are not finite.
@@ -76,23 +88,44 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, run: str, settin
     learner = dict(rest["learner_group"]["learner"])
     rest["learner_group"] = {"learner": learner}
     parts = {part: learner.pop(name) for name, part in _PARTS.items() if name in learner}
-    contents, files = {}, {}
+    contents, tensors = {}, {}
     for part, tree in {**parts, "state": rest}.items():
-        contents[part], tensors = flatten_state(tree)
-        refuse_not_finite(f"A checkpoint was not written: its {part}", tensors)
+        contents[part], tensors[part] = flatten_state(tree)
+        refuse_not_finite(f"A checkpoint was not written: its {part}", tensors[part])
+        if copy:
+            tensors[part] = {name: tensor.clone() for name, tensor in tensors[part].items()}
+    return Snapshot(int(state["training_iteration"]), contents, tensors)
+
+
+def write_checkpoint(folder: Path, state: Mapping[str, Any] | Snapshot, *, run: str, settings: Any, panel: str) -> None:
+    """Write an algorithm's state as a checkpoint and flush it to disk.
+
+    Args:
+        folder: An empty folder.
+        state: Result of `SDAR.resumable_state`, or a snapshot of it.
+        run: The run's id.
+        settings: The run's configuration, as plain data.
+        panel: Hash of its evaluation panel.
+
+    Raises:
+        NonFiniteError: Some weights are not finite.
+    """
+    snapshot = state if isinstance(state, Snapshot) else snapshot_of(state)
+    files = {}
+    for part, tensors in snapshot.tensors.items():
         if tensors:
             try:
                 save_file(tensors, folder / f"{part}.safetensors")
             except SafetensorError as error:
                 # safetensors raises its own error for a full disk.
                 raise OSError(f"{part}.safetensors: {first_line(error)}") from error
-    (folder / STATE).write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / STATE).write_text(json.dumps(snapshot.contents, allow_nan=False) + "\n", encoding="utf-8")
     for file in sorted(folder.iterdir()):
         files[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
     content = {
         "kind": _KIND,
         "format": FORMAT,
-        "update": int(state["training_iteration"]),
+        "update": snapshot.update,
         "run": run,
         "panel": panel,
         "settings": settings,

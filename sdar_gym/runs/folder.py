@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sdar_gym.configs.record import left_out, settings_of, versions
 from sdar_gym.configs.run_names import check_run_name
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.envs.tasks import TaskPanel
-from sdar_gym.files import append_line, flush_folder, fresh_sibling, remove_unfinished, replace_text
+from sdar_gym.files import append_line, flush_folder, flush_tree, fresh_sibling, remove_unfinished, replace_text
 from sdar_gym.paths import DAMAGED, first_line, local_path
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.text import shortened
@@ -50,6 +50,16 @@ class RunFolder:
     def previous_checkpoint(self) -> Path:
         """Path of the previous checkpoint, kept in case the newest one is damaged."""
         return self.path / "previous_checkpoint"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Path of the checkpoint with the best evaluation so far."""
+        return self.path / "best_checkpoint"
+
+    @property
+    def older_checkpoints(self) -> list[Path]:
+        """Kept checkpoints before the previous one, the newest first."""
+        return sorted((path for path in self.path.glob("checkpoint-*") if path.is_dir()), reverse=True)
 
     @property
     def checkpoint(self) -> Path:
@@ -190,14 +200,18 @@ class RunFolder:
             replace_text(self.path / "summary.json", json.dumps(_plain(summary, []), indent=1) + "\n")
 
     @contextmanager
-    def fresh_checkpoint(self) -> Iterator[Path]:
-        """Context manager: an empty folder that becomes the newest checkpoint at the end of a successful block."""
+    def fresh_checkpoint(self, keep: int = 2) -> Iterator[Path]:
+        """Context manager: an empty folder that becomes the newest checkpoint at the end of a successful block.
+
+        Args:
+            keep: Number of newest checkpoints that stay, this one included; at least 2.
+        """
         with self.writing(), fresh_sibling(self.newest_checkpoint) as fresh:
             yield fresh
-            self._replace_checkpoint(fresh)
+            self._replace_checkpoint(fresh, keep)
 
-    def _replace_checkpoint(self, fresh: Path) -> None:
-        """Make a finished checkpoint the newest one; the newest becomes the previous one.
+    def _replace_checkpoint(self, fresh: Path, keep: int) -> None:
+        """Make a finished checkpoint the newest one; the newest becomes the previous one, and so on.
 
         At least one checkpoint exists at any time. If the process dies between the renames, `recover` completes them.
         """
@@ -205,9 +219,39 @@ class RunFolder:
         with fresh_sibling(newest) as old:
             if newest.exists():
                 if previous.exists():
-                    os.replace(previous, old / "checkpoint")
+                    os.replace(previous, self._older_place(previous, old) if keep > 2 else old / "checkpoint")
                 os.replace(newest, previous)
             os.replace(fresh, newest)
+            flush_folder(self.path)
+            for number, path in enumerate(self.older_checkpoints[max(0, keep - 2) :]):
+                # Renamed first: a half removed checkpoint must not have the name of a whole one.
+                os.replace(path, old / str(number))
+
+    def _older_place(self, previous: Path, old: Path) -> Path:
+        """The name that the previous checkpoint gets, which is free then."""
+        from sdar_gym.runs.checkpoint import CheckpointError, read_manifest
+
+        try:
+            place = self.path / f"checkpoint-{read_manifest(previous).update:06d}"
+        except CheckpointError:
+            return old / "checkpoint"
+        if place.exists():  # Of the same update, which was done again after a failure.
+            os.replace(place, old / "same")
+        return place
+
+    def keep_best(self) -> None:
+        """Keep the newest checkpoint as the best one; its files are linked where the disk has links, else copied."""
+        best = self.best_checkpoint
+        with self.writing(), fresh_sibling(best) as fresh, fresh_sibling(best) as old:
+            for file in self.checkpoint.iterdir():
+                try:
+                    os.link(file, fresh / file.name)
+                except OSError:
+                    shutil.copy2(file, fresh / file.name)
+            flush_tree(fresh)
+            if best.exists():
+                os.replace(best, old / "checkpoint")
+            os.replace(fresh, best)
             flush_folder(self.path)
 
     def recover(self) -> None:
@@ -224,11 +268,18 @@ class RunFolder:
                             break
                     except CheckpointError:
                         continue
+            if not self.best_checkpoint.exists():
+                for fresh in sorted(self.path.glob(f"{self.best_checkpoint.name}.*")):
+                    with suppress(CheckpointError):
+                        verify_checkpoint(fresh)
+                        os.replace(fresh, self.best_checkpoint)
+                        break
             remove_unfinished(
                 self.path,
                 (
                     newest.name,
                     previous.name,
+                    self.best_checkpoint.name,
                     *("policy", "config.yaml", "versions.json", "metrics.jsonl", "summary.json", "warmstart.json"),
                 ),
             )
@@ -237,7 +288,7 @@ class RunFolder:
         """How to resume the run: a sentence with its last good checkpoint and the option."""
         from sdar_gym.runs.checkpoint import CheckpointError, read_manifest
 
-        for place in (self.newest_checkpoint, self.previous_checkpoint):
+        for place in (self.newest_checkpoint, self.previous_checkpoint, *self.older_checkpoints):
             try:
                 update = read_manifest(place).update
             except CheckpointError:

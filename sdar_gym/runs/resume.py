@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ MAY_CHANGE = (
     "training.iterations",
     "evaluation.interval",
     "checkpoint_interval",
+    "checkpoints",
     "trackers",
     "mirror",
     "resources",
@@ -36,6 +37,8 @@ MAY_CHANGE = (
     "training.micro_batch_tokens",
     "rollout.max_batch_tokens",
     "rollout.max_failed_tasks",
+    "rollout.turn_timeout_s",
+    "rollout.stall_timeout_s",
     "evaluation.batch_size",
     "policy.offload_teacher",
 )
@@ -78,6 +81,7 @@ class Resumption:
         first: The evaluation before the first update, if there is one.
         latest: The latest evaluation up to the checkpoint.
         evaluated: Its update; -1 if there is none.
+        best: Success of the evaluation whose checkpoint is kept as the best; -1 if there is none.
     """
 
     folder: RunFolder
@@ -88,6 +92,7 @@ class Resumption:
     first: dict[str, Any] | None
     latest: dict[str, Any] | None
     evaluated: int
+    best: float = -1.0
 
     def note(self) -> None:
         """Append this resume to `resumes.jsonl`, and write the new settings to `config.yaml`."""
@@ -240,7 +245,17 @@ def plan_resume(folder: RunFolder, run: RunConfig, *, verify: bool = False) -> R
         evaluations.get(0),
         evaluations.get(newest),
         newest,
+        _best_success(folder, evaluations),
     )
+
+
+def _best_success(folder: RunFolder, evaluations: Mapping[int, Mapping[str, Any]]) -> float:
+    """Success of the evaluation whose checkpoint is kept as the best; -1 if there is none up to this update."""
+    try:
+        update = read_manifest(folder.best_checkpoint).update
+    except CheckpointError:
+        return -1.0
+    return float(evaluations[update]["success"]) if update in evaluations else -1.0
 
 
 def changed_settings(before: RunConfig, now: RunConfig) -> list[Change]:
@@ -285,17 +300,15 @@ def _own_checkpoint(folder: RunFolder, verify: bool) -> Manifest:
 
 
 def _last_good(folder: RunFolder, bad: Path, own: Any) -> str:
-    previous = folder.previous_checkpoint
-    if bad != previous:
+    for place in (folder.previous_checkpoint, *folder.older_checkpoints):
+        if place == bad:
+            continue
         try:
-            update = own(previous, verify_checkpoint).update
+            update = own(place, verify_checkpoint).update
         except CheckpointError:
-            pass
-        else:
-            return (
-                f"The last good checkpoint is {previous}, of update {update}: to use it, move {bad} away and "
-                "resume again."
-            )
+            continue
+        to_do = f"move {bad} away" if place == folder.previous_checkpoint else f"rename it to {bad}"
+        return f"The last good checkpoint is {place}, of update {update}: to use it, {to_do} and resume again."
     if folder.policy.is_dir():
         return f"There is no other checkpoint; a new run with policy.model={folder.policy} starts from its policy."
     return "There is no other checkpoint: start a new run."

@@ -6,9 +6,11 @@ import logging
 import math
 import os
 import signal
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from sdar_gym.policy.non_finite import NonFiniteError
 from sdar_gym.report.curve import draw_curve
 from sdar_gym.report.tokens import turn_tokens, write_tokens
 from sdar_gym.runs.check import check_run, stop_tokens, with_date
-from sdar_gym.runs.checkpoint import CheckpointError, read_state, write_checkpoint
+from sdar_gym.runs.checkpoint import CheckpointError, read_state
+from sdar_gym.runs.checkpoint_writer import CheckpointWriter
 from sdar_gym.runs.folder import RunFolder, RunFolderError, new_run_folder, remove_if_empty
 from sdar_gym.runs.lock import locked
 from sdar_gym.runs.mirror import Mirror
@@ -33,6 +36,8 @@ __all__ = ["Progress", "check_run", "train"]
 
 # Metrics of the learner about which a run has something to say.
 _SHOWN = ("mismatch_kl", "distill_gradient_share")
+# Learners that die so often since one checkpoint do not die by chance.
+_LOSSES_WITHOUT_PROGRESS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,48 +128,39 @@ class _Training:
         self.settings = self.run if self.resumption is None else self.resumption.as_written()
         self.first: dict[str, Any] | None = None
         self.latest: dict[str, Any] | None = None
-        self.saved = -1
+        # Updates of the latest evaluation and of the newest checkpoint.
+        self.evaluated = self.saved = -1
         self.tracking: Tracking | None = None
         self.mirror = None if self.run.mirror is None else Mirror(self.run.mirror, folder)
         if self.mirror is not None:
             manifest = None if self.resumption is None else self.resumption.manifest
             self.mirror.check(*((None, 0) if manifest is None else (manifest.run, manifest.update)))
+        self.writer = CheckpointWriter(folder, self.run.checkpoints)
+        # Success of the best evaluation that has a checkpoint; below any other if there is none.
+        self.best = -1.0
+        # Not logged yet.
+        self.faults: Counter[str] = Counter()
+        # How often learners died since a checkpoint, and that checkpoint's update.
+        self.losses, self.lost_at = 0, -1
 
     def whole(self) -> dict[str, Any]:
         """Train to the end and return the summary."""
-        from sdar_gym.algorithms.sdar import SDARConfig
+        from ray.exceptions import RayActorError
 
-        config = SDARConfig.from_run(self.run)
-        # Evaluated here, between two updates, so that a stop signal is obeyed before and after it.
-        config.evaluation_interval = None
-        finished = False
+        from sdar_gym.algorithms.sdar import SDARConfig
+        from sdar_gym.algorithms.sdar.learner_watch import LearnersLostError
+
         with _ray():
-            self.stopper.listen()
-            algorithm: Any = config.build_algo()
-            self.stopper.shielded = lambda: algorithm.teacher_in_use
-            try:
-                self._begin(algorithm)
-                self._updates(algorithm)
-                with self.stopper.whole(), self.folder.writing():
-                    algorithm.export_policy(self.folder.policy)
-                finished = True
-            except RunStopped:
-                # The learners are between two updates: a stop during an update raises at its end.
-                if not self.stopper.at_once:
-                    self._checkpoint(algorithm)
-                raise
-            except NonFiniteError as error:
-                # Errors of another process are wrapped, with its traceback.
-                told = getattr(error, "cause", error)
-                raise NonFiniteError(f"{told} {self.folder.way_back()}") from error
-            except Exception:
-                # A scheduler may end Ray's processes together with this one; ignore their errors then.
-                self.stopper.check()
-                raise
-            finally:
-                if self.tracking is not None:
-                    self.tracking.close(finished=finished)
-                algorithm.stop()
+            while True:
+                config = SDARConfig.from_run(self.run)
+                # Evaluated here, between two updates, so that a stop signal is obeyed before and after it.
+                config.evaluation_interval = None
+                self.stopper.listen()
+                try:
+                    self._with(config.build_algo())
+                    break
+                except (LearnersLostError, RayActorError) as lost:
+                    self._go_back(lost)
         summary = {
             "before": self.first,
             "after": self.latest,
@@ -176,6 +172,63 @@ class _Training:
         if self.mirror is not None:
             self.mirror.sync(final=True)
         return summary
+
+    def _with(self, algorithm: Any) -> None:
+        """Train to the end with one algorithm, and stop it."""
+        finished = False
+        self.stopper.shielded = lambda: algorithm.teacher_in_use
+        try:
+            self._begin(algorithm)
+            self._updates(algorithm)
+            self.writer.wait()
+            with self.stopper.whole(), self.folder.writing():
+                algorithm.export_policy(self.folder.policy)
+            finished = True
+        except RunStopped:
+            # The learners are between two updates: a stop during an update raises at its end.
+            if not self.stopper.at_once:
+                # The signal is raised again at the end of each; a second one leaves them at once.
+                with suppress(RunStopped):
+                    self._checkpoint(algorithm)
+                with suppress(RunStopped), self.stopper.whole():
+                    self.writer.wait()
+            if self.stopper.at_once:
+                self.writer.abandon()
+            raise
+        except NonFiniteError as error:
+            self.writer.wait()
+            # Errors of another process are wrapped, with its traceback.
+            told = getattr(error, "cause", error)
+            raise NonFiniteError(f"{told} {self.folder.way_back()}") from error
+        except Exception:
+            # A scheduler may end Ray's processes together with this one; ignore their errors then.
+            self.stopper.check()
+            self.writer.wait()
+            raise
+        finally:
+            if self.tracking is not None:
+                self.tracking.close(finished=finished)
+            algorithm.stop()
+
+    def _go_back(self, lost: Exception) -> None:
+        """Prepare to go on from the last checkpoint, with new learners; without one from the beginning.
+
+        Raises:
+            RunFolderError: Learners died several times since that checkpoint.
+        """
+        self.losses = self.losses + 1 if self.lost_at == self.saved else 1
+        self.lost_at = self.saved
+        if self.losses > _LOSSES_WITHOUT_PROGRESS:
+            raise RunFolderError(
+                f"{first_line(lost)} It was time {self.losses} since the last checkpoint; the logs of Ray's workers "
+                f"say why (memory?). {self.folder.way_back()}"
+            ) from lost
+        self.faults["learner_restarts"] += 1
+        place = f"its last checkpoint, of update {self.saved}" if self.saved >= 0 else "the beginning"
+        print(f"{first_line(lost)} The run goes on from {place}, with new processes.", file=sys.stderr)
+        if self.saved >= 0:
+            self.resumption = plan_resume(self.folder, self.run, verify=True)
+            self.run, self.settings = self.resumption.run, self.resumption.as_written()
 
     def _begin(self, algorithm: Any) -> None:
         """Write the run's record or restore its state; evaluate if the evaluation at this update is missing."""
@@ -189,11 +242,12 @@ class _Training:
                 resumption.note()
                 self.first, self.latest = resumption.first, resumption.latest
                 self.id, self.saved = resumption.manifest.run, resumption.manifest.update
+                self.best, self.evaluated = resumption.best, resumption.evaluated
             self.tracking = self._tracking()
         done = algorithm.training_iteration
         if resumption is None or (resumption.evaluated < done and self._is_evaluated(done)):
             self._evaluate(algorithm, done)
-        if self.saved < 0:
+        if self.saved < 0 or self._is_best(done):
             self._checkpoint(algorithm)
         self._tell(done, self.latest or {})
 
@@ -217,15 +271,16 @@ class _Training:
             with self.stopper.whole():
                 result = algorithm.train()
                 done = algorithm.training_iteration
-                self._log({"update": done, **run_metrics(result)})
+                self._log({"update": done, **self._with_faults(run_metrics(result))})
                 # The first update's too: there the policy is farthest from its teacher.
                 if done == 1 or self._is_evaluated(done):
                     self.folder.write_episodes(f"train-{done:05d}", algorithm.last_episodes)
                     _write_tokens(algorithm, self.folder, done, self.run.evaluation.token_turns)
             if self._is_evaluated(done):
                 self._evaluate(algorithm, done)
-            if done == iterations or done % self.run.checkpoint_interval == 0:
+            if done == iterations or done % self.run.checkpoint_interval == 0 or self._is_best(done):
                 self._checkpoint(algorithm)
+            self.writer.check()
             learned = result.get("learners", {}).get("default_policy", {})
             self._tell(done, result["env_runners"] | {name: learned[name] for name in _SHOWN if name in learned})
 
@@ -240,25 +295,53 @@ class _Training:
             self.folder.write_episodes(f"eval-{update:05d}", algorithm.last_evaluation)
             seconds = {"evaluation": time.perf_counter() - started}
             self._log({"update": update, "evaluation": result, "seconds": seconds})
-            self.latest = result
+            self.latest, self.evaluated = result, update
             self.first = self.first or result
             title = f"{self.run.name} · {self.run.method}"
             if update:
                 draw_curve(self.folder.records(), self.folder.path / "curve.png", title)
 
+    def _is_best(self, update: int) -> bool:
+        """Whether this update was evaluated, with a better result than those that have a checkpoint."""
+        if not self.run.checkpoints.best or self.latest is None or self.evaluated != update:
+            return False
+        return float(self.latest["success"]) > self.best
+
+    def _with_faults(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The metrics of an update, with what this process survived before it."""
+        faults = Counter(metrics.get("faults", {})) + self.faults
+        self.faults.clear()
+        return metrics | ({"faults": dict(faults)} if faults else {})
+
     def _checkpoint(self, algorithm: Any) -> None:
         update = algorithm.training_iteration
-        if not self.id or update == self.saved:
+        best = self._is_best(update)
+        if not self.id or (update == self.saved and not best):
             return
         with self.stopper.whole():
-            state = algorithm.resumable_state()
-            with self.folder.fresh_checkpoint() as fresh:
-                write_checkpoint(
-                    fresh, state, run=self.id, settings=plain_settings(self.settings), panel=algorithm.panel.hash
-                )
+            if update == self.saved:
+                self.writer.wait()
+                self.folder.keep_best()
+            else:
+                self._write_checkpoint(algorithm, best)
             self.saved = update
+            if best:
+                assert self.latest is not None
+                self.best = float(self.latest["success"])
             if self.mirror is not None:
+                # The copy needs a whole checkpoint.
+                self.writer.wait()
                 self.mirror.sync()
+
+    def _write_checkpoint(self, algorithm: Any, best: bool) -> None:
+        self.writer.write(
+            algorithm.resumable_state(),
+            best=best,
+            in_use=algorithm.learner_group.is_local,
+            run=self.id,
+            settings=plain_settings(self.settings),
+            panel=algorithm.panel.hash,
+        )
 
     def _tell(self, done: int, figures: Mapping[str, Any]) -> None:
         success = None if figures is self.latest else figures.get("success")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from sdar_gym.rollout.context import PromptLimits
 from sdar_gym.rollout.engines import Engine, GenerationRequest, GenerationResult, SamplingParams
 from sdar_gym.rollout.engines.transformers_engine import engine_of
 from sdar_gym.rollout.environments import make_env
+from sdar_gym.rollout.time_limits import TimeLimits
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.rollout.window_context import WindowContext
 from sdar_gym.skills import SkillQuery
@@ -315,14 +318,60 @@ def test_an_environment_that_raises_costs_its_episode_alone_and_names_the_task(
     assert failed.error.startswith(f"Task 'roll', {told}") and failed.error.endswith("no such room")
 
 
-@pytest.mark.parametrize("reward", [float("nan"), float("inf")])
-def test_a_reward_that_is_no_number_names_the_task_and_the_action(
-    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, reward: float
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({"reward": float("nan")}, "the reward is nan, which is no finite number"),
+        ({"reward": float("inf")}, "the reward is inf, which is no finite number"),
+        ({"reward": "1"}, "the reward is '1', which is no finite number"),
+        ({"score": float("nan")}, "the score is nan, which is no finite number"),
+        ({"score": None}, "the score is None, which is no finite number"),
+        ({"observation": b"x"}, "the observation is b'x' of type bytes, not a text"),
+        ({"observation": None}, "the observation is None of type NoneType, not a text"),
+        ({"observation": "x" * 1_000_001}, "the observation has 1,000,001 characters; the limit is 1,000,000"),
+        ({"observation": "\ud83d"}, "the observation has lone surrogates"),
+        ({"admissible_actions": "wait"}, "the admissible actions are 'wait', not a sequence of texts"),
+        ({"admissible_actions": (1,)}, "an admissible action is 1 of type int, not a text"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_an_environment_that_breaks_its_contract_is_named_with_task_and_turn(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any], told: str
 ) -> None:
-    monkeypatch.setattr(Dice, "_act", lambda env, action: Turn("x", reward, False, True, (), 0.0, False))
+    turn = Turn("x", 0.0, False, True, (), 0.0, False)
+    turns = iter([turn, replace(turn, **broken)])
+    monkeypatch.setattr(Dice, "_act", lambda env, action: next(turns))
     collector = dice_collector(ScriptedEngine(tokenizer, lambda prompt: "<action>wait</action>"), tokenizer)
     (episode,) = collector.collect([roll(0, 0)], PARAMS)
-    assert episode.error.startswith("Task 'roll', turn 1, action 'wait': ") and "no finite number" in episode.error
+    assert episode.error.startswith(f"Task 'roll', turn 2, action 'wait': ContractError: {told}")
+    assert len(episode.error) < 300
+
+
+def test_a_reset_that_breaks_the_contract_names_the_task(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dice, "_begin", lambda env, task: Turn(None, 0.0, False, True, (), 0.0, False))  # type: ignore[arg-type]
+    collector = dice_collector(ScriptedEngine(tokenizer, lambda prompt: "<action>wait</action>"), tokenizer)
+    (episode,) = collector.collect([roll(0, 0)], PARAMS)
+    assert episode.error.startswith("Task 'roll', reset: ContractError: the observation is None")
+
+
+def test_an_environment_that_hangs_is_interrupted_and_the_others_play_on(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act, hung = Dice._act, []
+
+    def hang(env: Dice, action: str) -> Turn:
+        if not hung:
+            hung.append(time.sleep(60))
+        return act(env, action)
+
+    monkeypatch.setattr(Dice, "_act", hang)
+    collector = dice_collector(ScriptedEngine(tokenizer, lambda prompt: "<action>wait</action>"), tokenizer)
+    collector._time_limits = TimeLimits(turn=2.0)
+    first, second = collector.collect([roll(0, 0), roll(1, 0)], PARAMS)
+    assert first.error == (
+        "Task 'roll', turn 1, action 'wait': TurnTimeoutError: it took longer than 2 s (rollout.turn_timeout_s)"
+    )
+    assert (second.ended, second.error) == ("truncated", "")
 
 
 def test_a_response_that_was_cut_off_says_so(tokenizer: Any) -> None:

@@ -10,9 +10,11 @@ import pytest
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from sdar_gym.faults import take_faults
 from sdar_gym.policy.errors import NonFiniteWeightsError
 from sdar_gym.policy.slot_cache import SlotPass
 from sdar_gym.rollout.engines import GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.engines.out_of_memory import EngineMemoryError
 from sdar_gym.rollout.engines.transformers_engine import TransformersEngine
 
 VOCABULARY, PAD = 24, 0
@@ -277,3 +279,81 @@ def test_errors_of_a_continuation_leave_the_engine_usable() -> None:
 def test_one_session_has_one_prompt_at_a_time() -> None:
     with pytest.raises(ValueError, match="the same session"):
         engine_of(build()).generate([GenerationRequest([5], n, "one") for n in range(2)], SamplingParams(4))
+
+
+def run_out(model: PreTrainedModel, rows: int, *, message: str = "") -> Any:
+    """Makes the model raise as an allocator does where a pass has more rows than this; returns how to end it."""
+
+    def refuse(_module: Any, args: tuple[torch.Tensor]) -> None:
+        if args[0].shape[0] > rows:
+            raise RuntimeError(message) if message else torch.OutOfMemoryError("CUDA out of memory.")
+
+    return model.get_input_embeddings().register_forward_pre_hook(refuse)
+
+
+@pytest.mark.parametrize("message", ["", "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_an_engine_out_of_memory_splits_its_batch_and_says_so(
+    rows: int, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, params = build(), SamplingParams(12)
+    whole = engine_of(model).generate(requests_of(), params)
+    engine = engine_of(model)
+    take_faults()
+    handle = run_out(model, rows, message=message)
+    try:
+        assert all(map(same, whole, engine.generate(requests_of(), params)))
+        splits = take_faults()["engine_out_of_memory"]
+        assert splits >= 1 and len(caplog.records) == splits
+        assert "out of memory with 6 conversations at once" in caplog.records[0].getMessage()
+        # It stays with what fits.
+        engine.generate(requests_of(), params)
+        assert take_faults().get("engine_out_of_memory", 0) == 0
+    finally:
+        handle.remove()
+
+
+def test_conversations_go_on_where_the_engine_was_out_of_memory() -> None:
+    model, params = build(), SamplingParams(6)
+
+    def play(engine: TransformersEngine) -> list[tuple[int, list[int]]]:
+        told: list[tuple[int, list[int]]] = []
+
+        def then(number: int, result: GenerationResult) -> GenerationRequest | None:
+            told.append((number, result.token_ids))
+            turns = sum(each == number for each, _ in told)
+            longer = [*PROMPTS[number], *result.token_ids, 5]
+            return GenerationRequest(longer, 100 * number + turns, f"s{number}") if turns < 3 else None
+
+        first = [GenerationRequest(prompt, number, f"s{number}") for number, prompt in enumerate(PROMPTS)]
+        engine.converse(first, params, then)
+        return sorted(told, key=lambda each: each[0])
+
+    whole = play(engine_of(model))
+    handle = run_out(model, 2)
+    try:
+        assert play(engine_of(model)) == whole
+    finally:
+        handle.remove()
+
+
+def test_an_engine_without_memory_for_one_conversation_says_what_to_do() -> None:
+    model = build()
+    engine = engine_of(model)
+    handle = run_out(model, 0)
+    try:
+        with pytest.raises(EngineMemoryError, match=r"out of memory with one conversation.*max_prompt_tokens"):
+            engine.generate(requests_of(), SamplingParams(4))
+    finally:
+        handle.remove()
+    assert len(engine.generate(requests_of(), SamplingParams(4))) == len(PROMPTS)
+
+
+def test_other_errors_are_no_shortage_of_memory() -> None:
+    model = build()
+    handle = run_out(model, 0, message="index out of range")
+    try:
+        with pytest.raises(RuntimeError, match="index out of range"):
+            engine_of(model).generate(requests_of(), SamplingParams(4))
+    finally:
+        handle.remove()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import ray
 import torch
+from processes import kill, of_part  # pyright: ignore[reportMissingImports]
 from safetensors.torch import load_file
 from trackers_read_back import (  # pyright: ignore[reportMissingImports]
     mlflow_values,
@@ -77,7 +78,7 @@ def end_of(folder: RunFolder) -> dict[str, Any]:
         for path in [*folder.checkpoint.glob("*.safetensors"), *folder.policy.glob("*.safetensors")]
         for name, tensor in load_file(path).items()
     }
-    times = ("seconds", "speed")
+    times = ("seconds", "speed", "faults")
     records = [{key: value for key, value in each.items() if key not in times} for each in folder.records()]
     texts = [*folder.path.glob("episodes/*"), *folder.path.glob("tokens/*")]
     state = json.loads((folder.checkpoint / "state.json").read_text())["state"]["sdar_learned"]
@@ -362,6 +363,25 @@ def test_a_disk_that_fills_up_ends_a_run_in_one_message(tmp_path: Path, monkeypa
         train(config(tmp_path, "training.iterations=3"))
     monkeypatch.undo()
     assert resume(tmp_path / "quickstart-sdar")["updates"] == 3
+
+
+@pytest.mark.slow
+def test_a_lost_learner_and_a_lost_runner_change_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    changes = ("training.iterations=4", "resources.num_learners=2", "resources.num_env_runners=2", EMA)
+    straight, _ = train(config(tmp_path / "straight", *changes))
+    left = {1: "learner", 3: "runner"}
+
+    def report(progress: Progress) -> None:
+        if progress.update in left:
+            kill(of_part(os.getpid(), left.pop(progress.update))[0])
+
+    folder, _ = train(config(tmp_path / "killed", *changes), report=report)
+    assert not left
+    assert_same_end(straight, folder)
+    faults = [record.get("faults", {}) for record in folder.records() if "train" in record]
+    assert faults[1]["learner_restarts"] == 1
+    assert faults[3]["runner_deaths"] == 1
+    assert "goes on from its last checkpoint, of update 1" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ from sdar_gym.algorithms.sdar import search_spaces
 from sdar_gym.algorithms.sdar.config_checks import check_teacher
 from sdar_gym.algorithms.sdar.env_runner import EpisodeRunner
 from sdar_gym.algorithms.sdar.learner import SDARLearner
+from sdar_gym.algorithms.sdar.learner_watch import watched
 from sdar_gym.algorithms.sdar.module import PolicyModule
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
 from sdar_gym.algorithms.sdar.resources import check_resources, gpus_of_engine, share_gpus, supply
@@ -161,6 +162,8 @@ class SDARConfig(AlgorithmConfig):
         self.broadcast_env_runner_states = False
         # A lost runner costs its episodes of one update, not the run.
         self.restart_failed_env_runners = True
+        # A runner that has no place yet is asked at every update; RLlib would wait half a minute each time.
+        self.env_runner_health_probe_timeout_s = 1.0
 
     @override(AlgorithmConfig)
     def training(self, **settings: Any) -> Self:
@@ -525,6 +528,19 @@ class SDAR(Algorithm):
         return self._tokenizer
 
     @override(Algorithm)
+    def step(self) -> Any:
+        """One update and RLlib's result of it, with the last evaluation under `panel`.
+
+        Schedulers of Tune need their metric in every result, evaluated or not.
+
+        Raises:
+            LearnersLostError: A remote learner died; the weights of the last checkpoint have to be restored.
+        """
+        with watched(self.learner_group):
+            result = super().step()
+        return result | {"panel": {"success": float("nan"), "update": float("nan")} | self._evaluator.latest}
+
+    @override(Algorithm)
     def training_step(self) -> None:
         """One update: play episodes, prepare -> score -> shape -> collate, take gradient steps, send the weights."""
         config, step = self.config, self.training_iteration
@@ -575,12 +591,8 @@ class SDAR(Algorithm):
                 self._retriever.observe(episode.task_type, episode.skills, episode.score)
         finished = time.perf_counter()
         self._log("seconds", {"rollout": collected - started, "update": finished - collected})
+        self._log("faults", self._dispatcher.take_faults())
         self._log("speed", {"rollout_tokens_per_second": tokens_of(episodes) / max(1e-9, collected - started)})
-
-    @override(Algorithm)
-    def step(self) -> dict[str, Any]:
-        """An update, and under `panel` the last evaluation: schedulers of Tune need their metric in every result."""
-        return super().step() | {"panel": {"success": float("nan"), "update": float("nan")} | self._evaluator.latest}
 
     @override(Algorithm)
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
@@ -590,7 +602,8 @@ class SDAR(Algorithm):
             Success with a 95 % interval, over all and by task type, with the set's name and hash.
         """
         self._callback("on_evaluate_start")
-        result = self._evaluator.evaluate(self.training_iteration)
+        with watched(self.learner_group):
+            result = self._evaluator.evaluate(self.training_iteration)
         self._callback("on_evaluate_end", evaluation_metrics=result)
         return result
 
@@ -607,7 +620,8 @@ class SDAR(Algorithm):
         Raises:
             NonFiniteError: The weights hold numbers that are not finite; nothing was written.
         """
-        module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
+        with watched(self.learner_group):
+            module = self.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
         settings = self.config.policy_settings
         model = merged_policy(settings.model, settings.dtype, settings.lora, module[DEFAULT_MODULE_ID])
         record = {trained_prompt.FILE: trained_prompt.prompt_record_text(self.config.rollout_settings)}
@@ -619,7 +633,8 @@ class SDAR(Algorithm):
         Runners have no state but the weights, which they are sent.
         """
         runners = (COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR)
-        return self.get_state(not_components=list(runners))
+        with watched(self.learner_group):
+            return self.get_state(not_components=list(runners))
 
     @override(Algorithm)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import sdar_gym  # noqa: F401  registers the environments in remote workers
 from sdar_gym.algorithms.objectives.teacher import View
 from sdar_gym.envs.registry import EnvEntry, entries, load_modules, register
 from sdar_gym.envs.spaces import FreeText
+from sdar_gym.faults import take_faults
 from sdar_gym.policy.device import choose_device
 from sdar_gym.policy.load import load_tokenizer
 from sdar_gym.rollout.build import build_collector
@@ -52,6 +53,21 @@ class RolloutFailure:
 
     message: str
     trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedShare:
+    """Episodes that a runner played.
+
+    Attributes:
+        ticket: Number of the share.
+        episodes: One per request, in order.
+        faults: What its process survived since the share before, by name.
+    """
+
+    ticket: int
+    episodes: list[Episode]
+    faults: dict[str, int]
 
 
 class EpisodeRunner(EnvRunner, Checkpointable):
@@ -114,14 +130,18 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         self.num_env_steps_sampled_lifetime += steps
         return episodes
 
-    def try_collect(self, **arguments: Any) -> list[Episode] | RolloutFailure:
+    def try_collect(self, *, ticket: int = 0, **arguments: Any) -> PlayedShare | RolloutFailure:
         """`collect`, with an error returned as a value.
 
         RLlib treats any exception of a remote runner as a lost machine: it restarts the runner and retries, without end
         if the error follows from the input.
+
+        Args:
+            ticket: Number of the share, which comes back with its episodes.
+            **arguments: Those of `collect`.
         """
         try:
-            return self.collect(**arguments)
+            return PlayedShare(ticket, self.collect(**arguments), take_faults())
         except Exception as error:
             return RolloutFailure(f"{type(error).__name__}: {error}", traceback.format_exc())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sdar_gym.algorithms.objectives.teacher import Teacher, View, Weights
@@ -15,9 +15,6 @@ from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
 from sdar_gym.rollout.privileged_context import requests_with_view
 from sdar_gym.rollout.trajectory import Episode
-
-# Tasks of a lost env runner are played by the others.
-_ATTEMPTS = 3
 
 
 class PanelEvaluator:
@@ -65,35 +62,29 @@ class PanelEvaluator:
         Raises:
             RolloutError: A task cannot be played.
         """
-        settings, sync = self._settings, self._dispatcher.sync_weights
-        sync()
+        settings = self._settings
+        self._dispatcher.sync_weights()
         requests = panel_requests(self.panel, settings.seed, settings.repeats)
-        self.last_episodes = self._play(self.panel, requests, settings.with_skills, sync)
+        self.last_episodes = self._play(self.panel, requests, settings.with_skills)
         result = summarize(self.last_episodes, self.panel, settings.temperature, settings.seed, settings.with_skills)
         result |= context_of_result(self._rollout, settings)
         self.latest = {"success": float(result["success"]), "update": float(updates)}
         teacher = self._evaluate_teacher(updates)
         return {**result, "teacher": teacher} if teacher else result
 
-    def _play(
-        self, panel: TaskPanel, requests: Sequence[EpisodeRequest], with_skills: bool, sync: Callable[[], None]
-    ) -> list[Episode]:
-        """Plays tasks of a panel; runners that come back get their weights from `sync`."""
+    def _play(self, panel: TaskPanel, requests: Sequence[EpisodeRequest], with_skills: bool) -> list[Episode]:
+        """Plays tasks of a panel.
+
+        Raises:
+            RolloutError: A task cannot be played.
+        """
         settings = self._settings
         params = SamplingParams(self._rollout.max_response_tokens, settings.temperature, settings.top_p, settings.top_k)
-        played: dict[tuple[int, int], Episode] = {}
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                sync()
-            left = [request for request in requests if (request.group_id, request.member) not in played]
-            episodes = self._dispatcher.collect(left, params, 1, skills_in_prompt=with_skills, teacher_prompts=False)
-            for episode in episodes:
-                if episode.error:
-                    raise RolloutError(f"Panel {panel.name!r} cannot be played. {episode.error}")
-            played |= {(episode.group_id, episode.member): episode for episode in episodes}
-            if len(played) == len(requests):
-                break
-        return [played[key] for key in sorted(played)]
+        played = self._dispatcher.collect(requests, params, 1, skills_in_prompt=with_skills, teacher_prompts=False)
+        for episode in played:
+            if episode.error:
+                raise RolloutError(f"Panel {panel.name!r} cannot be played. {episode.error}")
+        return played
 
     def _evaluate_teacher(self, updates: int) -> dict[str, Any] | None:
         """Success of the teacher with its view in the prompt: one that shares weights can lose what it teaches.
@@ -109,15 +100,15 @@ class PanelEvaluator:
         if teacher.weights is Weights.EXTERNAL:
             return None
         if teacher.weights is Weights.LIVE:
-            return self._teacher_result(teacher, dispatcher.sync_weights)
+            return self._teacher_result(teacher)
         if teacher.weights is Weights.FROZEN:
             # Before the first update it is the student with the view.
             if updates == 0:
-                self.frozen_teacher = self._teacher_result(teacher, dispatcher.sync_weights)
+                self.frozen_teacher = self._teacher_result(teacher)
             return self.frozen_teacher
         try:
             dispatcher.sync_teacher_weights()
-            return self._teacher_result(teacher, dispatcher.sync_teacher_weights)
+            return self._teacher_result(teacher)
         finally:
             dispatcher.sync_weights()
 
@@ -127,7 +118,7 @@ class PanelEvaluator:
         first = {request.task_id: request for request in reversed(found)}
         return [first[task_id] for task_id in self.panel.task_ids if task_id in first][: self._settings.teacher_tasks]
 
-    def _teacher_result(self, teacher: Teacher, sync: Callable[[], None]) -> dict[str, Any]:
+    def _teacher_result(self, teacher: Teacher) -> dict[str, Any]:
         settings, whole = self._settings, self.panel
         name = f"{whole.name}-teacher"
         if teacher.view is View.SKILLS:
@@ -136,6 +127,6 @@ class PanelEvaluator:
         else:
             requests = self._teacher_requests(teacher)
             panel = TaskPanel(name, whole.env_id, tuple(request.task_id for request in requests))
-        episodes = self._play(panel, requests, teacher.view is View.SKILLS, sync)
+        episodes = self._play(panel, requests, teacher.view is View.SKILLS)
         summary = summarize(episodes, panel, settings.temperature, settings.seed, teacher.view is View.SKILLS)
         return {name: summary[name] for name in ("success", "success_low", "success_high", "tasks", "skill_coverage")}

@@ -17,7 +17,8 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from sdar_gym.algorithms.sdar.env_runner import RolloutFailure
+from sdar_gym.algorithms.sdar.env_runner import PlayedShare, RolloutFailure
+from sdar_gym.algorithms.sdar.rollout_shares import Share, after_a_death, assigned, failed_episode, shares_of
 from sdar_gym.configs.sections import RolloutSettings
 from sdar_gym.rollout.collector import EpisodeRequest
 from sdar_gym.rollout.engines.base import SamplingParams
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 # How long a run waits for a lost env runner where there is no other one.
 _RESTART_SECONDS = 600.0
 # A runner that dies at the same episodes every time is no outage.
-_COLLECTION_ATTEMPTS = 3
+_DEATHS_OF_A_SHARE = 3
 
 
 class RolloutError(ValueError):
@@ -68,9 +69,23 @@ class RolloutDispatcher:
         self._restore = restore
         self._check = check
         self.failed_tasks: dict[str, str] = {}
+        # What gives runners that come back the weights that the others play with.
+        self._sync: Callable[[], None] = self.sync_weights
+        self._faults: Counter[str] = Counter()
+        self._restarts = 0
+
+    def take_faults(self) -> dict[str, int]:
+        """What runners did not survive, and what they survived, since the last call; by name."""
+        restarts = self._runners.num_remote_worker_restarts()
+        if restarts > self._restarts:
+            self._faults["runner_restarts"] += restarts - self._restarts
+            self._restarts = restarts
+        faults, self._faults = self._faults, Counter()
+        return dict(faults)
 
     def sync_weights(self) -> None:
         """Sends the student's weights to the runners, and checks engines that are new."""
+        self._sync = self.sync_weights
         self._runners.sync_weights(
             from_worker_or_learner_group=self._learners, inference_only=True, timeout_seconds=None
         )
@@ -99,6 +114,7 @@ class RolloutDispatcher:
 
     def sync_teacher_weights(self) -> None:
         """Sends the teacher's weights to the runners; to be followed by `sync_weights`."""
+        self._sync = self.sync_teacher_weights
         weights = next(iter(self._learners.foreach_learner(lambda learner: learner.teacher_policy()))).get()
         state = ray.put({COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}})
         # RLlib passes no arguments on to a runner in this process.
@@ -107,7 +123,7 @@ class RolloutDispatcher:
     def collect_training(
         self, requests: Sequence[EpisodeRequest], group_size: int, *, skills_in_prompt: bool, update: int
     ) -> list[Episode]:
-        """Plays the episodes of one update; an update without any episode is played again.
+        """Plays the episodes of one update.
 
         Args:
             requests: Whole groups.
@@ -116,21 +132,10 @@ class RolloutDispatcher:
             update: Number of the update, from 1, for messages.
 
         Raises:
-            RolloutError: No episode came back several times, none can be compared, or too many tasks failed.
+            RolloutError: No episode came back, none can be compared, or too many tasks failed.
         """
         params = SamplingParams(self._settings.max_response_tokens, self._settings.temperature)
-        for _ in range(_COLLECTION_ATTEMPTS):
-            episodes = self.collect(
-                requests, params, group_size, skills_in_prompt=skills_in_prompt, teacher_prompts=True
-            )
-            if episodes:
-                break
-            self.sync_weights()
-        else:
-            raise RolloutError(
-                f"No episode of update {update} came back in {_COLLECTION_ATTEMPTS} attempts: the env runners die "
-                "while they play. The logs of Ray's workers say why (memory?); go on with --resume."
-            )
+        episodes = self.collect(requests, params, group_size, skills_in_prompt=skills_in_prompt, teacher_prompts=True)
         errors = {episode.task_id: episode.error for episode in episodes if episode.error}
         self.failed_tasks |= errors
         limit = self._settings.max_failed_tasks
@@ -158,10 +163,16 @@ class RolloutDispatcher:
         skills_in_prompt: bool,
         teacher_prompts: bool,
     ) -> list[Episode]:
-        """Distributes whole groups over the runners; episodes of a runner that is lost are missing in the result.
+        """Distributes whole groups over the runners.
+
+        Which episodes are played together depends on the number of runners alone, not on which of them are there: what
+        a lost runner should have played is played again as it was, by itself or by another one, with equal results. A
+        runner that dies twice at its share plays the groups of it one by one; a group at which it dies then is the
+        cause, and its episodes fail.
 
         Raises:
-            RolloutError: A runner could not play; the message is the same wherever it runs.
+            RolloutError: A runner could not play, with a message that is the same wherever it runs; or no runner comes
+                back.
         """
         learned = self._retriever.get_state() if isinstance(self._retriever, LearningRetriever) else None
         arguments = {
@@ -170,28 +181,60 @@ class RolloutDispatcher:
             "retriever_state": learned,
             "teacher_prompts": teacher_prompts,
         }
-        runners = self._runners
-        if runners.local_env_runner is not None and not runners.healthy_worker_ids():
-            results = [runners.local_env_runner.try_collect(requests=requests, **arguments)]
+        local = self._runners.local_env_runner
+        if local is not None and not self._runners.healthy_worker_ids():
+            episodes = self._received(local.try_collect(requests=requests, **arguments))
         else:
-            ids = self._wait_for_runners()
-            shares: dict[int, list[EpisodeRequest]] = {worker: [] for worker in ids}
-            for number in range(0, len(requests), group_size):
-                worker = ids[(number // group_size) % len(ids)]
-                shares[worker].extend(requests[number : number + group_size])
-            results = runners.foreach_env_runner(
-                ["try_collect"] * len(ids),
-                kwargs=[{"requests": shares[worker], **arguments} for worker in ids],
-                local_env_runner=False,
-                remote_worker_ids=ids,
-            )
-        episodes: list[Episode] = []
-        for result in results:
-            if isinstance(result, RolloutFailure):
-                logger.debug("%s", result.trace)
-                raise RolloutError(result.message)
-            episodes += result
+            episodes = self._collect_remotely(shares_of(requests, group_size, self._runner_ids()), arguments)
         return sorted(episodes, key=lambda episode: (episode.group_id, episode.member))
+
+    def _collect_remotely(self, shares: list[Share], arguments: dict[str, Any]) -> list[Episode]:
+        """Plays shares until each is played or given up."""
+        episodes: list[Episode] = []
+        most_deaths, deaths = _DEATHS_OF_A_SHARE * len(shares), 0
+        while shares:
+            now = assigned(shares, self._wait_for_runners())
+            results = self._runners.foreach_env_runner(
+                ["try_collect"] * len(now),
+                kwargs=[{"requests": share.requests, "ticket": worker, **arguments} for worker, share in now.items()],
+                local_env_runner=False,
+                remote_worker_ids=[*now],
+            )
+            left = [share for share in shares if share not in now.values()]
+            for result in results:
+                episodes += self._received(result)
+                del now[result.ticket]
+            for share in now.values():
+                deaths += 1
+                self._faults["runner_deaths"] += 1
+                self._faults["episodes_again"] += len(share.requests)
+                if share.deaths + 1 >= _DEATHS_OF_A_SHARE:
+                    episodes += [failed_episode(request, deaths=_DEATHS_OF_A_SHARE) for request in share.requests]
+                else:
+                    left += after_a_death(share, last=share.deaths + 2 >= _DEATHS_OF_A_SHARE)
+            shares = left
+            if deaths >= most_deaths and not any(episode.turns for episode in episodes):
+                raise RolloutError(
+                    f"No episode came back, and env runners died {deaths} times while they played. The logs of Ray's "
+                    "workers say why (memory?); go on with --resume."
+                )
+        return episodes
+
+    def _received(self, result: PlayedShare | RolloutFailure) -> list[Episode]:
+        """The episodes of a share.
+
+        Raises:
+            RolloutError: The runner could not play.
+        """
+        if isinstance(result, RolloutFailure):
+            logger.debug("%s", result.trace)
+            raise RolloutError(result.message)
+        self._faults.update(result.faults)
+        return result.episodes
+
+    def _runner_ids(self) -> list[int]:
+        """Remote runners, lost ones included."""
+        return sorted(self._runners._worker_manager.actor_ids())
 
     def _wait_for_runners(self) -> list[int]:
         """Healthy remote runners; where all were lost, the first that comes back, with the present weights."""
@@ -203,5 +246,6 @@ class RolloutDispatcher:
                     "workers say why; go on with --resume."
                 )
             time.sleep(0.5)
-            self._restore(self._runners)
+            if self._restore(self._runners):
+                self._sync()
         return self._runners.healthy_worker_ids()

@@ -34,6 +34,9 @@ def run_metrics(result: Mapping[str, Any]) -> dict[str, Any]:
     teacher = _logged(result.get("teacher", {}))
     if teacher:
         metrics["teacher"] = teacher
+    faults = _logged(result.get("faults", {}))
+    if faults:
+        metrics["faults"] = faults
     metrics |= {"seconds": dict(result["seconds"]), "speed": _logged(result["speed"])}
     evaluation = result.get(EVALUATION_RESULTS)
     return metrics | ({"evaluation": dict(evaluation)} if evaluation else {})

@@ -9,6 +9,7 @@ from typing import Any
 
 from sdar_gym.envs.searchqa.local_index import local_index
 from sdar_gym.envs.searchqa.search_contract import SearchFailedError
+from sdar_gym.faults import note_fault
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.passages import Passage
 from sdar_gym.text import terminal_safe
@@ -116,6 +117,7 @@ class ActorSearch:
                     raise SearchFailedError(
                         f"The search actor {self.name} failed in {attempt + 1} attempt(s): {_last_line(error)}"
                     ) from error
+            note_fault("search_retries")
             time.sleep(_PAUSE_S)
         raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -13,6 +13,7 @@ import httpx
 from sdar_gym.envs.searchqa.deadline import Deadline
 from sdar_gym.envs.searchqa.search_contract import SearchFailedError, check_address, shown_address
 from sdar_gym.envs.searchqa.text import MAX_RESPONSE_BYTES
+from sdar_gym.faults import note_fault
 from sdar_gym.paths import first_line
 from sdar_gym.skills.index.corpus import CorpusError, passage
 from sdar_gym.skills.index.passages import Passage
@@ -93,6 +94,7 @@ class SearchClient:
                         f"The search server at {self.url} failed in {attempt + 1} attempt(s): {failure}. "
                         "Is it running (sdar-gym serve-search INDEX), and is the address right?"
                     ) from failure
+            note_fault("search_retries")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
         raise AssertionError("unreachable: the last attempt returns or raises")

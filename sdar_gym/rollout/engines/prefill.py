@@ -28,6 +28,9 @@ class Prefill:
         device: Device of the model.
         pad_id: Any token; it is never attended to.
         token_budget: Tokens read in one pass, padding included.
+
+    Attributes:
+        token_budget: See above.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Prefill:
         self._cache = cache
         self._device = device
         self._pad_id = pad_id
-        self._token_budget = token_budget
+        self.token_budget = token_budget
 
     def read(self, slots: Sequence[Slot]) -> torch.Tensor:
         """Reads the prompts of the slots' runs and notes what each slot holds and how much was not read.
@@ -108,7 +111,7 @@ class Prefill:
     def _batches(self, slots: Sequence[Slot], starts: dict[Slot, int]) -> list[list[Slot]]:
         """Slots whose new tokens are read in one pass, by index so that their places in the cache are adjacent."""
         widths = [_run(slot).length - starts.get(slot, 0) for slot in slots]
-        batches = budget_batches(range(len(slots)), widths, self._token_budget)
+        batches = budget_batches(range(len(slots)), widths, self.token_budget)
         return [sorted((slots[row] for row in rows.tolist()), key=lambda slot: slot.index) for rows, _ in batches]
 
     def _pass(self, slots: Sequence[Slot], starts: Sequence[int], parts: Sequence[list[int]]) -> torch.Tensor:

@@ -7,6 +7,7 @@ its own stream of random numbers, so its draws do not depend on the other rows o
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from sdar_gym.configs.sections import RolloutSettings
+from sdar_gym.faults import note_fault
 from sdar_gym.policy.chat import unusable_ids
 from sdar_gym.policy.chunked_head import head_of
 from sdar_gym.policy.context_length import context_length
@@ -27,10 +29,14 @@ from sdar_gym.policy.policy_model import load_policy_model
 from sdar_gym.policy.sizing import default_batch_tokens, default_cache_tokens, set_threads
 from sdar_gym.policy.slot_cache import SlotCache, SlotPass, least_capacity
 from sdar_gym.rollout.engines.base import Continuation, Engine, GenerationRequest, GenerationResult, SamplingParams
+from sdar_gym.rollout.engines.out_of_memory import EngineMemoryError, is_out_of_memory
 from sdar_gym.rollout.engines.prefill import Prefill
 from sdar_gym.rollout.engines.registry import EngineSpec
 from sdar_gym.rollout.engines.sampling import sample
 from sdar_gym.rollout.engines.slot_table import Run, Slot, SlotTable
+from sdar_gym.rollout.time_limits import progress
+
+logger = logging.getLogger(__name__)
 
 # Conversations enter as long as this share of the cache holds them, so that they have room to grow.
 _ENTRY_SHARE = 0.5
@@ -114,6 +120,8 @@ class TransformersEngine(Engine):
             self._forward, self._cache, device=model.device, pad_id=pad_id, token_budget=max_batch_tokens
         )
         self._busy = False
+        # Conversations that run or are about to.
+        self._at_once = 0
 
     def update_weights(self, state_dict: Mapping[str, torch.Tensor], version: int) -> None:
         """Loads new weights in the model's precision and forgets all sessions.
@@ -192,13 +200,61 @@ class TransformersEngine(Engine):
             following: list[Slot] = []
             while queue or self._table.running:
                 self._postpone(queue)
-                reading = [slot for slot in following if slot.run is not None] + self._admit(queue, params)
-                if reading:
-                    logits = self._read(reading, params)
-                else:
-                    reading = list(self._table.running)
-                    logits = self._decode(reading, params)
-                following = self._finish(reading, logits, params, then, keep)
+                progress()
+                try:
+                    ended = self._advance(following, queue, params)
+                except (MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    # The handler's frame keeps the tensors of the failed pass: go on outside.
+                    ended = None
+                following = self._split(queue) if ended is None else self._finish(ended, params, then, keep)
+
+    def _advance(self, following: Sequence[Slot], queue: deque[Run], params: SamplingParams) -> list[Slot]:
+        """Reads prompts that are new, or samples a token everywhere; returns the slots whose responses have ended."""
+        reading = [slot for slot in following if slot.run is not None] + self._admit(queue, params)
+        if reading:
+            return self._draw(reading, self._read(reading, params), params)
+        reading = list(self._table.running)
+        return self._draw(reading, self._decode(reading, params), params)
+
+    def _split(self, queue: deque[Run]) -> list[Slot]:
+        """Out of memory: halves what is computed at once, from now on, and begins all running responses anew.
+
+        What was sampled of a response stays, and its tokens are read again.
+
+        Returns:
+            The slots that go on with a new prompt: none.
+
+        Raises:
+            EngineMemoryError: A single conversation does not fit.
+        """
+        running = [slot.run for slot in self._table.running if slot.run is not None]
+        if self._at_once <= 1:
+            length = max((run.length for run in running), default=0)
+            raise EngineMemoryError(
+                f"The engine is out of memory with one conversation of {length} tokens: shorten prompts "
+                "(rollout.max_prompt_tokens, rollout.max_context_tokens), or use a device with more memory."
+            )
+        queue.extendleft(reversed(running))
+        for run in running:
+            if not run.tokens:
+                run.cached = 0
+        self._table.clear()
+        self._cache.free()
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._max_cache_tokens = max(1, self._max_cache_tokens // 2)
+        self._prefill.token_budget = max(1, self._prefill.token_budget // 2)
+        note_fault("engine_out_of_memory")
+        logger.warning(
+            "The engine was out of memory with %d conversations at once; it goes on with %d prompt tokens a batch "
+            "(rollout.max_batch_tokens) and %d cached tokens.",
+            self._at_once,
+            self._prefill.token_budget,
+            self._max_cache_tokens,
+        )
+        return []
 
     @contextmanager
     def _playing(self) -> Iterator[None]:
@@ -247,6 +303,7 @@ class TransformersEngine(Engine):
     def _admit(self, queue: deque[Run], params: SamplingParams) -> list[Slot]:
         """Starts waiting conversations while they and those that run fit a share of the cache, but at least one."""
         running = self._table.running
+        self._at_once = len(running)
         longest = _longest(running)
         entering: list[Run] = []
         while queue:
@@ -257,12 +314,17 @@ class TransformersEngine(Engine):
             entering.append(queue.popleft())
         if not entering:
             return []
+        self._at_once = len(running) + len(entering)
         placed = [(self._table.place_of(run.request.session), run) for run in entering]
         kept = [(place, run) for place, run in placed if place is not None]
         new = [run for place, run in placed if place is None]
         # In the order of their places, in which the fewest have to move.
         slots = [self._start(run) for _, run in sorted(kept, key=lambda pair: pair[0])]
-        self._reserve(longest, params, len(new))
+        try:
+            self._reserve(longest, params, len(new))
+        except BaseException:
+            queue.extendleft(reversed(new))
+            raise
         return slots + [self._start(run) for run in new]
 
     def _start(self, run: Run) -> Slot:
@@ -312,12 +374,10 @@ class TransformersEngine(Engine):
                 ended.append((run.number, slot))
         return [slot for _, slot in sorted(ended, key=lambda pair: pair[0])]
 
-    def _finish(
-        self, slots: Sequence[Slot], logits: torch.Tensor, params: SamplingParams, then: Continuation, keep: bool
-    ) -> list[Slot]:
-        """Draws tokens, hands over finished responses, and returns the slots that go on with a new prompt."""
+    def _finish(self, finished: Sequence[Slot], params: SamplingParams, then: Continuation, keep: bool) -> list[Slot]:
+        """Hands over finished responses, and returns the slots that go on with a new prompt."""
         following, ended = [], []
-        for slot in self._draw(slots, logits, params):
+        for slot in finished:
             run = slot.run
             assert run is not None
             reason = "stop" if run.tokens[-1] in self._stops else "length"

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from sdar_gym.rollout.time_limits import progress
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -73,6 +75,7 @@ def run_requests(llm: Any, starts: Sequence[Start], finished: Finished, stop_ids
             for number, start in enumerate(starts):
                 add(number, start)
             while running:
+                progress()
                 outputs = {int(output.request_id): output for output in engine.step() if output.finished}
                 for number, output in sorted(outputs.items()):
                     running.discard(number)

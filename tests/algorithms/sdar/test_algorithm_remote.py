@@ -1,14 +1,14 @@
-"""The algorithm with remote runners and learners makes the local update; a lost runner changes nothing."""
+"""The algorithm with remote runners and learners makes the local update, also when a runner is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+import ray
 from tiny_runs import (  # pyright: ignore[reportMissingImports]
     ENV_CONFIG,
     assert_same_gradients,
-    equal,
     kill_runner,
     learner_metrics,
     remote,
@@ -19,6 +19,8 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 )
 
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+from sdar_gym.algorithms.sdar.learner_watch import LearnersLostError
+from sdar_gym.algorithms.sdar.run_metrics import run_metrics
 from sdar_gym.evaluation.panels import panel_requests
 from sdar_gym.rollout.engines.base import SamplingParams
 
@@ -59,32 +61,53 @@ def test_a_learner_without_rows_does_not_hold_up_the_other(build: Build) -> None
     assert all(value.isfinite().all() for value in weights_of(algorithm).values())
 
 
-def test_a_lost_runner_changes_no_update(build: Build) -> None:
-    calm, hit = build(remote(small_config(), runners=2)), build(remote(small_config(), runners=2))
-    for algorithm in (calm, hit):
-        assert algorithm.train()["env_runners"]["lost_episodes"] == 0
-    kill_runner(hit)
-    assert hit.train()["env_runners"]["episodes"] == 8
+def test_what_a_lost_runner_should_have_played_is_played_by_another(build: Build) -> None:
+    algorithm, calm = build(remote(small_config(), runners=2)), build(remote(small_config(), runners=2))
+    for one in (algorithm, calm):
+        assert "faults" not in run_metrics(one.train())
+    kill_runner(algorithm)
+    again, expected = algorithm.train(), calm.train()
+    assert texts_of(algorithm) == texts_of(calm)
+    faults = run_metrics(again)["faults"]
+    assert (faults["runner_deaths"], faults["episodes_again"]) == (1, 4)
+    assert (again["env_runners"]["episodes"], again["env_runners"]["lost_episodes"]) == (8, 0)
+    assert {name: value for name, value in run_metrics(again).items() if name in ("train", "learner")} == {
+        name: value for name, value in run_metrics(expected).items() if name in ("train", "learner")
+    }
     for _ in range(200):
-        assert hit.train()["env_runners"]["episodes"] == 8
-        if hit.env_runner_group.num_healthy_remote_workers() == 2:
+        if run_metrics(algorithm.train()).get("faults", {}).get("runner_restarts"):
             break
     else:
         pytest.fail("The runner did not come back.")
     # The new one plays with the present weights.
-    assert versions_of(hit) == {hit.training_iteration - 1}
-    while calm.training_iteration < hit.training_iteration:
-        calm.train()
-    assert texts_of(calm) == texts_of(hit)
-    assert equal(weights_of(calm), weights_of(hit))
+    assert versions_of(algorithm) == {algorithm.training_iteration - 1}
 
 
 def test_a_run_waits_for_the_only_runner_to_come_back(build: Build) -> None:
     algorithm = build(remote(small_config(), runners=1))
     algorithm.train()
     kill_runner(algorithm)
-    assert algorithm.train()["env_runners"]["episodes"] == 8
+    again = algorithm.train()["env_runners"]
+    assert (again["episodes"], again["lost_episodes"]) == (8, 0)
     assert versions_of(algorithm) == {1}
+
+
+def test_what_a_lost_runner_should_have_evaluated_is_played_by_another(build: Build) -> None:
+    algorithm, local = build(remote(small_config(), runners=2)), build(small_config())
+    for one in (algorithm, local):
+        one.train()
+    kill_runner(algorithm)
+    assert algorithm.evaluate() == local.evaluate()
+
+
+def test_a_lost_learner_is_one_error(build: Build) -> None:
+    algorithm = build(remote(small_config(), learners=2))
+    algorithm.train()
+    ray.kill(algorithm.learner_group._workers[1])
+    with pytest.raises(LearnersLostError, match="1 of 2 learners died"):
+        algorithm.train()
+    with pytest.raises(LearnersLostError):
+        algorithm.resumable_state()
 
 
 def test_a_runner_that_comes_back_while_the_teacher_plays_gets_the_teachers_weights(build: Build) -> None:
@@ -104,15 +127,6 @@ def test_a_runner_that_comes_back_while_the_teacher_plays_gets_the_teachers_weig
     teacher = logprobs()
     kill_runner(algorithm)
     assert logprobs() == teacher != student
-    assert dispatcher.lost_episodes == len(requests)
-
-
-def test_what_a_lost_runner_should_have_evaluated_is_played_by_another(build: Build) -> None:
-    algorithm, local = build(remote(small_config(), runners=2)), build(small_config())
-    for one in (algorithm, local):
-        one.train()
-    kill_runner(algorithm)
-    assert algorithm.evaluate() == local.evaluate()
 
 
 def test_a_library_that_learns_is_updated_once_a_step_and_the_same_everywhere(build: Build) -> None:

@@ -65,7 +65,7 @@ def test_a_submitted_job_trains_and_leaves_the_same_run_folder(cluster: RayNodes
 def test_a_submitted_job_searches_with_tune(cluster: RayNodes, clone: str, tmp_path: Path) -> None:
     job = cluster.ray(
         "job", "submit", "--address", cluster.jobs, "--working-dir", clone, "--", "python",
-        "examples/ray_tune/search.py", "--storage", str(tmp_path), "--samples", "1", "--updates", "2", "--interval", "1",
+        "examples/ray_tune/search.py", f"--storage={tmp_path}", "--samples=1", "--updates=2", "--interval=1",
         "evaluation.tasks=6", "evaluation.teacher_tasks=0", "training.num_minibatches=1", *SMALL,
     )  # fmt: skip
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]

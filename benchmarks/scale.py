@@ -41,6 +41,8 @@ UPDATES = 6
 # environment's turn with its prompt, mean hours between two failures of a node, seconds until it is replaced.
 NVLINK, NETWORK, TURN, NODE_HOURS, RESTART = 300e9, 40e9, 0.02, 720.0, 300.0
 RESPONSE, SPREAD = 150, 0.5
+# Parts of a rollout that are simulated; the others take as long as these, in turn.
+PARTS = 3
 
 
 def turns_of(episode: Any) -> list[Turn]:
@@ -193,10 +195,14 @@ def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[floa
     )
     rng = random.Random(0)
     members, most = 8, 50
-    groups = drawn_groups(rng, shape["episodes"] // members, members, lengths, prompt, most)
-    turns = sum(len(episode) for group in groups for episode in group)
-    trained = sum(turn.read + turn.sampled for group in groups for episode in group for turn in episode)
-    sampled = sum(turn.sampled for group in groups for episode in group for turn in episode)
+    simulated = min(PARTS, shape["runners"])
+    scale = shape["runners"] / simulated
+    drawn = round(shape["episodes"] / members / scale)
+    groups = drawn_groups(rng, drawn, members, lengths, prompt, most)
+    turns = scale * sum(len(episode) for group in groups for episode in group)
+    trained = scale * sum(turn.read + turn.sampled for group in groups for episode in group for turn in episode)
+    sampled = scale * sum(turn.sampled for group in groups for episode in group for turn in episode)
+    parts = [play(part, engine) for part in parts_of(groups, simulated)]
     learning = ("student scores", "reference scores", "teacher scores", "gradient")
     a_token = sum(window["flops"][name] for name in learning) / window["tokens"]["gradient"]
     gradients = 4 * (parameters if not memory["gpu"].get("adapters") else memory["gpu"]["adapters"] / 4)
@@ -211,7 +217,7 @@ def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[floa
             runners=shape["runners"], engine=engine, update=update, sync=sync, staleness=staleness, node_hours=hours,
             runners_per_node=min(8, shape["runners"]), learner_nodes=max(1, shape["learners"] // 8), restart=RESTART,
         )  # fmt: skip
-        found = simulate([groups], cluster, 100)
+        found = simulate([], cluster, 100, times=[[parts[number % simulated] for number in range(shape["runners"])]])
         return {
             "update_seconds": found.update_seconds,
             "rollout_seconds": statistics.mean(found.rollouts),
@@ -222,8 +228,6 @@ def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[floa
             "lost_updates": found.lost_updates,
         }
 
-    parts = [play(part, engine) for part in parts_of(groups, shape["runners"])]
-    even = play([episode for group in groups for episode in group][:: shape["runners"]], engine)
     runs = {"synchronous": run(0, float("inf")), "synchronous, failures": run(0, NODE_HOURS)}
     if not colocated:
         runs |= {"staleness 1": run(1, float("inf")), "staleness 1, failures": run(1, NODE_HOURS)}
@@ -234,7 +238,7 @@ def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[floa
         "sampled_tokens": sampled,
         "trained_tokens": trained,
         "slots": engine.slots,
-        "rollout_of_parts": {"shortest": min(parts), "longest": max(parts), "of_episodes_dealt_singly": even},
+        "rollout_of_parts": {"shortest": min(parts), "longest": max(parts)},
         "learner_seconds": update,
         "sync_seconds": sync,
         "runs": runs,
@@ -257,6 +261,7 @@ def plan(turns: dict[str, Any]) -> dict[str, Any]:
     }
     result: dict[str, Any] = {
         "command": "python benchmarks/scale.py plan",
+        "simulated_parts": PARTS,
         "assumed": {
             "mfu": 0.3, "bandwidth": 0.6, "nvlink": NVLINK, "network": NETWORK, "turn_seconds": TURN,
             "node_hours": NODE_HOURS, "restart": RESTART, "response": RESPONSE, "response_spread": SPREAD,

@@ -167,7 +167,11 @@ def parts_of(groups: Sequence[Sequence[Sequence[Turn]]], runners: int) -> list[l
 
 
 def simulate(
-    rollouts: Sequence[Sequence[Sequence[Sequence[Turn]]]], cluster: Cluster, updates: int, seed: int = 0
+    rollouts: Sequence[Sequence[Sequence[Sequence[Turn]]]],
+    cluster: Cluster,
+    updates: int,
+    seed: int = 0,
+    times: Sequence[Sequence[float]] | None = None,
 ) -> Simulated:
     """Simulates a run.
 
@@ -179,9 +183,10 @@ def simulate(
         cluster: Where it runs.
         updates: Number of updates.
         seed: Of the failures.
+        times: Seconds of each runner's part of a rollout, where they are known; then `rollouts` are not read.
     """
     rng = random.Random(seed)
-    times = [[play(part, cluster.engine) for part in parts_of(groups, cluster.runners)] for groups in rollouts]
+    times = times or [[play(part, cluster.engine) for part in parts_of(groups, cluster.runners)] for groups in rollouts]
     result = Simulated(updates=updates)
     # When the weights after an update are there; before the first one at once.
     ready: dict[int, float] = {-1: 0.0}

@@ -506,6 +506,7 @@ class SDAR(Algorithm):
         self._episode_metrics = MetricsLogger(root=False, stats_cls_lookup=config.stats_cls_lookup)
         self.last_episodes: list[Episode] = []
         self.last_tokens: TokenDump | None = None
+        self._stepping = False
 
     @property
     def panel(self) -> TaskPanel:
@@ -536,8 +537,12 @@ class SDAR(Algorithm):
         Raises:
             LearnersLostError: A remote learner died; the weights of the last checkpoint have to be restored.
         """
-        with watched(self.learner_group):
-            result = super().step()
+        self._stepping = True
+        try:
+            with watched(self.learner_group):
+                result = super().step()
+        finally:
+            self._stepping = False
         return result | {"panel": {"success": float("nan"), "update": float("nan")} | self._evaluator.latest}
 
     @override(Algorithm)
@@ -603,7 +608,8 @@ class SDAR(Algorithm):
         """
         self._callback("on_evaluate_start")
         with watched(self.learner_group):
-            result = self._evaluator.evaluate(self.training_iteration)
+            # Within a step, RLlib counts the update that was just done at its end.
+            result = self._evaluator.evaluate(self.training_iteration + int(self._stepping))
         self._callback("on_evaluate_end", evaluation_metrics=result)
         return result
 

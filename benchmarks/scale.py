@@ -37,9 +37,12 @@ SIZES = (
 FITTED = (2, 4, 8, 12)
 UPDATES = 6
 
-# What a plan assumes beside `sdar-gym plan`: bytes a second between the GPUs of a node and between nodes, seconds of an
-# environment's turn with its prompt, mean hours between two failures of a node, seconds until it is replaced.
-NVLINK, NETWORK, TURN, NODE_HOURS, RESTART = 300e9, 40e9, 0.02, 720.0, 300.0
+# What a plan assumes beside `sdar-gym plan`: bytes a second between the GPUs of a node and between nodes, mean hours
+# between two failures of a node, seconds until it is replaced.
+NVLINK, NETWORK, NODE_HOURS, RESTART = 300e9, 40e9, 720.0, 300.0
+# Seconds of an ALFWorld turn on a core, prompts and environment, in which the engine of the process waits: 920 turns in
+# 0.98 s, of results/prompts.json. Bytes of one environment more: results/envs.json.
+TURN, ENVIRONMENT = 0.0011, 192e3
 RESPONSE, SPREAD = 150, 0.5
 # Parts of a rollout that are simulated; the others take as long as these, in turn.
 PARTS = 3
@@ -175,8 +178,15 @@ def drawn_groups(
     ]
 
 
-def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[float]) -> dict[str, Any]:
-    """Tokens, seconds, memory and network of an update on a cluster."""
+def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[float], sent: float) -> dict[str, Any]:
+    """Tokens, seconds, memory and network of an update on a cluster.
+
+    Args:
+        model: Its plan in results/plan.json.
+        shape: Of the cluster.
+        lengths: Recorded turns of episodes, as shares of the limit.
+        sent: Bytes that a runner sends for each token of its episodes.
+    """
     gpu, efficiency = gpu_of("H100"), Efficiency()
     window = model["contexts"]["window"]["random"]
     parameters, memory = model["parameters"], model["memory"]
@@ -190,7 +200,7 @@ def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[floa
         # A step waits for the memory or the matrix products.
         step_each=max(memory["kv_token"] * context / bandwidth, 2 * parameters / rate),
         read=window["flops"]["prefill"] / window["tokens"]["prefill"] / rate,
-        turn=TURN,
+        turn_blocks=TURN,
         slots=max(4, int(room / (memory["kv_token"] * context))),
     )
     rng = random.Random(0)
@@ -242,16 +252,18 @@ def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[floa
         "learner_seconds": update,
         "sync_seconds": sync,
         "runs": runs,
-        "environment_cores": turns * 0.002 / max(1e-9, runs["synchronous"]["rollout_seconds"]),
+        "environment_share": TURN * turns / shape["runners"] / runs["synchronous"]["rollout_seconds"],
+        "environment_gigabytes": ENVIRONMENT * shape["episodes"] / 1e9,
         "gpu_gigabytes": memory["total"] / 1e9,
         "weights_gigabytes_a_sync": gradients / 1e9,
-        "episodes_gigabytes": 40 * (trained + sampled) / 1e9,
+        "sent_gigabytes": sent * trained / 1e9,
         "tokens_a_second": trained / seconds,
     }
 
 
-def plan(turns: dict[str, Any]) -> dict[str, Any]:
+def plan(measured: dict[str, Any]) -> dict[str, Any]:
     """The table of models and clusters."""
+    turns, sent = measured["turns"], measured["sent_bytes_a_token"]
     lengths = [turn / turns["most"] for turn in turns["episodes"]]
     plans = json.loads((HERE / "plan.json").read_text(encoding="utf-8"))["plans"]
     shapes = {
@@ -264,13 +276,14 @@ def plan(turns: dict[str, Any]) -> dict[str, Any]:
         "simulated_parts": PARTS,
         "assumed": {
             "mfu": 0.3, "bandwidth": 0.6, "nvlink": NVLINK, "network": NETWORK, "turn_seconds": TURN,
+            "environment_bytes": ENVIRONMENT,
             "node_hours": NODE_HOURS, "restart": RESTART, "response": RESPONSE, "response_spread": SPREAD,
         },
         "clusters": {},
     }  # fmt: skip
     for name in ("Qwen2.5-1.5B-Instruct", "Qwen2.5-3B-Instruct", "Qwen2.5-7B-Instruct, LoRA"):
         for label, shape in shapes.items():
-            result["clusters"][f"{name}, {label}"] = found = planned(plans[name], shape, lengths)
+            result["clusters"][f"{name}, {label}"] = found = planned(plans[name], shape, lengths, sent)
             print(f"{name}, {label}: {found['runs']['synchronous']['update_seconds']:.0f} s an update", flush=True)
     return result
 
@@ -281,7 +294,7 @@ def main() -> None:
     parser.add_argument("part", choices=["measure", "plan"])
     part = parser.parse_args().part
     content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    content[part] = measure() if part == "measure" else plan(content["measure"]["turns"])
+    content[part] = measure() if part == "measure" else plan(content["measure"])
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -105,7 +105,7 @@ def page(results: Json, retrieval: Json) -> str:
                 "Runs of the quick start with 8 groups of 4 on this machine's CPU. The times of the engine (a step, an "
                 "episode in a step, a prompt token, a turn) and of the learner are fitted to updates of "
                 f"{', '.join(map(str, measured['fitted']['tasks']))} groups in one process; runs with runners of their own "
-                "are predicted. Mean seconds.",
+                "are predicted. Mean seconds of a core, of the slowest runner and of the driver: by the clock on an idle machine.",
                 _table(
                     [
                         "",
@@ -133,8 +133,8 @@ def page(results: Json, retrieval: Json) -> str:
                 ),
                 f"The largest error of an update's time is {worst:.0%}. The machine has {measured['machine']['cores']} cores "
                 f"and was busy with other work (load average {measured['machine']['load_average']:.0f} at the end), which "
-                "no fit knows of: an idle one would be predicted better. It checks how episodes share an engine and how "
-                "runners divide them; it says nothing about the assumed speeds of GPUs and networks.",
+                "is why the clock was not used; what a shared cache costs is in the numbers. This checks how episodes share "
+                "an engine and how runners divide them; it says nothing about the assumed speeds of GPUs and networks.",
                 "## One search service for a cluster",
                 f"[`search=ray`](environments/searchqa.md) is one actor for all runners. With {retrieval['passages']:,} "
                 "passages, clients in processes of their own that search without a pause:",

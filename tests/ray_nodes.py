@@ -18,7 +18,7 @@ from typing import Self
 import psutil
 
 RAY = str(Path(sys.executable).parent / "ray")
-_START_SECONDS = 120.0
+_START_SECONDS = 300.0
 
 
 def free_port() -> int:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from made_runs import add_checkpoint, made_config, made_run  # pyright: ignore[reportMissingImports]
-from test_train_and_resume import assert_same_end, config, resume  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.cli.path_arguments import run_place
 from sdar_gym.runs import mirror as mirrors
@@ -23,7 +22,6 @@ from sdar_gym.runs.checkpoint import verify_checkpoint
 from sdar_gym.runs.folder import RunFolder
 from sdar_gym.runs.mirror import Mirror, MirrorError, check_mirror, fetch_run
 from sdar_gym.runs.resume import resumed_run
-from sdar_gym.runs.train import Progress, train
 
 pytest.importorskip("pyarrow")
 
@@ -183,28 +181,6 @@ def test_the_password_of_an_address_is_not_kept(tmp_path: Path) -> None:
 def test_the_command_line_takes_folders_and_addresses() -> None:
     assert run_place("s3://bucket/runs/x") == "s3://bucket/runs/x"
     assert run_place("file:///tmp/x") == Path("/tmp/x") and run_place("runs/x") == Path("runs/x")
-
-
-class MachineLostError(Exception):
-    """Ends a run as it is."""
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_a_run_whose_machine_is_lost_goes_on_from_its_mirror_bit_for_bit(store: str, tmp_path: Path) -> None:
-    def lose(progress: Progress) -> None:
-        if progress.update == 2:
-            raise MachineLostError
-
-    straight, summary = train(config(tmp_path / "straight", "training.iterations=3"))
-    with pytest.raises(MachineLostError):
-        train(config(tmp_path / "lost", "training.iterations=3", f"mirror={store}"), report=lose)
-    shutil.rmtree(tmp_path / "lost")
-    back = fetch_run(f"{store}/quickstart-sdar", str(tmp_path / "new"))
-    assert resume(back)["after"] == summary["after"]
-    assert_same_end(straight, RunFolder(back))
-    # The end is copied too.
-    assert json.loads((tmp_path / "store" / "quickstart-sdar" / "summary.json").read_text())["updates"] == 3
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Runs on many machines: a simulation of their time, and how far it is from what can be measured on this machine.
 
-    python benchmarks/scale.py measure     # runs with 0, 1 and 2 env runners against the simulation; minutes
+    python benchmarks/scale.py measure     # rollouts divided over 1, 2 and 4 runners, against the simulation
     python benchmarks/scale.py plan        # 8 and 64 GPUs, up to 100,000 environments; from results/plan.json
 
+Seconds that are measured are those of a core (`time.process_time`): what a machine with a core for each runner would
+take by the clock; the clock of a busy machine says more about its other work. Parts are played one after another.
 Both write `benchmarks/results/scale.json`, each its part.
 """
 
@@ -26,17 +28,11 @@ from sdar_gym.plan.timing import STEP_SECONDS
 
 HERE = Path(__file__).parent / "results"
 RESULTS = HERE / "scale.json"
-SIZES = (
-    "training.tasks_per_iteration=8",
-    "training.group_size=4",
-    "training.num_minibatches=1",
-    "evaluation.tasks=2",
-    "evaluation.teacher_tasks=0",
-    "evaluation.interval=0",
-)
-# Sizes of the updates from which the engine's times are fitted, in tasks.
-FITTED = (2, 4, 8)
-UPDATES = 4
+GROUP = 4
+# Sizes of the rollouts to which the engine's times are fitted, and of those that are predicted, in groups.
+FITTED, PLAYED = (1, 2, 4, 8), 8
+RUNNERS = (1, 2, 4)
+ROLLOUTS = 3
 
 # What a plan assumes beside `sdar-gym plan`: bytes a second between the GPUs of a node and between nodes, mean hours
 # between two failures of a node, seconds until it is replaced.
@@ -53,14 +49,6 @@ def turns_of(episode: Any) -> list[Turn]:
     """The turns of a recorded episode."""
     spans = [(sequence, span) for sequence in episode.sequences for span in sequence.spans]
     return [Turn(span.start, span.stop - span.start) for _, span in spans]
-
-
-def groups_of(episodes: Sequence[Any]) -> list[list[list[Turn]]]:
-    """Groups of recorded episodes."""
-    found: dict[int, list[list[Turn]]] = {}
-    for episode in episodes:
-        found.setdefault(episode.group_id, []).append(turns_of(episode))
-    return [found[key] for key in sorted(found)]
 
 
 def features(part: Sequence[Sequence[Turn]]) -> list[float]:
@@ -82,108 +70,104 @@ def fitted(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[fl
     return [float(value) for value in nnls(np.asarray(rows) * weights[:, None], np.ones(len(seconds)))[0]]
 
 
-def measured_updates(runners: int, tasks: int, updates: int) -> list[dict[str, Any]]:
-    """Updates of a run: episodes, seconds of rollout and of the rest.
+class Runner:
+    """What an env runner plays with, without Ray: an engine and a collector in this process."""
 
-    Seconds are those of a core (`time.process_time`), of the slowest runner and of the driver: what an idle machine
-    with a core for each process would take by the clock. The clock of a busy one says more about its other work.
-    """
-    from sdar_gym.algorithms.sdar import SDARConfig
-    from sdar_gym.configs import load_config
+    def __init__(self) -> None:
+        import torch
 
-    run = load_config(
-        "quickstart", [*SIZES, f"training.tasks_per_iteration={tasks}", f"resources.num_env_runners={runners}"]
-    )
-    config = SDARConfig.from_run(run)
-    config.evaluation_interval = None
-    config.env_runners(num_cpus_per_env_runner=0.5)
-    algorithm: Any = config.build_algo()
-    found: list[dict[str, Any]] = []
-    dispatcher, group = algorithm._dispatcher, algorithm.env_runner_group
-    collect, spent = dispatcher.collect_training, [0.0]
+        from sdar_gym.configs import load_config
+        from sdar_gym.policy.device import choose_device
+        from sdar_gym.policy.load import load_tokenizer
+        from sdar_gym.rollout.build import build_collector, build_retriever
+        from sdar_gym.rollout.engines.base import SamplingParams
+        from sdar_gym.rollout.engines.registry import EngineSpec, build_engine
+        from sdar_gym.rollout.environments import make_env
+        from sdar_gym.rollout.sampler import TaskSampler
 
-    def timed(*arguments: Any, **keywords: Any) -> Any:
+        torch.set_num_threads(1)
+        run = load_config("quickstart")
+        tokenizer = load_tokenizer(run.policy.model)
+        spec = EngineSpec(run.policy, run.rollout, choose_device("cpu"), tokenizer, processes=1, gpu_share=1.0)
+        self._engine = build_engine(spec)
+        self._collector = build_collector(
+            self._engine, tokenizer, run.env, run.env_config, run.rollout, build_retriever(run.env, run.skills),
+            teacher_prompts=True, skills_in_prompt=False,
+        )  # fmt: skip
+        env = make_env(run.env, run.env_config)
+        self._sampler = TaskSampler(env.task_ids(), 0)
+        env.close()
+        self._params = SamplingParams(run.rollout.max_response_tokens, run.rollout.temperature)
+
+    def requests(self, step: int, groups: int) -> list[Any]:
+        """The episodes of an update."""
+        from sdar_gym.rollout.collector import EpisodeRequest
+
+        tasks = self._sampler.take(step, groups)
+        return [
+            EpisodeRequest(task, group, member, step) for group, task in enumerate(tasks) for member in range(GROUP)
+        ]
+
+    def played(self, requests: Sequence[Any]) -> tuple[list[Any], float]:
+        """The episodes, and the seconds of a core that they took."""
         began = time.process_time()
-        try:
-            return collect(*arguments, **keywords)
-        finally:
-            spent[0] = time.process_time() - began
-
-    def of_runners() -> list[float]:
-        return group.foreach_env_runner(lambda _: time.process_time(), local_env_runner=False) if runners else []
-
-    dispatcher.collect_training = timed
-    try:
-        for number in range(updates + 1):
-            began, runners_began = time.process_time(), of_runners()
-            algorithm.train()
-            driver = time.process_time() - began
-            played = [end - start for end, start in zip(of_runners(), runners_began, strict=True)]
-            episodes = algorithm.last_episodes
-            if number:  # The first one warms up.
-                found.append(
-                    {
-                        "groups": groups_of(episodes),
-                        "rollout": max(played) if runners else spent[0],
-                        "update": driver - spent[0],
-                        "tokens": sum(len(sequence.ids) for episode in episodes for sequence in episode.sequences),
-                        "sent": len(pickle.dumps(episodes)),
-                    }
-                )
-    finally:
-        algorithm.stop()
-    return found
+        episodes = self._collector.collect(requests, self._params)
+        return episodes, time.process_time() - began
 
 
 def measure() -> dict[str, Any]:
-    """Fits the engine's times to runs in one process, and predicts runs with runners of their own."""
-    import logging
-
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    local = [update for tasks in FITTED for update in measured_updates(0, tasks, UPDATES)]
-    times = fitted(
-        [features([episode for group in each["groups"] for episode in group]) for each in local],
-        [each["rollout"] for each in local],
-    )
+    """Fits the times of the engine to whole rollouts, and predicts those of runners that divide others."""
+    runner = Runner()
+    runner.played(runner.requests(99, 1))  # Warms up.
+    episodes, rows, seconds = [], [], []
+    for number, groups in enumerate(FITTED * ROLLOUTS):
+        found, spent = runner.played(runner.requests(number, groups))
+        rows.append(features([turns_of(episode) for episode in found]))
+        seconds.append(spent)
+        episodes += found
+        print(f"{groups} groups: {spent:.2f} s", flush=True)
+    times = fitted(rows, seconds)
     engine = EngineModel(step=times[0], step_each=times[1], read=times[2], turn_blocks=times[3])
-    learner = fitted([[1.0, each["tokens"]] for each in local], [each["update"] for each in local])
-
-    def compared(updates: Sequence[dict[str, Any]], runners: int) -> dict[str, Any]:
-        rows = []
-        for each in updates:
-            rollout = max(play(part, engine) for part in parts_of(each["groups"], max(1, runners)))
-            rows.append((each["rollout"], rollout, each["update"], learner[0] + learner[1] * each["tokens"]))
-        sums = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-        return {
-            "updates": len(rows),
-            "rollout": {"measured": sums[0], "predicted": sums[1], "error": sums[1] / sums[0] - 1},
-            "update": {"measured": sums[2], "predicted": sums[3], "error": sums[3] / sums[2] - 1},
-            "all": {
-                "measured": sums[0] + sums[2],
-                "predicted": sums[1] + sums[3],
-                "error": (sums[1] + sums[3]) / (sums[0] + sums[2]) - 1,
-            },
-            "median_error_of_one_rollout": statistics.median(abs(row[1] / row[0] - 1) for row in rows),
+    fit = [play_seconds / spent - 1 for play_seconds, spent in
+           zip((sum(a * b for a, b in zip(times, row, strict=True)) for row in rows), seconds, strict=True)]  # fmt: skip
+    runs: dict[str, Any] = {}
+    for runners in RUNNERS:
+        slowest, parts = [], []
+        for step in range(100, 100 + ROLLOUTS):
+            requests = runner.requests(step, PLAYED)
+            groups = [requests[first : first + GROUP] for first in range(0, len(requests), GROUP)]
+            pairs = []
+            for first in range(runners):
+                found, spent = runner.played([request for group in groups[first::runners] for request in group])
+                pairs.append((spent, play([turns_of(episode) for episode in found], engine)))
+            parts += pairs
+            slowest.append(tuple(map(max, zip(*pairs, strict=True))))
+        measured, predicted = (statistics.mean(column) for column in zip(*slowest, strict=True))
+        runs[f"{runners} runner{'s' * (runners > 1)}"] = {
+            "rollouts": len(slowest),
+            "measured": measured,
+            "predicted": predicted,
+            "error": predicted / measured - 1,
+            "median_error_of_a_part": statistics.median(abs(each[1] / each[0] - 1) for each in parts),
+            "largest_error_of_a_part": max(abs(each[1] / each[0] - 1) for each in parts),
         }
-
-    result: dict[str, Any] = {
+        print(runs, flush=True)
+    lengths = [len(episode.turns) for episode in episodes]
+    tokens = sum(len(sequence.ids) for episode in episodes for sequence in episode.sequences)
+    return {
         "command": "python benchmarks/scale.py measure",
-        "settings": ["quickstart", *SIZES],
-        "fitted": {"tasks": FITTED, "engine": dict(zip(("step", "each", "read", "turn"), times, strict=True))}
-        | {"learner": {"update": learner[0], "token": learner[1]}},
-        "runs": {"0 runners, fitted": compared(local, 0)},
+        "groups": PLAYED,
+        "fitted": {
+            "groups": FITTED,
+            "rollouts": len(seconds),
+            "engine": dict(zip(("step", "each", "read", "turn"), times, strict=True)),
+            "median_error": statistics.median(map(abs, fit)),
+        },
+        "runs": runs,
+        "turns": {"most": 20, "episodes": lengths},
+        "sent_bytes_a_token": len(pickle.dumps(episodes)) / tokens,
+        "machine": machine("torch", "transformers"),
     }
-    for runners in (1, 2):
-        result["runs"][f"{runners} runner(s)"] = compared(measured_updates(runners, 8, UPDATES), runners)
-    ray.shutdown()
-    lengths = [len(episode) for each in local for group in each["groups"] for episode in group]
-    tokens = sum(each["tokens"] for each in local)
-    result["turns"] = {"most": 20, "episodes": lengths}
-    result["sent_bytes_a_token"] = sum(each["sent"] for each in local) / tokens
-    result["machine"] = machine("ray", "torch")
-    return result
 
 
 def drawn_groups(

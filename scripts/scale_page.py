@@ -29,7 +29,7 @@ def page(results: Json, retrieval: Json) -> str:
     measured, planned = results["measure"], results["plan"]
     clusters, assumed = planned["clusters"], planned["assumed"]
     runs = measured["runs"]
-    worst = max(abs(run["all"]["error"]) for name, run in runs.items() if "fitted" not in name)
+    worst = max(abs(run["error"]) for run in runs.values())
     lengths = measured["turns"]["episodes"]
     whole = sum(length == measured["turns"]["most"] for length in lengths) / len(lengths)
     return (
@@ -102,39 +102,23 @@ def page(results: Json, retrieval: Json) -> str:
                 "updates. Weights go from the learner over the driver to the object store, and from there once to each "
                 "machine.",
                 "## How far the simulation is from runs",
-                "Runs of the quick start with 8 groups of 4 on this machine's CPU. The times of the engine (a step, an "
-                "episode in a step, a prompt token, a turn) and of the learner are fitted to updates of "
-                f"{', '.join(map(str, measured['fitted']['tasks']))} groups in one process; runs with runners of their own "
-                "are predicted. Mean seconds of a core, of the slowest runner and of the driver: by the clock on an idle machine.",
+                f"Rollouts of the quick start on a CPU, {measured['groups']} groups of four. The times of the engine (a step, an episode in a step, a prompt token, a turn) are fitted to {measured['fitted']['rollouts']} rollouts of {', '.join(map(str, measured['fitted']['groups']))} groups by one engine (median error {measured['fitted']['median_error']:.0%}); other rollouts are divided over runners as a run would divide them, and predicted. Seconds of the slowest runner, mean.",
                 _table(
-                    [
-                        "",
-                        "updates",
-                        "rollout, measured",
-                        "predicted",
-                        "learning, measured",
-                        "predicted",
-                        "error of the sum",
-                        "median error of a rollout",
-                    ],
+                    ["", "rollouts", "measured", "predicted", "error", "median error of a part", "largest"],
                     [
                         [
                             name,
-                            str(run["updates"]),
-                            f"{run['rollout']['measured']:.2f}",
-                            f"{run['rollout']['predicted']:.2f}",
-                            f"{run['update']['measured']:.2f}",
-                            f"{run['update']['predicted']:.2f}",
-                            f"{run['all']['error']:+.0%}",
-                            f"{run['median_error_of_one_rollout']:.0%}",
+                            str(run["rollouts"]),
+                            f"{run['measured']:.2f}",
+                            f"{run['predicted']:.2f}",
+                            f"{run['error']:+.0%}",
+                            f"{run['median_error_of_a_part']:.0%}",
+                            f"{run['largest_error_of_a_part']:.0%}",
                         ]
                         for name, run in runs.items()
                     ],
                 ),
-                f"The largest error of an update's time is {worst:.0%}. The machine has {measured['machine']['cores']} cores "
-                f"and was busy with other work (load average {measured['machine']['load_average']:.0f} at the end), which "
-                "is why the clock was not used; what a shared cache costs is in the numbers. This checks how episodes share "
-                "an engine and how runners divide them; it says nothing about the assumed speeds of GPUs and networks.",
+                f"The largest error of a rollout's time is {worst:.0%}. Seconds are those of a core, and the parts were played one after another: the machine has {measured['machine']['cores']} cores and was busy (load average {measured['machine']['load_average']:.0f}), so that the clock would have shown its other work. So this checks how episodes share an engine and how runners divide them; not the learner, Ray's own time, or the assumed speeds of GPUs and networks.",
                 "## One search service for a cluster",
                 f"[`search=ray`](environments/searchqa.md) is one actor for all runners. With {retrieval['passages']:,} "
                 "passages, clients in processes of their own that search without a pause:",

@@ -42,7 +42,7 @@ NVLINK, NETWORK, NODE_HOURS, RESTART = 300e9, 40e9, 720.0, 300.0
 TURN, ENVIRONMENT = 0.0011, 192e3
 RESPONSE, SPREAD = 150, 0.5
 # Parts of a rollout that are simulated; the others take as long as these, in turn.
-PARTS = 3
+PARTS = 2
 
 
 def turns_of(episode: Any) -> list[Turn]:
@@ -128,8 +128,8 @@ def measure() -> dict[str, Any]:
         print(f"{groups} groups: {spent:.2f} s", flush=True)
     times = fitted(rows, seconds)
     engine = EngineModel(step=times[0], step_each=times[1], read=times[2], turn_blocks=times[3])
-    fit = [play_seconds / spent - 1 for play_seconds, spent in
-           zip((sum(a * b for a, b in zip(times, row, strict=True)) for row in rows), seconds, strict=True)]  # fmt: skip
+    again = [sum(a * b for a, b in zip(times, row, strict=True)) for row in rows]
+    fit = [one / spent - 1 for one, spent in zip(again, seconds, strict=True)]
     runs: dict[str, Any] = {}
     for runners in RUNNERS:
         slowest, parts = [], []

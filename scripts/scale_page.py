@@ -24,7 +24,7 @@ RETRIEVAL = ROOT / "benchmarks" / "results" / "retrieval.json"
 Json = Mapping[str, Any]
 
 
-def page(results: Json, retrieval: Json) -> str:
+def page(results: Json, retrieval: Json | None) -> str:
     """The whole page."""
     measured, planned = results["measure"], results["plan"]
     clusters, assumed = planned["clusters"], planned["assumed"]
@@ -119,29 +119,38 @@ def page(results: Json, retrieval: Json) -> str:
                     ],
                 ),
                 f"The largest error of a rollout's time is {worst:.0%}. Seconds are those of a core, and the parts were played one after another: the machine has {measured['machine']['cores']} cores and was busy (load average {measured['machine']['load_average']:.0f}), so that the clock would have shown its other work. So this checks how episodes share an engine and how runners divide them; not the learner, Ray's own time, or the assumed speeds of GPUs and networks.",
-                "## One search service for a cluster",
-                f"[`search=ray`](environments/searchqa.md) is one actor for all runners. With {retrieval['passages']:,} "
-                "passages, clients in processes of their own that search without a pause:",
-                _table(
-                    ["clients", "searches a second", "median ms", "slowest of 100, ms"],
-                    [
-                        [
-                            clients,
-                            f"{found['searches_a_second']:.0f}",
-                            f"{found['median_ms']:.1f}",
-                            f"{found['slowest_of_100_ms']:.1f}",
-                        ]
-                        for clients, found in retrieval["clients"].items()
-                    ],
-                ),
-                f"The index without an actor: {retrieval['in_one_process']['searches_a_second']:.0f} searches a second. "
-                f"After its death the actor was back in {retrieval['seconds_until_it_is_back']:.1f} s, index included. Same "
-                f"machine, load average {retrieval['machine']['load_average']:.0f}.",
+                *_retrieval(retrieval),
                 "Made by `python benchmarks/scale.py measure`, `python benchmarks/scale.py plan` and "
                 "`python benchmarks/retrieval.py`, then `python scripts/scale_page.py`.",
             )
         )
         + "\n"
+    )
+
+
+def _retrieval(retrieval: Json | None) -> tuple[str, ...]:
+    """The rate of the search actor, where it was measured."""
+    if retrieval is None:
+        return ()
+    return (
+        "## One search service for a cluster",
+        f"[`search=ray`](environments/searchqa.md) is one actor for all runners. With {retrieval['passages']:,} "
+        "passages, clients in processes of their own that search without a pause:",
+        _table(
+            ["clients", "searches a second", "median ms", "slowest of 100, ms"],
+            [
+                [
+                    clients,
+                    f"{found['searches_a_second']:.0f}",
+                    f"{found['median_ms']:.1f}",
+                    f"{found['slowest_of_100_ms']:.1f}",
+                ]
+                for clients, found in retrieval["clients"].items()
+            ],
+        ),
+        f"The index without an actor: {retrieval['in_one_process']['searches_a_second']:.0f} searches a second. "
+        f"After its death the actor was back in {retrieval['seconds_until_it_is_back']:.1f} s, index included. Same "
+        f"machine, load average {retrieval['machine']['load_average']:.0f}.",
     )
 
 
@@ -194,10 +203,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def read() -> tuple[Json, Json]:
+def read() -> tuple[Json, Json | None]:
     """The committed results."""
-    scale, retrieval = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, RETRIEVAL))
-    return scale, retrieval
+    found = [json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None for path in (RESULTS, RETRIEVAL)]
+    return found[0], found[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

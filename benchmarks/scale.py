@@ -24,7 +24,6 @@ from machine import machine
 
 from sdar_gym.plan.gpus import Efficiency, gpu_of
 from sdar_gym.plan.simulate import Cluster, EngineModel, Turn, parts_of, play, simulate
-from sdar_gym.plan.timing import STEP_SECONDS
 
 HERE = Path(__file__).parent / "results"
 RESULTS = HERE / "scale.json"
@@ -194,6 +193,8 @@ def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[floa
         sent: Bytes that a runner sends for each token of its episodes.
     """
     gpu, efficiency = gpu_of("H100"), Efficiency()
+    # A step beside its memory traffic: `plan/timing.py`, whose import would load torch.
+    step_seconds = 4e-3
     window = model["contexts"]["window"]["random"]
     parameters, memory = model["parameters"], model["memory"]
     prompt, context = round(window["prompt"]), window["decode"]["context"]
@@ -202,7 +203,7 @@ def planned(model: dict[str, Any], shape: dict[str, int], lengths: Sequence[floa
     colocated = shape["learners"] == shape["runners"] == shape["gpus"]
     room = memory["kv_room"] if colocated else 0.9 * gpu.memory - weights
     engine = EngineModel(
-        step=STEP_SECONDS + weights / bandwidth,
+        step=step_seconds + weights / bandwidth,
         # A step waits for the memory or the matrix products.
         step_each=max(memory["kv_token"] * context / bandwidth, 2 * parameters / rate),
         read=window["flops"]["prefill"] / window["tokens"]["prefill"] / rate,

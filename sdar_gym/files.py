@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Suffixes of the temporary names from `_sibling` and `tempfile`, which a crash may leave behind. They include a digit,
 # so a user's folder `policy.original` does not match.
-_UNFINISHED = re.compile(r"\.(?=[a-z_]*[0-9])[a-z0-9_]{8}$")
+UNFINISHED = re.compile(r"\.(?=[a-z_]*[0-9])[a-z0-9_]{8}$")
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -86,7 +86,7 @@ def remove_unfinished(folder: Path, names: tuple[str, ...]) -> list[str]:
     """
     removed = []
     for entry in sorted(folder.iterdir()):
-        stem = _UNFINISHED.sub("", entry.name)
+        stem = UNFINISHED.sub("", entry.name)
         if stem == entry.name or stem not in names:
             continue
         if entry.is_dir() and not entry.is_symlink():

@@ -10,7 +10,7 @@ import typer
 
 from sdar_gym.cli.evaluation_commands import register_evaluation
 from sdar_gym.cli.methods import methods_app
-from sdar_gym.cli.path_arguments import PATH_OPTION, check_output_folder
+from sdar_gym.cli.path_arguments import PATH_OPTION, check_output_folder, run_place
 from sdar_gym.cli.terminal import (
     Terminal,
     explained,
@@ -46,8 +46,12 @@ def train(
     ] = None,
     changes: Changes = None,
     resume: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Run folder to resume, exactly, with its own settings.", **PATH_OPTION),
+        Any,
+        typer.Option(
+            help="Run folder, or address of its mirror, to resume exactly, with its own settings.",
+            parser=run_place,
+            metavar="PATH",
+        ),
     ] = None,
 ) -> None:
     """Train, and write everything to a run folder."""

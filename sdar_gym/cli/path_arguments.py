@@ -21,6 +21,11 @@ def local(value: str) -> Path:
     return path if is_uri(value) else Path(value).expanduser()
 
 
+def run_place(value: str) -> Path | str:
+    """Parse a run to resume for typer: a local folder, or the address of its mirror."""
+    return value if is_uri(value) and not value.lower().startswith("file:") else local(value)
+
+
 # Keyword arguments of `typer.Option` and `typer.Argument` for paths.
 PATH_OPTION: dict[str, Any] = {"parser": local, "metavar": "PATH"}
 

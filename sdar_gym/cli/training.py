@@ -17,8 +17,19 @@ from sdar_gym.configs.schema import ConfigError, RunConfig
 from sdar_gym.text import terminal_safe
 
 
-def train_command(config: str | None, changes: Sequence[str], resume: Path | None) -> None:
-    """Trains with a progress bar, then prints the summary."""
+def train_command(config: str | None, changes: Sequence[str], resume: Path | str | None) -> None:
+    """Trains with a progress bar, then prints the summary.
+
+    Args:
+        config: A configuration; with `resume` possibly the first of the changes.
+        changes: `key=value`.
+        resume: Run folder to resume, or the address of its mirror, from which it is copied to `runs_dir`.
+    """
+    if isinstance(resume, str):
+        from sdar_gym.runs.mirror import fetch_run
+
+        given = dict(change.split("=", 1) for change in [config or "", *changes] if "=" in change)
+        resume = fetch_run(resume, given.get("runs_dir", "runs"))
     run = _run_config(config, changes, resume)
     quiet()  # Loads transformers, so settings are checked before.
     from sdar_gym.rollout.notices import Notices

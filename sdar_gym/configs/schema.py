@@ -59,6 +59,9 @@ class RunConfig(Settings):
     )
     seed: int = setting(0, "Seed of tasks, draws and the order of rows.", low=0, high=LARGEST_SEED)
     runs_dir: str = setting("runs", "Folder of the run folders, local or mounted.")
+    mirror: str | None = setting(
+        None, "Address to which the run folder is copied after each checkpoint: `s3://…`, `gs://…`; see docs/runs.md."
+    )
     trackers: list[str] = setting(
         doc="Services that get the metrics too: `tensorboard`, `wandb`, `mlflow`; see docs/runs.md, Trackers.",
         factory=list,

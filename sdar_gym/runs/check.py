@@ -19,6 +19,7 @@ from sdar_gym.rollout.build import build_context, build_retriever
 from sdar_gym.rollout.context import PromptContext, PromptTooLongError
 from sdar_gym.rollout.environments import make_env
 from sdar_gym.rollout.sampler import TaskSampler
+from sdar_gym.runs.mirror import check_mirror
 from sdar_gym.runs.trackers import check_trackers
 from sdar_gym.skills import Retriever
 from sdar_gym.skills.lookup import query_for, skill_env_name
@@ -53,6 +54,8 @@ def check_run(run: RunConfig) -> list[str]:
     from sdar_gym.algorithms.sdar.algorithm import SDARConfig
 
     check_trackers(run.trackers)
+    if run.mirror is not None:
+        check_mirror(run.mirror)
     config = SDARConfig.from_run(run)
     config.check()
     teacher = config.get_method().objective.teacher

@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "checkpoint_interval",
     "checkpoints",
     "trackers",
+    "mirror",
     "resources",
     "policy.device",
     "policy.torch_threads",

@@ -26,6 +26,7 @@ from sdar_gym.runs.checkpoint import CheckpointError, read_state
 from sdar_gym.runs.checkpoint_writer import CheckpointWriter
 from sdar_gym.runs.folder import RunFolder, RunFolderError, new_run_folder, remove_if_empty
 from sdar_gym.runs.lock import locked
+from sdar_gym.runs.mirror import Mirror
 from sdar_gym.runs.resume import Resumption, plain_settings, plan_resume
 from sdar_gym.runs.stop import RunStopped, Stopper
 from sdar_gym.runs.trackers import TrackedRun, Tracking
@@ -135,6 +136,10 @@ class _Training:
         self.beside: int | None = None
         self.waiting: list[dict[str, Any]] = []
         self.tracking: Tracking | None = None
+        self.mirror = None if self.run.mirror is None else Mirror(self.run.mirror, folder)
+        if self.mirror is not None:
+            manifest = None if self.resumption is None else self.resumption.manifest
+            self.mirror.check(*((None, 0) if manifest is None else (manifest.run, manifest.update)))
         self.writer = CheckpointWriter(folder, self.run.checkpoints)
         # Success of the best evaluation that has a checkpoint; below any other if there is none.
         self.best = -1.0
@@ -169,6 +174,8 @@ class _Training:
             "run_folder": str(self.folder.path),
         }
         self.folder.write_summary(summary)
+        if self.mirror is not None:
+            self.mirror.sync(final=True)
         return summary
 
     def _with(self, algorithm: Any) -> None:
@@ -379,6 +386,10 @@ class _Training:
             if best:
                 assert self.latest is not None
                 self.best = float(self.latest["success"])
+            if self.mirror is not None:
+                # The copy needs a whole checkpoint.
+                self.writer.wait()
+                self.mirror.sync()
 
     def _keep_best(self) -> None:
         """Keep the newest checkpoint, which is of the latest evaluation's update, as the best one."""

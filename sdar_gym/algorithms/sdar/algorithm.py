@@ -170,6 +170,8 @@ class SDARConfig(AlgorithmConfig):
         self.broadcast_env_runner_states = False
         # A lost runner costs its episodes of one update, not the run.
         self.restart_failed_env_runners = True
+        # A runner that has no place yet is asked at every update; RLlib would wait half a minute each time.
+        self.env_runner_health_probe_timeout_s = 1.0
 
     @override(AlgorithmConfig)
     def training(self, **settings: Any) -> Self:
@@ -579,6 +581,7 @@ class SDAR(Algorithm):
         self._episode_metrics = MetricsLogger(root=False, stats_cls_lookup=config.stats_cls_lookup)
         self.last_episodes: list[Episode] = []
         self.last_tokens: TokenDump | None = None
+        self._stepping = False
 
     @property
     def panel(self) -> TaskPanel:
@@ -602,13 +605,20 @@ class SDAR(Algorithm):
 
     @override(Algorithm)
     def step(self) -> Any:
-        """One update and RLlib's result of it.
+        """One update and RLlib's result of it, with the last evaluation under `panel`.
+
+        Schedulers of Tune need their metric in every result, evaluated or not.
 
         Raises:
             LearnersLostError: A remote learner died; the weights of the last checkpoint have to be restored.
         """
-        with watched(self.learner_group):
-            return super().step()
+        self._stepping = True
+        try:
+            with watched(self.learner_group):
+                result = super().step()
+        finally:
+            self._stepping = False
+        return result | {"panel": {"success": float("nan"), "update": float("nan")} | self._evaluator.latest}
 
     @override(Algorithm)
     def training_step(self) -> None:
@@ -677,7 +687,8 @@ class SDAR(Algorithm):
         self._callback("on_evaluate_start")
         self._rollouts.pause()
         with watched(self.learner_group):
-            result = self._evaluator.evaluate(self.training_iteration)
+            # Within a step, RLlib counts the update that was just done at its end.
+            result = self._evaluator.evaluate(self.training_iteration + int(self._stepping))
         self._callback("on_evaluate_end", evaluation_metrics=result)
         return result
 
@@ -788,6 +799,7 @@ class SDAR(Algorithm):
                 "frozen_teacher": self._evaluator.frozen_teacher,
                 "teacher_trust": self._trust_episodes.trust.get_state(),
                 "teacher_retirement": self._retirement.get_state(),
+                "latest_evaluation": self._evaluator.latest,
             }
             ahead = self._rollouts.get_state()
             if ahead:
@@ -808,6 +820,7 @@ class SDAR(Algorithm):
         self._trust_episodes.trust.set_state(learned.get("teacher_trust", {}))
         self._retirement.set_state(learned.get("teacher_retirement", {}))
         self._rollouts.set_state(learned.get("played_ahead", {}))
+        self._evaluator.latest = learned.get("latest_evaluation", {})
         if "retriever" in learned and isinstance(self._retriever, LearningRetriever):
             self._retriever.set_state(learned["retriever"])
 

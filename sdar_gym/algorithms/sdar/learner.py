@@ -186,12 +186,7 @@ class SDARLearner(TorchLearner):
                 after a step.
         """
         self._step = update_number
-        if self._step <= self.config.training_settings.lr_warmup_updates:
-            # A function of the update's number alone, so that a resumed run continues at the same rate.
-            rate = self.config.lr * min(1.0, (self._step + 1) / (self.config.training_settings.lr_warmup_updates + 1))
-            for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
+        self._set_hyperparameters()
         training_data.solve_refs()
         columns = training_data.batch.policy_batches[DEFAULT_MODULE_ID]
         columns[SHARD_ROW] = np.arange(len(columns[RESPONSE_MASK]))
@@ -219,6 +214,21 @@ class SDARLearner(TorchLearner):
         if self._teacher is not None:
             self._teacher.after_update(self._step + 1)
         return results
+
+    def _set_hyperparameters(self) -> None:
+        """Gives the optimizer those of the configuration: a restored one has its checkpoint's, which Tune may change.
+
+        The rate is a function of the update's number alone, so that a resumed run continues at the same one.
+        """
+        settings = self.config.training_settings
+        values = {
+            "lr": self.config.lr * min(1.0, (self._step + 1) / (settings.lr_warmup_updates + 1)),
+            "weight_decay": settings.weight_decay,
+            "betas": tuple(settings.adam_betas),
+        }
+        for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
+            for group in optimizer.param_groups:
+                group |= values
 
     @property
     def teacher_in_use(self) -> bool:

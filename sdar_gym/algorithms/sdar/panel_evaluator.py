@@ -30,6 +30,7 @@ class PanelEvaluator:
     Attributes:
         last_episodes: The episodes of the last evaluation.
         frozen_teacher: The result of a frozen teacher, which does not change during a run; None before it was measured.
+        latest: Success of the last evaluation, and the number of updates before it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class PanelEvaluator:
         self.panel = panel
         self.last_episodes: list[Episode] = []
         self.frozen_teacher: dict[str, Any] | None = None
+        self.latest: dict[str, float] = {}
         self._dispatcher = dispatcher
         self._settings = settings
         self._rollout = rollout
@@ -75,6 +77,7 @@ class PanelEvaluator:
         self.last_episodes = self._play(self.panel, requests, settings.with_skills)
         result = summarize(self.last_episodes, self.panel, settings.temperature, settings.seed, settings.with_skills)
         result |= context_of_result(self._rollout, settings)
+        self.latest = {"success": float(result["success"]), "update": float(updates)}
         teacher = self._evaluate_teacher(updates)
         return {**result, "teacher": teacher} if teacher else result
 

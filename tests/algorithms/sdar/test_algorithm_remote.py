@@ -21,6 +21,8 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.algorithms.sdar.learner_watch import LearnersLostError
 from sdar_gym.algorithms.sdar.run_metrics import run_metrics
+from sdar_gym.evaluation.panels import panel_requests
+from sdar_gym.rollout.engines.base import SamplingParams
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_instance")]
 Build = Callable[[SDARConfig], SDAR]
@@ -106,3 +108,42 @@ def test_a_lost_learner_is_one_error(build: Build) -> None:
         algorithm.train()
     with pytest.raises(LearnersLostError):
         algorithm.resumable_state()
+
+
+def test_a_runner_that_comes_back_while_the_teacher_plays_gets_the_teachers_weights(build: Build) -> None:
+    objective = {"teacher": {"weights": "ema", "rate": 0.01}}
+    algorithm = build(remote(small_config(objective=objective, lr=0.05), runners=1))
+    algorithm.train()
+    dispatcher, requests = algorithm._dispatcher, panel_requests(algorithm.panel, 0)
+
+    def logprobs() -> list[list[float]]:
+        episodes = dispatcher.collect(
+            requests, SamplingParams(5, 1.0), 1, skills_in_prompt=False, teacher_prompts=False
+        )
+        return [turn.old_logp for episode in episodes for turn in episode.turns]
+
+    student = logprobs()
+    dispatcher.sync_teacher_weights()
+    teacher = logprobs()
+    kill_runner(algorithm)
+    assert logprobs() == teacher != student
+
+
+def test_a_library_that_learns_is_updated_once_a_step_and_the_same_everywhere(build: Build) -> None:
+    def config() -> SDARConfig:
+        # With weights that stay, the last bits of a sum do not change what is sampled.
+        return small_config(lr=1e-9).skills(strategy="ucb", k=1, include_general=False)
+
+    local, spread = build(config()), build(remote(config(), runners=2))
+    for updates in range(1, 4):
+        before = spread._retriever.get_state()
+        for algorithm in (local, spread):
+            algorithm.train()
+        played_with = spread.env_runner_group.foreach_env_runner(
+            lambda runner: [collector._retriever.get_state() for collector in runner._collectors.values()],
+            local_env_runner=False,
+        )
+        assert played_with == [[before], [before]]
+        assert local._retriever.get_state() == spread._retriever.get_state() != before
+        assert sum(learned["episodes"] for learned in spread._retriever.get_state().values()) == 8 * updates
+        assert [each.skills for each in local.last_episodes] == [each.skills for each in spread.last_episodes]

@@ -1,0 +1,27 @@
+"""The page of runs on many machines has the numbers of the committed results."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+_spec = spec_from_file_location("scale_page", ROOT / "scripts" / "scale_page.py")
+assert _spec is not None and _spec.loader is not None
+scale_page: Any = module_from_spec(_spec)
+_spec.loader.exec_module(scale_page)
+
+
+def test_the_committed_page_has_the_numbers_of_the_results() -> None:
+    assert scale_page.PAGE.read_text(encoding="utf-8") == scale_page.page(*scale_page.read()), (
+        "docs/scale.md does not have the numbers of benchmarks/results: run python scripts/scale_page.py"
+    )
+
+
+def test_another_result_changes_the_page() -> None:
+    results, retrieval = json.loads(json.dumps(scale_page.read()))
+    for run in results["measure"]["runs"].values():
+        run["measured"] = 1234.5
+    assert "| 1234.50 |" in scale_page.page(results, retrieval)

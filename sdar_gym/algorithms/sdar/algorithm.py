@@ -687,10 +687,14 @@ class SDAR(Algorithm):
         self._callback("on_evaluate_start")
         self._rollouts.pause()
         with watched(self.learner_group):
-            # Within a step, RLlib counts the update that was just done at its end.
-            result = self._evaluator.evaluate(self.training_iteration + int(self._stepping))
+            result = self._evaluator.evaluate(self._updates_done)
         self._callback("on_evaluate_end", evaluation_metrics=result)
         return result
+
+    @property
+    def _updates_done(self) -> int:
+        # Within a step, RLlib counts the update that was just done at its end.
+        return self.training_iteration + int(self._stepping)
 
     @property
     def evaluates_beside(self) -> bool:
@@ -710,7 +714,7 @@ class SDAR(Algorithm):
         """
         self._callback("on_evaluate_start")
         with watched(self.learner_group):
-            self._own_runners().begin(self.training_iteration)
+            self._own_runners().begin(self._updates_done)
 
     def wait_for_evaluation(self) -> None:
         """Waits until `finish_evaluation` would not; an exception, such as a signal's, leaves it in progress."""

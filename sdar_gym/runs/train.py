@@ -103,7 +103,9 @@ def _is_news(record: logging.LogRecord) -> bool:
     """False for errors of remote processes that are told elsewhere: those that are raised, and deaths."""
     from ray.exceptions import RayActorError
 
-    return NonFiniteError.__name__ not in record.getMessage() and not isinstance(record.msg, RayActorError)
+    text = record.getMessage()
+    known = NonFiniteError.__name__ in text or text.endswith("out of service.") or "previously unhealthy" in text
+    return not known and not isinstance(record.msg, RayActorError)
 
 
 class _Training:

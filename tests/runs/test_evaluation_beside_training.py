@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def test_a_run_and_one_that_was_killed_before_a_result_end_as_one_that_waits(
     def report(progress: Progress) -> None:
         seen.append((progress.update, dict(progress.evaluation)))
         if progress.update == 2:
+            while read_manifest(tmp_path / "quickstart-sdar" / "checkpoint").update < 2:
+                time.sleep(0.1)  # It is written beside.
             # What a kill would leave at this moment.
             shutil.copytree(tmp_path / "quickstart-sdar", killed.path, ignore=shutil.ignore_patterns("run.lock"))
 

@@ -350,6 +350,9 @@ def measure(options: argparse.Namespace) -> None:
         return algorithm
 
     rounds, updates = options.rounds, options.updates
+    if "travels" in options.parts:
+        found["travels"] = {method: travels(method) for method in ("grpo", "sdar", "frozen_ce")}
+        save(options, found)
     if "waiting" in options.parts:
         runner = RUNNERS.format(1)
         between = make("waiting, 1 runner", waiting, options.wait, runner)
@@ -384,9 +387,6 @@ def measure(options: argparse.Namespace) -> None:
     if "weights" in options.parts:
         found["weights_way"] = [weights_way(vocabulary) for vocabulary in options.vocabularies]
         save(options, found)
-    if "travels" in options.parts:
-        found["travels"] = {method: travels(method) for method in ("grpo", "sdar", "frozen_ce")}
-    save(options, found)
 
 
 def save(options: argparse.Namespace, found: dict[str, Any]) -> None:

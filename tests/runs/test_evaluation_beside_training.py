@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import ray
 from test_train_and_resume import EMA, assert_same_end, config, resume  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.algorithms.sdar.evaluation_beside import EvaluationBeside
-from sdar_gym.runs.checkpoint import read_manifest
+from sdar_gym.runs.checkpoint import CheckpointError, read_manifest
 from sdar_gym.runs.folder import RunFolder
 from sdar_gym.runs.stop import RunStopped
 from sdar_gym.runs.train import Progress, train
@@ -44,6 +45,13 @@ def between(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train(config(tmp_path_factory.mktemp("between"), *CHANGES))[0]
 
 
+def newest(folder: RunFolder) -> int:
+    try:
+        return read_manifest(folder.newest_checkpoint).update
+    except CheckpointError:  # Between two renames.
+        return -1
+
+
 def evaluated(folder: RunFolder) -> list[int]:
     return [record["update"] for record in folder.records() if "evaluation" in record]
 
@@ -57,6 +65,8 @@ def test_a_run_and_one_that_was_killed_before_a_result_end_as_one_that_waits(
     def report(progress: Progress) -> None:
         seen.append((progress.update, dict(progress.evaluation)))
         if progress.update == 2:
+            while newest(RunFolder(tmp_path / "quickstart-sdar")) < 2:
+                time.sleep(0.1)  # It is written beside.
             # What a kill would leave at this moment.
             shutil.copytree(tmp_path / "quickstart-sdar", killed.path, ignore=shutil.ignore_patterns("run.lock"))
 

@@ -31,7 +31,7 @@ GROUP = 4
 # Sizes of the rollouts to which the engine's times are fitted, and of those that are predicted, in groups.
 FITTED, PLAYED = (1, 2, 4, 8), 8
 RUNNERS = (1, 2, 4)
-ROLLOUTS = 3
+ROLLOUTS = 2
 
 # What a plan assumes beside `sdar-gym plan`: bytes a second between the GPUs of a node and between nodes, mean hours
 # between two failures of a node, seconds until it is replaced.

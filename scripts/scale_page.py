@@ -70,7 +70,7 @@ def page(results: Json, retrieval: Json | None) -> str:
                 f"| a turn of an environment with its prompt | {1e3 * assumed['turn_seconds']:.1f} ms of a core, in which "
                 "the engine of the process waits (measured for ALFWorld) |\n"
                 f"| failures | one in {assumed['node_hours']:.0f} hours a machine; {assumed['restart']:.0f} s until it is "
-                "replaced; a checkpoint every ten updates |\n"
+                "replaced; a checkpoint every ten updates; 100 updates, one draw of failures |\n"
                 f"| simulated | {planned['simulated_parts']} runners' episodes; the others take as long as these |\n"
                 "| left out | padding, the shape of prompts that engines remember, evaluations, checkpoints, a busy "
                 "network, the driver's own work |",
@@ -120,8 +120,7 @@ def page(results: Json, retrieval: Json | None) -> str:
                 ),
                 f"The largest error of a rollout's time is {worst:.0%}. Seconds are those of a core, and the parts were played one after another: the machine has {measured['machine']['cores']} cores and was busy (load average {measured['machine']['load_average']:.0f}), so that the clock would have shown its other work. So this checks how episodes share an engine and how runners divide them; not the learner, Ray's own time, or the assumed speeds of GPUs and networks.",
                 *_retrieval(retrieval),
-                "Made by `python benchmarks/scale.py measure`, `python benchmarks/scale.py plan` and "
-                "`python benchmarks/retrieval.py`, then `python scripts/scale_page.py`.",
+                "Made by `python benchmarks/scale.py measure` and `python benchmarks/scale.py plan`, then `python scripts/scale_page.py`.",
             )
         )
         + "\n"
@@ -131,7 +130,9 @@ def page(results: Json, retrieval: Json | None) -> str:
 def _retrieval(retrieval: Json | None) -> tuple[str, ...]:
     """The rate of the search actor, where it was measured."""
     if retrieval is None:
-        return ()
+        return (
+            "The rate of the cluster's one search service (`search=ray`) is not measured yet: `python benchmarks/retrieval.py`.",
+        )
     return (
         "## One search service for a cluster",
         f"[`search=ray`](environments/searchqa.md) is one actor for all runners. With {retrieval['passages']:,} "
@@ -194,7 +195,8 @@ def _sentences(clusters: Json) -> str:
         f"{max(gains):.1f} times as fast. Failures at the assumed rate cost up to {max(losses):.0%}. The slowest of the "
         f"simulated runners takes up to {max(tails):.0%} longer than the fastest. Environments and prompts take "
         f"{min(shares):.0%} to {max(shares):.0%} of a rollout, one after another in the runner's process: with thousands of "
-        "environments an engine, more runners a GPU or an engine in a process of its own pays off."
+        "environments an engine, more runners a GPU or an engine in a process of its own pays off. Learning takes most of the time "
+        "here, so that more than 24 of 64 GPUs should learn."
     )
 
 

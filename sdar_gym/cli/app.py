@@ -46,9 +46,9 @@ def train(
     ] = None,
     changes: Changes = None,
     resume: Annotated[
-        Any,
+        Optional[Path],  # noqa: UP045
         typer.Option(
-            help="Run folder, or address of its mirror, to resume exactly, with its own settings.",
+            help="Run folder to resume, exactly, with its own settings, or the address of its mirror.",
             parser=run_place,
             metavar="PATH",
         ),

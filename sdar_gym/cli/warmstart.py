@@ -128,7 +128,8 @@ def tiny_command(output: Path, env_id: str, steps: int | None, seed: int | None,
             )
         measured = content["measured"]
         if "with_skills" in measured:
-            columns = [("without skills", measured["without_skills"]), ("with", measured["with_skills"])]
+            names = {"without_skills": "without skills", "with_skills": "with", "wrong_skills": "with wrong ones"}
+            columns = [(title, measured[name]) for name, title in names.items() if name in measured]
             console.print(result_table(columns))
         else:
             console.print(result_table([("alone", measured["alone"])]))

@@ -119,7 +119,7 @@ class Demonstrator:
 
     def act(self, notes: Sequence[Note]) -> str:
         """Next search or answer."""
-        seen = {note.title.removesuffix(" (river)") for note in notes}
+        seen = {note.title for note in notes}
         procedure = self._procedure
         names = self._names
         if procedure.family == BOTH:

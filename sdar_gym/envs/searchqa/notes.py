@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from sdar_gym.envs.prompting import EpisodeView
 from sdar_gym.envs.searchqa.text import found_passages, read_call
 
-# Kept of a passage: the embedded passages state their facts in the first two sentences.
+# Kept of a passage: the first two sentences with a number or a name. No other embedded sentence has facts.
 _SENTENCES = 2
 _LONGEST = 240
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_FACT = re.compile(r"\d|\s\(?[A-Z]")
 _YEAR = re.compile(r"(?<!\d)\d{3,4}(?!\d)")
 
 
@@ -24,8 +25,8 @@ class Note:
 
     Attributes:
         query: What was searched for; "" for an action that was not understood.
-        title: Title of the best passage; "" if nothing was found or it has none.
-        text: Its first sentences; "" if nothing was found.
+        title: Title of the best passage, without a kind in brackets; "" if nothing was found or it has none.
+        text: Its first sentences with facts; "" if nothing was found.
     """
 
     query: str
@@ -53,7 +54,7 @@ def note_of(action: str, observation: str) -> Note:
     if not passages:
         return Note(call.text)
     title, _, text = passages[0].rpartition('"\n') if passages[0].startswith('"') else ("", "", passages[0])
-    return Note(call.text, title.removeprefix('"'), _short(text))
+    return Note(call.text, title.removeprefix('"').split(" (")[0], _short(text))
 
 
 def notes_of(view: EpisodeView) -> list[Note]:
@@ -72,4 +73,5 @@ def timeline(notes: list[Note]) -> list[tuple[int, str]]:
 def _short(text: str) -> str:
     # The texts of passages may contain line breaks; a note is one line.
     sentences = _SENTENCE_END.split(" ".join(text.split()))
-    return " ".join(sentences[:_SENTENCES])[:_LONGEST]
+    told = [sentence for sentence in sentences if _FACT.search(sentence)] or sentences
+    return " ".join(told[:_SENTENCES])[:_LONGEST]

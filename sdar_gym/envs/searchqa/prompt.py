@@ -71,9 +71,9 @@ def _instruction(think: bool) -> str:
 class CompactSearchTemplate(SearchTags):
     """The question and notes on the searches, some hundred tokens.
 
-    Of each search the query and the first sentences of the best passage, with its title where they do not name it; and
-    the years of the passages in order, since very small models cannot compare numbers. It leaves other passages out,
-    and needs no window, since notes cover the whole episode.
+    Of each search the query, unless it is the title found, and the sentences of the best passage that have names and
+    numbers; and the years of the passages in order, since very small models cannot compare numbers. It leaves other
+    passages out, and needs no window, since notes cover the whole episode.
     """
 
     def messages(
@@ -101,9 +101,10 @@ def render_notes(goal: str, notes: list[Note], privileged: PrivilegedContext | N
         if not note.query:
             lines.append("failed: no search")
             continue
-        # A title as in "Kow (river)" is not in the text, which says "the river Kow".
+        if note.title != note.query:
+            lines.append(f"searched: {note.query}")
         named = "" if note.title in note.text else f"{note.title}: "
-        lines += [f"searched: {note.query}", f"found: {named}{note.text or 'nothing'}"]
+        lines.append(f"found: {named}{note.text or 'nothing'}")
     years = timeline(notes)
     if years:
         lines.append(f"years: {', '.join(f'{year} {title}' for year, title in years)}")

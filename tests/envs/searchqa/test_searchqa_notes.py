@@ -6,7 +6,7 @@ import gymnasium
 
 from sdar_gym.envs.prompting import EpisodeView, PastTurn, prompt_template, skill_context
 from sdar_gym.envs.searchqa.notes import Note, note_of, notes_of, timeline
-from sdar_gym.envs.searchqa.text import information
+from sdar_gym.envs.searchqa.text import found_passages, information
 
 TEMPLATE = prompt_template("sdar/SearchQA-v0", "compact")
 
@@ -20,21 +20,22 @@ def test_a_played_comparison_reads_as_two_short_passages_and_their_years_in_orde
     env = gymnasium.make("sdar/SearchQA-v0").unwrapped
     question, _ = env.reset(options={"task_id": "dev/comparison/000000"})
     names = [part.strip(" ?") for part in question.split(",")[1].split(" or ")]
-    history, seen = [], question
+    history, passages, seen = [], [], question
     for name in names:
         history.append(PastTurn(seen, f"<search>{name}</search>"))
         seen = env.step(f"<search>{name}</search>")[0]
+        passages.append(found_passages(seen)[0])
     view = EpisodeView(question, tuple(history), seen, ())
     lines = prompt_of(view).split("\n")
     assert lines[0] == f"question: {question}"
-    assert lines[1::2][:2] == [f"searched: {name}" for name in names]
-    assert all(name in line for name, line in zip(names, lines[2::2], strict=False))
+    assert len(lines) == 4
+    assert all(line.startswith("found: ") and name in line for name, line in zip(names, lines[1:3], strict=True))
     dated = timeline(notes_of(view))
     assert [year for year, _ in dated] == sorted(year for year, _ in dated)
     assert {title for _, title in dated} == set(names)
     assert lines[-1] == f"years: {', '.join(f'{year} {title}' for year, title in dated)}"
-    # Every passage is shown in short: more than two sentences were found.
-    assert all(line.count(". ") <= 1 for line in lines if line.startswith("found: "))
+    # In short: each passage has one or two sentences with facts, and more without.
+    assert all(line.count(".") <= 2 < passage.count(".") for line, passage in zip(lines[1:3], passages, strict=True))
 
 
 def test_the_skill_comes_after_the_question_and_no_history_is_no_note() -> None:
@@ -43,11 +44,14 @@ def test_the_skill_comes_after_the_question_and_no_history_is_no_note() -> None:
     assert prompt_of(view, "Search first.") == "question: Who wrote it?\nskill: Search first."
 
 
-def test_a_title_is_shown_where_the_passage_does_not_name_it() -> None:
-    note = note_of("<search>Kow</search>", information(['"Kow (river)"\nThe river Kow is long.\nIt is deep. It ends.']))
-    assert note == Note("Kow", "Kow (river)", "The river Kow is long. It is deep.")
-    view = EpisodeView("Which?", (PastTurn("Which?", "<search>Kow</search>"),), information(['"A (b)"\nA is c.']), ())
-    assert prompt_of(view).split("\n")[-1] == "found: A (b): A is c."
+def test_a_title_is_shown_where_the_passage_does_not_name_it_and_the_query_where_it_is_no_title() -> None:
+    told = '"Kow (river)"\nThe river Kow is\nlong. It is deep. It ends in 1 lake. It has 2 bridges.'
+    note = note_of("<search>Kow</search>", information([told]))
+    assert note == Note("Kow", "Kow", "The river Kow is long. It ends in 1 lake.")
+    view = EpisodeView("Which?", (PastTurn("Which?", "<search>Kow</search>"),), information([told]), ())
+    assert prompt_of(view) == f"question: Which?\nfound: {note.text}"
+    other = EpisodeView("Which?", view.history, information(['"A"\nit is short.']), ())
+    assert prompt_of(other) == "question: Which?\nsearched: Kow\nfound: A: it is short."
 
 
 def test_failures_and_empty_results_are_noted() -> None:

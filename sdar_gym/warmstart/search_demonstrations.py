@@ -1,7 +1,8 @@
 """Demonstrations for the tiny policy of Search-QA: play of the embedded world, with real, made-up and missing skills.
 
 As for ALFWorld: with a skill text the demonstrator follows the text, of whatever procedure, so that the policy has to
-read it. Without one it guesses the procedure and is right with a fixed probability by task type.
+read it. Without one it guesses the procedure and is right with a fixed probability by task type. Names are others in
+every episode, so that they have to be copied.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from sdar_gym.envs.searchqa.env import SearchQAEnv
 from sdar_gym.envs.searchqa.expert import asked_by
 from sdar_gym.envs.searchqa.local_index import PLAIN
 from sdar_gym.envs.searchqa.notes import Note, note_of
+from sdar_gym.envs.searchqa.plain_names import renaming
 from sdar_gym.envs.searchqa.prompt import CompactSearchTemplate, render_notes
 from sdar_gym.envs.searchqa.text import write_call
-from sdar_gym.envs.searchqa.world import embedded_world
+from sdar_gym.envs.searchqa.world import TITLE_ADJECTIVES, TITLE_NOUNS, embedded_world
 from sdar_gym.policy.tiny_tokenizer import SEARCH, TokenStyle
 from sdar_gym.warmstart.tiny_demonstrations import Demonstration
 
@@ -47,7 +49,7 @@ class SearchMix:
         prior: By task type, the procedure is guessed right without a skill text; otherwise it is one of another kind.
     """
 
-    whole_rows: int = 10_000
+    whole_rows: int = 20_000
     skill: float = 0.7
     made_up: float = 0.5
     slip: float = 0.08
@@ -78,6 +80,8 @@ class SearchMix:
             raise ValueError(f"The question {task_id} is of no known form: {question}")
         procedure, skills = self._belief(rng, info["task_type"])
         demonstrator = Demonstrator(embedded_world("plain"), asked, procedure)
+        # Else the policy learns which words go together in the training world, and mixes up names that it has not seen.
+        renamed = renaming(rng, (TITLE_ADJECTIVES, TITLE_NOUNS))
         notes: list[Note] = []
         for turn in range(env.max_steps):
             action = demonstrator.act(notes)
@@ -85,7 +89,7 @@ class SearchMix:
                 return  # It would not be made.
             if turn or rng.random() < self.keep_first:
                 prompt = render_notes(question, notes, skill_context(skills))
-                yield Demonstration(prompt, _TEMPLATE.respond(action, think=False))
+                yield Demonstration(renamed(prompt), renamed(_TEMPLATE.respond(action, think=False)))
             if rng.random() < self.slip:
                 action = _slip(rng, action, question, asked.names)
             observation, _, ended, _, _ = env.step(action)

@@ -43,7 +43,12 @@ def _of_problems(name: str, prior: Mapping[str, float]) -> TinyPolicy:
 
 TINY_POLICIES: dict[str, TinyPolicy] = {
     "sdar/ALFWorld-v0": TinyPolicy("tiny", "quickstart", Recipe(), measure_skills),
-    "sdar/SearchQA-v0": TinyPolicy("tiny-searchqa", "quickstart-searchqa", Recipe(mix=SearchMix()), measure_control),
+    "sdar/SearchQA-v0": TinyPolicy(
+        "tiny-searchqa",
+        "quickstart-searchqa",
+        Recipe(steps=3000, tokens_per_step=3500, vocab_size=1400, mix=SearchMix()),
+        measure_control,
+    ),
     "sdar/Math-v0": _of_problems("Math", {"arithmetic": 0.5, "algebra": 0.35, "number_theory": 0.25, "counting": 0.1}),
     "sdar/Code-v0": _of_problems(
         "Code",

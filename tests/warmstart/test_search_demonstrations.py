@@ -15,6 +15,9 @@ from sdar_gym.configs import load_config
 from sdar_gym.envs.searchqa.expert import asked_by
 from sdar_gym.envs.searchqa.text import read_call
 from sdar_gym.envs.searchqa.wordings import Compare
+from sdar_gym.envs.searchqa.world import embedded_world
+from sdar_gym.evaluation.panels import panel_of
+from sdar_gym.evaluation.summary import success_by_type
 from sdar_gym.warmstart.search_demonstrations import SearchMix
 from sdar_gym.warmstart.tiny_acceptance import ALONE, MISLED, READ, acceptance_panel, measure_control
 from sdar_gym.warmstart.tiny_demonstrations import Demonstration
@@ -39,6 +42,19 @@ def test_every_response_is_a_text_of_its_prompt_so_nothing_hidden_is_taught() ->
         call = read_call(row.response)
         assert call.valid
         assert re.search(rf"\b{re.escape(call.text)}\b", row.prompt), (row.prompt, row.response)
+
+
+def test_names_are_others_than_in_the_training_world_so_that_pairs_of_words_cannot_be_memorized() -> None:
+    known = embedded_world("plain").things
+    names = [
+        name
+        for row in rows_of(SearchMix(), 300)
+        for asked in [asked_by(row.prompt.split("\n")[0].removeprefix("question: "))]
+        if asked is not None
+        for name in asked.names
+    ]
+    # Of all pairs of words about half are names in some split.
+    assert 0.3 < sum(name not in known for name in names) / len(names) < 0.8
 
 
 def test_a_skill_text_of_another_kind_of_question_is_followed() -> None:
@@ -93,8 +109,6 @@ def test_slips_are_carried_out_but_never_taught() -> None:
 
 def test_the_panel_of_the_acceptance_is_in_no_panel_of_a_run() -> None:
     run = load_config(TINY.config)
-    from sdar_gym.evaluation.panels import panel_of
-
     panel = acceptance_panel(run)
     of_runs = panel_of(replace(run, evaluation=replace(run.evaluation, tasks=400)))
     assert len(panel.task_ids) == 192
@@ -111,7 +125,7 @@ def test_the_shipped_policy_was_made_by_its_recipe_and_accepted_by_measure() -> 
     assert ALONE[0] <= measured["without_skills"]["success"] <= ALONE[1]
     assert measured["with_skills"]["success"] > READ
     assert measured["wrong_skills"]["success"] < MISLED
-    by_type = measured["without_skills"]["by_type"]
+    by_type = success_by_type(measured["without_skills"])
     assert by_type["two_hop"] < 0.15 < 0.3 < min(by_type["one_hop"], by_type["comparison"])
 
 

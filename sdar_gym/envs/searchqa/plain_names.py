@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
 from random import Random
 
 from sdar_gym.envs.draws import shuffled
@@ -37,3 +40,24 @@ def plain_names(rng: Random, kind: str) -> list[str]:
     """All names of a kind in random order."""
     first, second = WORDS[kind]
     return shuffled(rng, [f"{one} {two}" for one in first for two in second])
+
+
+def renaming(rng: Random, more: Sequence[tuple[str, ...]] = ()) -> Callable[[str], str]:
+    """Random renaming of everything in texts about the plain world: words change places with others of their kind.
+
+    Args:
+        rng: Source of the draws.
+        more: Further kinds of words, such as those of titles.
+    """
+    new: dict[str, str] = {}
+    for words in (*(words for pair in WORDS.values() for words in pair), *more):
+        # A word of two kinds belongs to the first.
+        kind = [word for word in words if word not in new]
+        new.update(zip(kind, shuffled(rng, kind), strict=True))
+    pattern = _pattern(tuple(new))
+    return lambda text: pattern.sub(lambda found: new[found.group()], text)
+
+
+@cache
+def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(words)})\b")

@@ -37,12 +37,12 @@ _ENDINGS = {
     "river": _words("e a ow is ar"),
     "company": _words("ex ona ium art ector ovo"),
 }
-_ADJECTIVES = _words(
+TITLE_ADJECTIVES = _words(
     "Silver Broken Distant Hidden Amber Silent Burning Winter Hollow Crooked Golden Forgotten Narrow Paper Restless "
     "Salt Second Sleeping Stolen Unlit Velvet Wandering Wooden Drowned Gentle Iron Last Midnight Painted "
     "Patient"
 )
-_NOUNS = _words(
+TITLE_NOUNS = _words(
     "Harbour Orchard Lantern Bridge Garden Mirror Window Compass Shepherd Tower Island Stairway Clockmaker Ferry "
     "Meadow Archive Cathedral Violin Kingdom Lighthouse Mountain Staircase Carpenter Chimney Feather Glacier Merchant "
     "Notebook Voyage Quarry"
@@ -101,7 +101,7 @@ class _Builder:
         self._rng = rng
         self._used: set[str] = set()
         self._things: dict[str, Thing] = {}
-        self._titles = shuffled(rng, [f"The {first} {noun}" for first in _ADJECTIVES for noun in _NOUNS])
+        self._titles = shuffled(rng, [f"The {first} {noun}" for first in TITLE_ADJECTIVES for noun in TITLE_NOUNS])
         self._first_names = [self._word("first") for _ in range(80)]
 
     def build(self) -> World:

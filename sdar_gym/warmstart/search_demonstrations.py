@@ -65,7 +65,11 @@ class SearchMix:
         ids = env.task_ids("train")
         left = self.whole_rows
         while True:
-            for row in self._episode(rng, env, pick(rng, ids)):
+            task_id = pick(rng, ids)
+            # Oversample comparisons, which take longest to learn: only there are two names of one kind to tell apart.
+            if env.task_type(task_id) != "comparison" and rng.random() < 0.6:
+                continue
+            for row in self._episode(rng, env, task_id):
                 yield replace(row, whole=left > 0)
                 left -= 1
 

@@ -9,9 +9,8 @@ from typing import Any
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.text import closest, shortened
 from sdar_gym.warmstart.problem_demonstrations import ProblemMix
-from sdar_gym.warmstart.search_demonstrations import SearchMix
 from sdar_gym.warmstart.tiny import Recipe
-from sdar_gym.warmstart.tiny_acceptance import measure_control, measure_skills, measure_views
+from sdar_gym.warmstart.tiny_acceptance import measure_skills, measure_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,6 @@ def _of_problems(name: str, prior: Mapping[str, float]) -> TinyPolicy:
 
 TINY_POLICIES: dict[str, TinyPolicy] = {
     "sdar/ALFWorld-v0": TinyPolicy("tiny", "quickstart", Recipe(), measure_skills),
-    "sdar/SearchQA-v0": TinyPolicy(
-        "tiny-searchqa",
-        "quickstart-searchqa",
-        Recipe(steps=3000, tokens_per_step=3500, vocab_size=1400, mix=SearchMix()),
-        measure_control,
-    ),
     "sdar/Math-v0": _of_problems("Math", {"arithmetic": 0.5, "algebra": 0.35, "number_theory": 0.25, "counting": 0.1}),
     "sdar/Code-v0": _of_problems(
         "Code",

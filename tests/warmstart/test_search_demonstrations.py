@@ -42,8 +42,8 @@ def test_names_are_others_than_in_the_training_world_so_that_pairs_of_words_cann
         if asked is not None
         for name in asked.names
     ]
-    # Of all pairs of words about half are names in some split.
-    assert 0.3 < sum(name not in known for name in names) / len(names) < 0.8
+    # Most pairs of words are names in some split already.
+    assert 0.1 < sum(name not in known for name in names) / len(names) < 0.8
 
 
 def test_a_skill_text_of_another_kind_of_question_is_followed() -> None:
@@ -54,7 +54,7 @@ def test_a_skill_text_of_another_kind_of_question_is_followed() -> None:
         if (
             "Search for the second name" in row.prompt
             and isinstance(asked.ask, Compare)
-            and "searched" not in row.prompt
+            and "found: " not in row.prompt
         ):
             assert call.text == asked.names[1]
             followed += 1

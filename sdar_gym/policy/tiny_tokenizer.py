@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -23,15 +24,35 @@ CHAT_TEMPLATE = (
 _PIECES = r" ?go to(?![a-z])| ?[A-Za-z]+| ?\d+| ?[^\sA-Za-z\d]+|\n|\s+"
 # Single digits and signs, for problems: a number is then copied and computed digit by digit.
 _SINGLE_PIECES = r" ?[A-Za-z]+|\d|[^\sA-Za-z\d]|\n|\s"
+# Digits in pairs: a year is two tokens, each of them frequent.
+_PAIR_PIECES = r" ?[A-Za-z]+| ?\d{1,2}|[^\sA-Za-z\d]|\n|\s"
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, *, single_digits: bool = False) -> PreTrainedTokenizerFast:
+@dataclass(frozen=True, slots=True)
+class TokenStyle:
+    """How texts are cut into tokens.
+
+    Attributes:
+        pieces: Pattern of the pieces, within which merges are learned.
+        tags: Tags of responses, one token each.
+    """
+
+    pieces: str = _PIECES
+    tags: tuple[str, ...] = TAGS
+
+
+HOUSEHOLD = TokenStyle()
+PROBLEMS = TokenStyle(_SINGLE_PIECES)
+SEARCH = TokenStyle(_PAIR_PIECES, ("<search>", "</search>", "<answer>", "</answer>"))
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, style: TokenStyle = HOUSEHOLD) -> PreTrainedTokenizerFast:
     """Train a tokenizer.
 
     Args:
         texts: Prompts and responses.
         vocab_size: Largest number of tokens, without the tags of responses.
-        single_digits: Whether digits and signs are tokens of their own.
+        style: How texts are cut into tokens.
 
     Returns:
         A `transformers` tokenizer with Qwen's ChatML template and `<|im_end|>` as the end token.
@@ -39,7 +60,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, single_digits: boo
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [
-            pre_tokenizers.Split(Regex(_SINGLE_PIECES if single_digits else _PIECES), behavior="isolated"),
+            pre_tokenizers.Split(Regex(style.pieces), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -53,7 +74,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, single_digits: boo
     roles = "".join(f"{role}\n" for role in ("system", "user", "assistant") for _ in range(1000))
     tokenizer.train_from_iterator([*texts, roles], trainer)
     # Not special: a tag is part of the response, and the parser needs it after special tokens are dropped.
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in style.tags])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
     fast.chat_template = CHAT_TEMPLATE
     return fast

@@ -18,6 +18,7 @@ import gymnasium
 from sdar_gym.envs.draws import pick
 from sdar_gym.envs.problems.env import ProblemEnv
 from sdar_gym.envs.prompting import EpisodeView, PrivilegedContext, PromptTemplate, prompt_template
+from sdar_gym.policy.tiny_tokenizer import PROBLEMS, TokenStyle
 from sdar_gym.rollout.privileged_context import VERDICT, WHOLE_SIBLING, WHOLE_SOLUTION
 from sdar_gym.warmstart.tiny_demonstrations import Demonstration
 
@@ -50,7 +51,7 @@ class ProblemMix:
     prior: Mapping[str, float] = field(default_factory=dict)
     tasks: int = 8000
 
-    SINGLE_DIGITS: ClassVar[bool] = True
+    STYLE: ClassVar[TokenStyle] = PROBLEMS
 
     def stream(self, seed: int) -> Iterator[Demonstration]:
         """Endless stream of demonstrations; `seed` decides all draws."""

@@ -28,6 +28,7 @@ from sdar_gym.envs.webshop.demonstrator import (
 from sdar_gym.envs.webshop.env import WebShopEnv
 from sdar_gym.envs.webshop.notes import Notes, goal_of
 from sdar_gym.envs.webshop.prompt import render_notes
+from sdar_gym.policy.tiny_tokenizer import PROBLEMS, TokenStyle
 from sdar_gym.warmstart.tiny_demonstrations import Demonstration
 
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -68,7 +69,7 @@ class ShopMix:
         }
     )
 
-    SINGLE_DIGITS: ClassVar[bool] = True
+    STYLE: ClassVar[TokenStyle] = PROBLEMS
 
     def stream(self, seed: int) -> Iterator[Demonstration]:
         """Endless stream of demonstrations; `seed` decides all draws."""

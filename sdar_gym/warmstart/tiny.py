@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from sdar_gym.policy.load import pad_id
 from sdar_gym.policy.saving import save_model
 from sdar_gym.policy.tiny_model import TinyShape, build_tiny
-from sdar_gym.policy.tiny_tokenizer import train_tokenizer
+from sdar_gym.policy.tiny_tokenizer import TokenStyle, train_tokenizer
 from sdar_gym.rollout.trajectory import ResponseSpan, TokenSequence
 from sdar_gym.warmstart.supervised import rate_factor, response_nll, response_tokens
 from sdar_gym.warmstart.tiny_demonstrations import Demonstration, DemonstrationMix
@@ -26,8 +26,8 @@ _BUCKET = 16
 class Mixture(Protocol):
     """Demonstrations for one environment."""
 
-    SINGLE_DIGITS: ClassVar[bool]
-    """Whether digits and signs are tokens of their own."""
+    STYLE: ClassVar[TokenStyle]
+    """How texts are cut into tokens."""
 
     def stream(self, seed: int) -> Iterator[Demonstration]:
         """Endless stream of demonstrations; `seed` decides all draws."""
@@ -85,7 +85,7 @@ def warm_start(
     """
     sample = islice(recipe.mix.stream(recipe.seed), recipe.tokenizer_rows)
     texts = (f"{row.prompt}\n{row.response}" for row in sample)
-    tokenizer = train_tokenizer(texts, recipe.vocab_size, single_digits=recipe.mix.SINGLE_DIGITS)
+    tokenizer = train_tokenizer(texts, recipe.vocab_size, recipe.mix.STYLE)
     model = build_tiny(tokenizer, recipe.shape, recipe.seed)
     # After 400 steps the loss was .11 nats per response token with Muon (rate 8e-3), .20 with AdamW (3e-3). Muon is for
     # matrices, so embeddings and norms use AdamW; the adjusted rate lets both share one schedule.
@@ -142,4 +142,4 @@ def _encode(tokenizer: Any, row: Demonstration) -> TokenSequence:
     )
     prompt = tokenizer.encode(text, add_special_tokens=False)
     ids = prompt + tokenizer.encode(row.response, add_special_tokens=False) + [tokenizer.eos_token_id]
-    return TokenSequence(ids, [ResponseSpan(0, len(prompt), len(ids))])
+    return TokenSequence(ids, [ResponseSpan(0, 1 if row.whole else len(prompt), len(ids))])

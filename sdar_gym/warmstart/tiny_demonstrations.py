@@ -27,16 +27,24 @@ from sdar_gym.envs.alfworld.notes import start_notes
 from sdar_gym.envs.alfworld.prompt import render_notes
 from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
 from sdar_gym.envs.prompting import skill_context
+from sdar_gym.policy.tiny_tokenizer import HOUSEHOLD, TokenStyle
 
 _IDLE_TURNS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """One turn: a prompt and its target response."""
+    """One turn: a prompt and its target response.
+
+    Attributes:
+        prompt: The prompt.
+        response: The target response.
+        whole: Whether the prompt is in the loss, too.
+    """
 
     prompt: str
     response: str
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class DemonstrationMix:
     )
     max_steps: tuple[int, int] = (20, 50)
 
-    SINGLE_DIGITS: ClassVar[bool] = False
+    STYLE: ClassVar[TokenStyle] = HOUSEHOLD
 
     def stream(self, seed: int) -> Iterator[Demonstration]:
         """Endless stream of demonstrations; `seed` decides all draws."""

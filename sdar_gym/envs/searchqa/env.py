@@ -9,7 +9,7 @@ from typing import Any
 from gymnasium.envs.registration import EnvSpec
 
 from sdar_gym.envs.searchqa.generator import EmbeddedQuestions
-from sdar_gym.envs.searchqa.local_index import EMBEDDED
+from sdar_gym.envs.searchqa.local_index import EMBEDDED, PLAIN
 from sdar_gym.envs.searchqa.places import DATA_VARIABLE as DATA_VARIABLE
 from sdar_gym.envs.searchqa.places import MissingCorpusError as MissingCorpusError
 from sdar_gym.envs.searchqa.places import corpus_path, located
@@ -82,7 +82,8 @@ class SearchQAEnv(TextEnv):
     Arguments:
         questions: A file or folder of questions in one of the formats above: `.jsonl` (also `.jsonl.gz`), `.json` or
             `.parquet`. A relative path that does not exist is searched in `$SDAR_GYM_DATA/searchqa`.
-            Default, and `"embedded"`: the embedded world.
+            Default, and `"embedded"`: the embedded world. `"plain"`: an embedded world whose names are of common
+            words (`Anna Baker`, `Solar Works`), so that very small models can copy them.
         corpus: The passages: a `.jsonl`, `.json` or `.parquet` file of them, or a folder made by `sdar-gym index`.
             Default: `<name>_corpus` with the same suffix beside the questions; the embedded passages for the embedded
             world. The constructor reads the first passage, so that an empty corpus raises early; the first episode
@@ -129,7 +130,9 @@ class SearchQAEnv(TextEnv):
         super().__init__(max_steps, render_mode)
         self._topk = whole_number("topk", topk, 1)
         self._success_reward = finite_number("success_reward", success_reward)
-        self._questions_path = None if questions is None or questions == EMBEDDED else located("questions", questions)
+        embedded = questions is None or questions in (EMBEDDED, PLAIN)
+        self._questions_path = None if embedded else located("questions", questions)
+        self._plain = questions == PLAIN
         self._holdout = check_holdout(holdout)
         if self._holdout and self._questions_path is None:
             raise ValueError("The embedded questions have a test split already, so `holdout` must be 0.")
@@ -137,7 +140,7 @@ class SearchQAEnv(TextEnv):
         self._split = self._questions.splits[0] if split is None else split
         self.task_ids(self._split)  # Raises for an unknown split now instead of at the first reset.
         spec = SearchSpec(search=search, timeout=search_timeout, retries=search_retries)
-        place = None if spec.is_server else corpus_path(corpus, self._questions_path)
+        place = None if spec.is_server else corpus_path(corpus, PLAIN if self._plain else self._questions_path)
         self._spec = replace(spec, corpus=place)
         self._retriever: PassageSearch | None = None
         self._made_with: EnvSpec | None = None
@@ -217,7 +220,10 @@ class SearchQAEnv(TextEnv):
     def _questions(self) -> QuestionSource:
         if self._source is None:
             path = self._questions_path
-            self._source = EmbeddedQuestions() if path is None else open_questions(path, self._holdout)
+            if path is None:
+                self._source = EmbeddedQuestions("plain" if self._plain else "invented")
+            else:
+                self._source = open_questions(path, self._holdout)
         return self._source
 
     def _load_task(self, task_id: str) -> Task:

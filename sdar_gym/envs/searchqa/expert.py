@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from sdar_gym.envs.searchqa.env import SearchQAEnv
 from sdar_gym.envs.searchqa.generator import SOURCE
 from sdar_gym.envs.searchqa.reward import normalize
-from sdar_gym.envs.searchqa.text import write_call
+from sdar_gym.envs.searchqa.text import found_passages, write_call
 from sdar_gym.envs.searchqa.wordings import COMPARISON, ONE_HOP, PASSAGES, TWO_HOP, Ask, Compare
 from sdar_gym.envs.text_env import TextEnv
 
@@ -42,6 +42,23 @@ class Expert:
         return self._player.act(observation, info)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A parsed question: its template, and the names in it."""
+
+    ask: Ask | Compare
+    names: tuple[str, ...]
+
+
+def asked_by(question: str) -> Asked | None:
+    """Parse a question about the embedded world; None for any other."""
+    for ask, pattern in _question_patterns():
+        found = pattern.fullmatch(question)
+        if found is not None:
+            return Asked(ask, tuple(found.groups()))
+    return None
+
+
 class Reader:
     """Answers embedded questions from the question and the observed passages alone."""
 
@@ -54,16 +71,12 @@ class Reader:
     def begin(self, env: TextEnv, observation: str, info: dict[str, Any]) -> None:
         """Parse the question."""
         self.__init__()
-        for asked, pattern in _question_patterns():
-            found = pattern.fullmatch(observation)
-            if found is None:
-                continue
-            if isinstance(asked, Compare):
-                self._compare = asked
-                self._open = [(found["x"], (asked.fact,)), (found["y"], (asked.fact,))]
-            else:
-                self._open = [(found["x"], asked.path)]
-            break
+        asked = asked_by(observation)
+        if asked is not None and isinstance(asked.ask, Compare):
+            self._compare = asked.ask
+            self._open = [(name, (asked.ask.fact,)) for name in asked.names]
+        elif asked is not None:
+            self._open = [(asked.names[0], asked.ask.path)]
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
         """Extract a fact from the passages, then search for the next name or answer."""
@@ -127,15 +140,6 @@ class OracleReader:
         if info["turn"] >= self._turns - 1 or not self._titles:
             return GIVEN_UP
         return write_call("search", f"{self._titles.pop(0)} {info['goal']}")
-
-
-def found_passages(observation: str) -> list[str]:
-    """Passages of an `<information>` block; empty for any other text."""
-    try:
-        listed = json.loads(observation.removeprefix("<information>").removesuffix("</information>"))["result"]
-    except (ValueError, KeyError, TypeError):
-        return []
-    return [part for part in re.split(r"(?:^|\n)Doc \d+: ", listed) if part]
 
 
 def fact_in(observation: str, name: str, fact: str) -> str | None:

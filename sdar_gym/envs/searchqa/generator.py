@@ -9,7 +9,7 @@ from sdar_gym.envs.data_files import SPLITS
 from sdar_gym.envs.draws import pick, shuffled
 from sdar_gym.envs.searchqa.tasks import Question
 from sdar_gym.envs.searchqa.wordings import COMPARISON, ONE_HOP, TWO_HOP, Ask, Compare
-from sdar_gym.envs.searchqa.world import GENERATOR_VERSION, Thing, World, embedded_world
+from sdar_gym.envs.searchqa.world import GENERATOR_VERSION, Names, Thing, World, embedded_world
 from sdar_gym.envs.text_env import TaskNotFoundError
 
 SOURCE = "embedded"
@@ -23,7 +23,13 @@ class EmbeddedQuestions:
 
     The splits are about disjoint entities: no name in a question or on the path to its answer occurs in the passages
     of another split.
+
+    Args:
+        names: The names in it; see `embedded_world`.
     """
+
+    def __init__(self, names: Names = "invented"):
+        self._names: Names = names
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -41,7 +47,7 @@ class EmbeddedQuestions:
     def load(self, task_id: str) -> Question:
         """Load a question by task id."""
         split = task_id.partition("/")[0]
-        found = _questions(split).get(task_id) if split in SPLITS else None
+        found = _questions(split, self._names).get(task_id) if split in SPLITS else None
         if found is not None:
             return found
         raise TaskNotFoundError(
@@ -54,9 +60,9 @@ def _task_ids(split: str) -> tuple[str, ...]:
     return tuple(f"{split}/{kind}/{number:06d}" for number in range(_PER_TYPE[split]) for kind in TASK_TYPES)
 
 
-@lru_cache(maxsize=len(SPLITS))
-def _questions(split: str) -> dict[str, Question]:
-    world = embedded_world()
+@lru_cache(maxsize=2 * len(SPLITS))
+def _questions(split: str, names: Names) -> dict[str, Question]:
+    world = embedded_world(names)
     rng = Random(f"search-qa questions {GENERATOR_VERSION} {split}")
     size = _PER_TYPE[split]
     found = {}

@@ -17,6 +17,8 @@ from sdar_gym.skills.index.manifest import FILE, is_index_folder, load_manifest
 from sdar_gym.skills.index.passages import PassageIndex, index_passages, open_passages
 
 EMBEDDED = "embedded"
+# The embedded world with plain names.
+PLAIN = "plain"
 # A corpus file is held in memory as a whole; larger ones belong in an index folder.
 MAX_CORPUS_BYTES = 500_000_000
 # Searches that the process keeps open while unused; the least recently used one is dropped first.
@@ -32,9 +34,10 @@ def local_index(corpus: str | None, search: str = "auto") -> PassageIndex:
     Raises:
         ValueError: The corpus is not there, damaged, too large, or needs another backend.
     """
-    if corpus is None:
+    if corpus is None or corpus == PLAIN:
         backend = resolve_backend(search)
-        return open_once((EMBEDDED, backend, _process_key(backend)), lambda: _embedded(backend))
+        world = corpus or EMBEDDED
+        return open_once((world, backend, _process_key(backend)), lambda: _embedded(world, backend))
     path = Path(corpus)
     if is_index_folder(path):
         # Java does not survive a fork: a child process opens its own index or gets an error. Here and below.
@@ -102,11 +105,12 @@ def check_size(path: Path) -> None:
         )
 
 
-def _embedded(backend: str) -> PassageIndex:
+def _embedded(name: str, backend: str) -> PassageIndex:
     from sdar_gym.envs.searchqa.world import GENERATOR_VERSION, embedded_world
 
-    about = {"corpus": f"{EMBEDDED}-{GENERATOR_VERSION}"}
-    return index_passages(embedded_world().passages, backend, k1=DEFAULT_K1, b=DEFAULT_B, about=about)
+    about = {"corpus": f"{name}-{GENERATOR_VERSION}"}
+    world = embedded_world("plain" if name == PLAIN else "invented")
+    return index_passages(world.passages, backend, k1=DEFAULT_K1, b=DEFAULT_B, about=about)
 
 
 def _folder(path: Path, search: str) -> PassageIndex:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdar_gym.envs import data_files
 from sdar_gym.envs.data_files import DATA_VARIABLE as DATA_VARIABLE
-from sdar_gym.envs.searchqa.local_index import EMBEDDED, check_corpus
+from sdar_gym.envs.searchqa.local_index import EMBEDDED, PLAIN, check_corpus
 from sdar_gym.skills.index.manifest import is_index_folder
 from sdar_gym.skills.index.rows import SUFFIXES
 
@@ -24,11 +24,11 @@ def located(name: str, path: str | os.PathLike[str]) -> str:
 
 
 def corpus_path(corpus: str | os.PathLike[str] | None, questions: str | None) -> str | None:
-    """Absolute path of the passages; None for the embedded ones.
+    """Absolute path of the passages; None for the embedded ones, `PLAIN` for those with plain names.
 
     Args:
         corpus: Path given by the user; None for the corpus beside the questions.
-        questions: Path of the questions; None for the embedded ones.
+        questions: Path of the questions, or `PLAIN`; None for the embedded ones.
 
     Raises:
         MissingCorpusError: There are no passages.
@@ -38,6 +38,8 @@ def corpus_path(corpus: str | os.PathLike[str] | None, questions: str | None) ->
         return None
     if corpus is not None and corpus == EMBEDDED:
         return None
+    if PLAIN in (corpus, questions if corpus is None else None):
+        return PLAIN
     if corpus is not None:
         place = Path(located("corpus", corpus))
         if not os.path.isfile(place) and not is_index_folder(place):

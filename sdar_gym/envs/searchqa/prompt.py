@@ -1,16 +1,31 @@
-"""Search-QA's prompt: the question, searches and their results so far, and the two possible actions."""
+"""Search-QA's prompts: the question with searches and results, and a compact prompt of notes for very small models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from sdar_gym.envs.prompting import EpisodeView, Message, ParsedAction, PrivilegedContext, PromptTemplate, thought
-from sdar_gym.envs.searchqa.text import read_call
+from sdar_gym.envs.searchqa.notes import Note, notes_of, timeline
+from sdar_gym.envs.searchqa.text import read_call, write_call
+from sdar_gym.text import well_formed
 
 _ROLE = "You answer questions. You can look things up in a collection of passages."
 
 
-class SearchTemplate:
+class SearchTags:
+    """Base of prompts with responses of the form `<search>…</search>` or `<answer>…</answer>`."""
+
+    def parse(self, response: str, *, think: bool) -> ParsedAction:
+        """See `read_call`."""
+        call = read_call(response)
+        return ParsedAction(call.action, call.valid)
+
+    def respond(self, action: str, *, think: bool) -> str:
+        """A response with this action, which is in tags itself, as worked examples show it."""
+        return f"{thought('search' if action.startswith('<search>') else 'answer') if think else ''}{action}"
+
+
+class SearchTemplate(SearchTags):
     """The question, what was searched and found in the last turns, and the two things that can be done.
 
     Source: the order of fields follows the SDAR code's search prompts (arXiv 2605.15155); the wording is ours. As
@@ -28,15 +43,6 @@ class SearchTemplate:
             parts.append(f"You have taken {len(view.history)} step(s).{_steps(view, window)}")
         parts.append(_instruction(think))
         return [{"role": "user", "content": "\n\n".join(parts)}]
-
-    def parse(self, response: str, *, think: bool) -> ParsedAction:
-        """See `read_call`."""
-        call = read_call(response)
-        return ParsedAction(call.action, call.valid)
-
-    def respond(self, action: str, *, think: bool) -> str:
-        """A response with this action, which is in tags itself, as worked examples show it."""
-        return f"{thought('search' if action.startswith('<search>') else 'answer') if think else ''}{action}"
 
 
 def _steps(view: EpisodeView, window: int) -> str:
@@ -62,4 +68,48 @@ def _instruction(think: bool) -> str:
     return choice[0].upper() + choice[1:]
 
 
-TEMPLATES: Mapping[str, PromptTemplate] = {"window": SearchTemplate()}
+class CompactSearchTemplate(SearchTags):
+    """The question and notes on the searches, some hundred tokens.
+
+    Of each search the query, unless it is the title found, and the sentences of the best passage that have names and
+    numbers; and the years of the passages in order, since very small models cannot compare numbers. It leaves other
+    passages out, and needs no window, since notes cover the whole episode.
+    """
+
+    def messages(
+        self, view: EpisodeView, *, window: int, think: bool, privileged: PrivilegedContext | None = None
+    ) -> list[Message]:
+        """One user message; `window` is not used, and there are no instructions on the form of the response."""
+        return [{"role": "user", "content": render_notes(view.goal, notes_of(view), privileged)}]
+
+    def next_message(self, view: EpisodeView, actions: str) -> str:
+        """The observation; the past is in the conversation."""
+        return view.observation
+
+    def respond(self, action: str, *, think: bool) -> str:
+        """A response with this action; a space before its text, as in the prompt, makes a name the same tokens."""
+        call = read_call(action)
+        return super().respond(action if call.kind == "none" else write_call(call.kind, f" {call.text}"), think=think)
+
+
+def render_notes(goal: str, notes: list[Note], privileged: PrivilegedContext | None) -> str:
+    """The compact prompt's text."""
+    lines = [f"question: {goal}"]
+    if privileged is not None:
+        lines.append(f"{privileged.label}: {privileged.text}")
+    for note in notes:
+        if not note.query:
+            lines.append("failed: no search")
+            continue
+        if note.title != note.query:
+            lines.append(f"searched: {note.query}")
+        named = "" if note.title in note.text else f"{note.title}: "
+        lines.append(f"found: {named}{note.text or 'nothing'}")
+    years = timeline(notes)
+    if years:
+        lines.append(f"years: {', '.join(f'{year} {title}' for year, title in years)}")
+    # Queries are quoted as they were sent, and may end in half a character.
+    return well_formed("\n".join(lines))
+
+
+TEMPLATES: Mapping[str, PromptTemplate] = {"window": SearchTemplate(), "compact": CompactSearchTemplate()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -104,3 +105,12 @@ def information(passages: Iterable[str]) -> str:
     """
     listed = "\n".join(f"Doc {number}: {contents}" for number, contents in enumerate(passages, start=1))
     return f"<information>{json.dumps({'result': listed or NOTHING_FOUND}, ensure_ascii=False)}</information>"
+
+
+def found_passages(observation: str) -> list[str]:
+    """Passages of an `<information>` block; empty for any other text."""
+    try:
+        listed = json.loads(observation.removeprefix("<information>").removesuffix("</information>"))["result"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [part for part in re.split(r"(?:^|\n)Doc \d+: ", listed) if part]

@@ -6,10 +6,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from sdar_gym.envs.data_files import SPLITS
 from sdar_gym.envs.draws import pick, shuffled
+from sdar_gym.envs.searchqa.plain_names import plain_names
 from sdar_gym.envs.searchqa.wordings import FILLERS, PASSAGES, PRODUCTS, TRADES
 from sdar_gym.skills.index.base import Document
 from sdar_gym.skills.index.corpus import contents_of
@@ -36,17 +37,18 @@ _ENDINGS = {
     "river": _words("e a ow is ar"),
     "company": _words("ex ona ium art ector ovo"),
 }
-_ADJECTIVES = _words(
+TITLE_ADJECTIVES = _words(
     "Silver Broken Distant Hidden Amber Silent Burning Winter Hollow Crooked Golden Forgotten Narrow Paper Restless "
     "Salt Second Sleeping Stolen Unlit Velvet Wandering Wooden Drowned Gentle Iron Last Midnight Painted "
     "Patient"
 )
-_NOUNS = _words(
+TITLE_NOUNS = _words(
     "Harbour Orchard Lantern Bridge Garden Mirror Window Compass Shepherd Tower Island Stairway Clockmaker Ferry "
     "Meadow Archive Cathedral Violin Kingdom Lighthouse Mountain Staircase Carpenter Chimney Feather Glacier Merchant "
     "Notebook Voyage Quarry"
 )
 _T = TypeVar("_T")
+Names = Literal["invented", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,19 @@ class World:
         return [thing for thing in self.things.values() if thing.split == split and thing.kind == kind]
 
 
-@lru_cache(maxsize=1)
-def embedded_world() -> World:
-    """The embedded world, identical in every process."""
+def embedded_world(names: Names = "invented") -> World:
+    """The embedded world, identical in every process.
+
+    Args:
+        names: Names of invented words (`Trurmen Brormel`), or of two common words each (`Anna Baker`).
+    """
+    return _world(names)
+
+
+@lru_cache(maxsize=2)
+def _world(names: Names) -> World:
+    if names == "plain":
+        return _PlainBuilder(Random(f"search-qa plain world {GENERATOR_VERSION}")).build()
     return _Builder(Random(f"search-qa world {GENERATOR_VERSION}")).build()
 
 
@@ -89,7 +101,7 @@ class _Builder:
         self._rng = rng
         self._used: set[str] = set()
         self._things: dict[str, Thing] = {}
-        self._titles = shuffled(rng, [f"The {first} {noun}" for first in _ADJECTIVES for noun in _NOUNS])
+        self._titles = shuffled(rng, [f"The {first} {noun}" for first in TITLE_ADJECTIVES for noun in TITLE_NOUNS])
         self._first_names = [self._word("first") for _ in range(80)]
 
     def build(self) -> World:
@@ -173,3 +185,21 @@ class _Builder:
         facts = [pick(self._rng, wordings).format(name=thing.name, **thing.facts) for wordings in PASSAGES[thing.kind]]
         fillers = shuffled(self._rng, FILLERS[thing.kind])[:3]
         return " ".join((*facts, *fillers))
+
+
+class _PlainBuilder(_Builder):
+    """The world with names of common words; each combination occurs once."""
+
+    def __init__(self, rng: Random):
+        self._left = {kind: plain_names(rng, kind) for kind in ("person", "town", "province", "river", "company")}
+        super().__init__(rng)
+
+    def _person_name(self, split: str) -> str:
+        return self._left["person"].pop()
+
+    def _company_name(self) -> str:
+        return self._left["company"].pop()
+
+    def _word(self, kind: str) -> str:
+        # First names and surnames are drawn together.
+        return "" if kind == "first" else self._left[kind].pop()

@@ -16,12 +16,12 @@ import pytest
 import sdar_gym  # noqa: F401  registers the environments
 from sdar_gym.envs.policies import expert_of
 from sdar_gym.envs.searchqa.env import SearchQAEnv
-from sdar_gym.envs.searchqa.expert import fact_in, found_passages
+from sdar_gym.envs.searchqa.expert import fact_in
 from sdar_gym.envs.searchqa.generator import TASK_TYPES, EmbeddedQuestions
 from sdar_gym.envs.searchqa.local_index import local_index
 from sdar_gym.envs.searchqa.tasks import SPLITS
-from sdar_gym.envs.searchqa.text import information
-from sdar_gym.envs.searchqa.world import UNASKED, embedded_world
+from sdar_gym.envs.searchqa.text import found_passages, information
+from sdar_gym.envs.searchqa.world import UNASKED, Names, embedded_world
 
 # Pinned: a change of the world requires a new GENERATOR_VERSION, and a new hash here.
 FINGERPRINT = "30d8f1422cc95cb0"
@@ -52,28 +52,30 @@ def test_task_types_take_turns_and_ids_are_unique() -> None:
     assert len({question.text for question in questions}) == len(questions)
 
 
-def test_splits_share_neither_what_is_asked_about_nor_what_is_answered() -> None:
-    source = EmbeddedQuestions()
-    world = embedded_world()
-    names = {split: {thing.name for thing in world.things.values() if thing.split == split} for split in SPLITS}
+@pytest.mark.parametrize("names", ["invented", "plain"])
+def test_splits_share_neither_what_is_asked_about_nor_what_is_answered(names: Names) -> None:
+    source = EmbeddedQuestions(names)
+    world = embedded_world(names)
+    named = {split: {thing.name for thing in world.things.values() if thing.split == split} for split in SPLITS}
     for split in SPLITS:
         for task_id in source.task_ids(split):
             question = source.load(task_id)
-            assert set(question.group.split(" | ")) <= names[split]
+            assert set(question.group.split(" | ")) <= named[split]
     said = {
         split: {word for thing in world.things.values() if thing.split == split for word in thing.facts.values()}
         for split in SPLITS
     }
     for first, second in (("train", "dev"), ("train", "test"), ("dev", "test")):
-        assert not names[first] & names[second]
+        assert not named[first] & named[second]
         # Years, trades and products may occur in all splits.
         shared = {word for word in said[first] & said[second] if word[0].isupper()}
         assert not shared
 
 
-def test_every_name_that_is_asked_for_finds_its_passage_first() -> None:
-    index = local_index(None)
-    for thing in embedded_world().things.values():
+@pytest.mark.parametrize("names", ["invented", "plain"])
+def test_every_name_that_is_asked_for_finds_its_passage_first(names: Names) -> None:
+    index = local_index("plain" if names == "plain" else None)
+    for thing in embedded_world(names).things.values():
         if thing.split != UNASKED and thing.kind != "river":
             assert index.search(thing.name, 3)[0].contents.startswith(f'"{thing.name}"\n'), thing.name
 
@@ -83,9 +85,9 @@ def test_a_surname_alone_is_not_enough() -> None:
     assert sum(count > 1 for count in surnames.values()) > 100
 
 
-@pytest.mark.parametrize("split", ["dev", "test"])
-def test_the_expert_answers_all_by_reading(split: str) -> None:
-    env = gymnasium.make("sdar/SearchQA-v0", split=split).unwrapped
+@pytest.mark.parametrize(("split", "questions"), [("dev", "embedded"), ("test", "embedded"), ("test", "plain")])
+def test_the_expert_answers_all_by_reading(split: str, questions: str) -> None:
+    env = gymnasium.make("sdar/SearchQA-v0", split=split, questions=questions).unwrapped
     assert isinstance(env, SearchQAEnv)
     expert = expert_of("sdar/SearchQA-v0")
     assert expert is not None
@@ -151,3 +153,13 @@ def test_passages_that_tell_facts_without_end_take_no_time_to_read() -> None:
     observation = information([told])
     for fact in ("river", "birthplace", "birth_year", "author", "founder", "trade"):
         assert fact_in(observation, "Wolmark", fact) is None
+
+
+def test_plain_names_are_two_words_that_many_things_share() -> None:
+    world = embedded_world("plain")
+    assert all(len(name.split()) == 2 for name, thing in world.things.items() if thing.kind != "novel")
+    shared = Counter(name.split()[0] for name, thing in world.things.items() if thing.split == "train")
+    assert all(shared[name.split()[0]] for name, thing in world.things.items() if thing.split == "dev")
+    env = gymnasium.make("sdar/SearchQA-v0", questions="plain").unwrapped
+    assert isinstance(env, SearchQAEnv) and env.embedded
+    assert env.spec is not None and env.spec.kwargs["questions"] == "plain"

@@ -19,7 +19,8 @@ def test_the_table_is_made_of_the_runs(name: str) -> None:
     runs = CONTENT["runs"][name]
     tuned = {row["arm"]: row["tuned"] for row in CONTENT["tables"][name]}
     arms = tuple(Arm(arm, tuple(changes), tuned.get(arm, "")) for arm, changes in CONTENT["arms"][name].items())
-    table = part_table(Part(name, name, Setting("quickstart", (), (), ()), arms), runs)
+    setting = Setting("quickstart", (), (), ())
+    table = part_table(Part(name, name, setting, arms, baseline=CONTENT["baselines"][name]), runs)
     assert markdown(table) in (RESULTS / "micro.md").read_text(encoding="utf-8")
 
 

@@ -130,8 +130,8 @@ class SearchQAEnv(TextEnv):
         super().__init__(max_steps, render_mode)
         self._topk = whole_number("topk", topk, 1)
         self._success_reward = finite_number("success_reward", success_reward)
-        embedded = questions is None or questions in (EMBEDDED, PLAIN)
-        self._questions_path = None if embedded else located("questions", questions)
+        files = None if questions is None or questions in (EMBEDDED, PLAIN) else questions
+        self._questions_path = None if files is None else located("questions", files)
         self._plain = questions == PLAIN
         self._holdout = check_holdout(holdout)
         if self._holdout and self._questions_path is None:

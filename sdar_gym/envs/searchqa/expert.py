@@ -72,10 +72,12 @@ class Reader:
         """Parse the question."""
         self.__init__()
         asked = asked_by(observation)
-        if asked is not None and isinstance(asked.ask, Compare):
+        if asked is None:
+            return
+        if isinstance(asked.ask, Compare):
             self._compare = asked.ask
             self._open = [(name, (asked.ask.fact,)) for name in asked.names]
-        elif asked is not None:
+        else:
             self._open = [(asked.names[0], asked.ask.path)]
 
     def act(self, observation: str, info: dict[str, Any]) -> str:

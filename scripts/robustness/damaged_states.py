@@ -77,7 +77,7 @@ def damages(run: Path, other: Path) -> Iterator[tuple[str, Damage]]:
     yield "metrics.jsonl: no evaluation", lambda place: _lines(place, lambda record: "evaluation" not in record)
     yield "metrics.jsonl: an update missing", lambda place: _lines(place, lambda record: record["update"] != 1)
     changes: dict[str, dict[str, Any]] = {
-        "a newer format": {"format": 2},
+        "a newer format": {"format": 3},
         "no format": {"format": None},
         "another kind": {"kind": "x"},
         "update as text": {"update": "2"},

@@ -188,7 +188,8 @@ def test_a_warm_start_takes_a_step_at_least(command: Command, number: str) -> No
 
 def test_addresses_are_no_policies_and_no_runs(command: Command) -> None:
     refused(command("eval", "s3://user:secret@bucket/run"), "'s3://bucket/run' is an address")
-    refused(command("train", "quickstart", "--resume", "s3://bucket/run"), "must be a local or mounted folder")
+    refused(command("train", "--resume", "nosuch://bucket/run"), "mirror=nosuch://bucket/run cannot be opened")
+    refused(command("train", "quickstart", "runs_dir=s3://bucket/runs"), "must be a local or mounted folder")
 
 
 def test_another_environment_is_evaluated_by_one_word(command: Command, policy_folder: Path, tmp_path: Path) -> None:

@@ -233,13 +233,15 @@ def test_names_that_are_no_paths_stay_names(tmp_path: Path, monkeypatch: pytest.
     assert load_config("quickstart", ["runs_dir=file:///tmp/x%20y"]).runs_dir == "/tmp/x y"
 
 
-@pytest.mark.parametrize(("env", "split"), [("sdar/WebShop-v0", "valid"), ("sdar/SearchQA-v0", "dev")])
-def test_another_environment_brings_its_own_settings(env: str, split: str) -> None:
+@pytest.mark.parametrize(
+    ("env", "split", "prompt"), [("sdar/WebShop-v0", "test", "compact"), ("sdar/SearchQA-v0", "dev", "window")]
+)
+def test_another_environment_brings_its_own_settings(env: str, split: str, prompt: str) -> None:
     from sdar_gym.algorithms.sdar.algorithm import SDARConfig
     from sdar_gym.rollout.environments import make_env
 
     run = load_config("quickstart", [f"env={env}", "training.lr=0.01", "evaluation.tasks=2"])
-    assert "scene" not in run.env_config and run.rollout.prompt == "window"
+    assert "scene" not in run.env_config and run.rollout.prompt == prompt
     assert (run.evaluation.split, run.evaluation.tasks, run.training.lr) == (split, 2, 0.01)
     assert run.training.iterations == 30, "what belongs to no environment stays"
     SDARConfig.from_run(run).check()

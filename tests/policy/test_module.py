@@ -20,7 +20,13 @@ from sdar_gym.policy.logprobs import score_responses
 from sdar_gym.policy.policy_model import merged_policy
 
 LORA = LoraSettings(r=2, alpha=4)
-BASE = {"dtype": "float32", "gradient_checkpointing": False, "temperature": 0.7, "entropy_gradient": False}
+BASE = {
+    "dtype": "float32",
+    "half_weights": False,
+    "gradient_checkpointing": False,
+    "temperature": 0.7,
+    "entropy_gradient": False,
+}
 Make = Callable[..., Any]
 Build = Callable[..., PolicyModule]
 both = pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])

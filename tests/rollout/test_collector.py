@@ -357,11 +357,13 @@ def test_a_reset_that_breaks_the_contract_names_the_task(tokenizer: Any, monkeyp
 def test_an_environment_that_hangs_is_interrupted_and_the_others_play_on(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    act, hung = Dice._act, []
+    act = Dice._act
+    hung: list[Dice] = []
 
     def hang(env: Dice, action: str) -> Turn:
         if not hung:
-            hung.append(time.sleep(60))
+            hung.append(env)
+            time.sleep(60)
         return act(env, action)
 
     monkeypatch.setattr(Dice, "_act", hang)

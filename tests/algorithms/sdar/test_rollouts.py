@@ -69,9 +69,10 @@ def rollouts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Rollouts, P
 
     def make(max_staleness: int = 1) -> tuple[Rollouts, Player]:
         player = Player()
+        trust_episodes = SimpleNamespace(play=lambda *_: None, trust=SimpleNamespace(settled=frozenset()))
         made = Rollouts(
             player,  # pyright: ignore[reportArgumentType]
-            SimpleNamespace(play=lambda *_: None),  # pyright: ignore[reportArgumentType]
+            trust_episodes,  # pyright: ignore[reportArgumentType]
             lambda step: [EpisodeRequest(f"task {step}", 0, member, step) for member in range(2)],
             group_size=2,
             skills_in_prompt=False,

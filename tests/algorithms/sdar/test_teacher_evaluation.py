@@ -74,9 +74,9 @@ def played_weights(algorithm: SDAR, monkeypatch: pytest.MonkeyPatch) -> list[tup
     seen: list[tuple[bool, Any]] = []
     play = algorithm._evaluator._play
 
-    def note(panel: Any, requests: Any, with_skills: bool, sync: Any) -> Any:
+    def note(panel: Any, requests: Any, with_skills: bool) -> Any:
         seen.append((with_skills, runner_weights(algorithm)))
-        return play(panel, requests, with_skills, sync)
+        return play(panel, requests, with_skills)
 
     monkeypatch.setattr(algorithm._evaluator, "_play", note)
     return seen
@@ -111,7 +111,7 @@ def test_weights_come_back_even_if_the_teacher_fails(build: Build, monkeypatch: 
     algorithm = build(small_config("sdar", objective=EMA, lr=1e-2))
     algorithm.train()
 
-    def broken(teacher: Any, sync: Any) -> Any:
+    def broken(teacher: Any) -> Any:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(algorithm._evaluator, "_teacher_result", broken)

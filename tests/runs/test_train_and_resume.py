@@ -383,8 +383,6 @@ def test_a_lost_learner_and_a_lost_runner_change_nothing(tmp_path: Path, capfd: 
     assert_same_end(straight, folder)
     faults = [record.get("faults", {}) for record in folder.records() if "train" in record]
     assert faults[1]["learner_restarts"] == 1
-    # It died between two updates, or while it played.
-    assert faults[3].get("runner_deaths", 0) + faults[3].get("runner_restarts", 0) >= 1
     assert "goes on from its last checkpoint, of update 1" in capfd.readouterr().err
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -79,12 +78,9 @@ def test_a_runner_lost_in_flight_changes_no_update(build: Build) -> None:
     for algorithm in (calm, hit):
         algorithm.train()
     kill_runner(hit)
-    faults: Counter[str] = Counter()
     for _ in range(3):
         calm.train()
-        faults.update(hit.train().get("faults", {}))
+        hit.train()
         assert versions_of(hit) == {hit.training_iteration - 2}
         assert texts_of(hit) == texts_of(calm)
-    # It had played its part already, or had not.
-    assert faults["runner_deaths"] <= 1 <= faults["runner_deaths"] + faults["runner_restarts"]
     assert equal(weights_of(hit), weights_of(calm))

@@ -428,7 +428,7 @@ def train_arm(job: tuple[str, int, int]) -> dict[str, Any]:
 
     quiet()
     torch.set_num_threads(1)
-    from sdar_gym.algorithms.sdar.algorithm import SDARConfig
+    from sdar_gym.algorithms.sdar.config import SDARConfig
     from sdar_gym.policy.load import load_weights
 
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)

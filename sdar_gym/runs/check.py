@@ -51,7 +51,7 @@ def check_run(run: RunConfig) -> list[str]:
     Raises:
         ValueError: Says what is wrong and how to fix it.
     """
-    from sdar_gym.algorithms.sdar.algorithm import SDARConfig
+    from sdar_gym.algorithms.sdar.config import SDARConfig
 
     check_trackers(run.trackers)
     if run.mirror is not None:

@@ -237,7 +237,7 @@ def test_names_that_are_no_paths_stay_names(tmp_path: Path, monkeypatch: pytest.
     ("env", "split", "prompt"), [("sdar/WebShop-v0", "test", "compact"), ("sdar/SearchQA-v0", "dev", "window")]
 )
 def test_another_environment_brings_its_own_settings(env: str, split: str, prompt: str) -> None:
-    from sdar_gym.algorithms.sdar.algorithm import SDARConfig
+    from sdar_gym.algorithms.sdar.config import SDARConfig
     from sdar_gym.rollout.environments import make_env
 
     run = load_config("quickstart", [f"env={env}", "training.lr=0.01", "evaluation.tasks=2"])

@@ -24,7 +24,7 @@ def write(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("name", builtin_configs())
 def test_every_built_in_configuration_makes_sense(name: str) -> None:
-    from sdar_gym.algorithms.sdar.algorithm import SDARConfig
+    from sdar_gym.algorithms.sdar.config import SDARConfig
 
     # The model and the engine of a configuration for language models are not at hand here.
     run = load_config(name, ["policy.model=builtin:tiny", "rollout.engine=transformers"])

@@ -275,7 +275,7 @@ def test_no_step_is_taken_along_what_is_not_finite(
     # Remote learners cannot import this file.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     made = {"loss": _nan_loss, "gradient": _nan_gradient, "weights": _inf_weights}[broken]
-    monkeypatch.setattr("sdar_gym.algorithms.sdar.algorithm.SDARConfig.get_default_learner_class", lambda self: made)
+    monkeypatch.setattr("sdar_gym.algorithms.sdar.config.SDARConfig.get_default_learner_class", lambda self: made)
     with pytest.raises(NonFiniteError, match=r"[uU]pdate 2") as ended:
         train(config(tmp_path, "training.iterations=3", f"resources.num_learners={learners}"))
     folder = RunFolder(tmp_path / "quickstart-sdar")

@@ -6,7 +6,8 @@ actor of Search-QA.
 
 from ray import tune
 
-from sdar_gym.algorithms.sdar.algorithm import SDAR, SDARConfig
+from sdar_gym.algorithms.sdar.algorithm import SDAR
+from sdar_gym.algorithms.sdar.config import SDARConfig
 from sdar_gym.algorithms.sdar.run_metrics import with_run_names
 
 tune.register_trainable("SDAR", SDAR)

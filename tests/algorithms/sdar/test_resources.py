@@ -134,7 +134,7 @@ def test_too_few_gpus_for_an_engine_over_several_are_refused(
 
 
 def test_runners_of_the_evaluation_count_as_runners(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdar_gym.algorithms.sdar.algorithm.supply", lambda: Supply(64, 3, "this machine"))
+    monkeypatch.setattr("sdar_gym.algorithms.sdar.config.supply", lambda: Supply(64, 3, "this machine"))
 
     def shares(runners: int, evaluation: int) -> tuple[float, float]:
         config = SDARConfig().env_runners(num_env_runners=runners).learners(num_learners=1)

@@ -102,7 +102,9 @@ def notices(figures: Mapping[str, float]) -> dict[str, str]:
             + ". training.objective.distill.coeff={share: 0.8} sets λ by this share."
         )
     if figures.get("runner_deaths", 0.0) > 0:
-        found["lost"] = f"{figures['runner_deaths']:.0f} env runner(s) died; their episodes were played again."
+        found["lost"] = (
+            f"{figures['runner_deaths']:.0f} env runner(s) died; their episodes were played again, or by others."
+        )
     if figures.get("engine_out_of_memory", 0.0) > 0:
         found["memory"] = (
             "An engine was out of memory and computes less at once from now on: lower rollout.max_batch_tokens, or "

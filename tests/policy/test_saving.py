@@ -101,7 +101,7 @@ save_model(model, tokenizer, target)
     ("existing", "renames"),
     [
         (False, 0),
-        (True, 1),
+        pytest.param(True, 1, marks=pytest.mark.slow),
         pytest.param(True, 0, marks=pytest.mark.slow),
         pytest.param(True, 3, marks=pytest.mark.slow),
     ],

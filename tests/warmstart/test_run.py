@@ -54,7 +54,9 @@ def figures_of(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("context", ["window", "conversation"])
-@pytest.mark.parametrize("env_id", ENVIRONMENTS)
+@pytest.mark.parametrize(
+    "env_id", [each if each == ALFWORLD else pytest.param(each, marks=pytest.mark.slow) for each in ENVIRONMENTS]
+)
 def test_the_exported_policy_is_better_on_held_out_episodes_and_plays(
     policy_folder: Path, tmp_path: Path, env_id: str, context: str
 ) -> None:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import gymnasium
 import ray
@@ -61,13 +62,26 @@ class PlayedShare:
 
     Attributes:
         ticket: Number of the share.
+        process: Of the runner; another one after a restart.
         episodes: One per request, in order.
         faults: What its process survived since the share before, by name.
     """
 
     ticket: int
+    process: str
     episodes: list[Episode]
     faults: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NoWeights:
+    """A remote runner that has been sent no weights: Ray restarted it since they were sent.
+
+    Attributes:
+        ticket: Number of the share that it did not play.
+    """
+
+    ticket: int
 
 
 class EpisodeRunner(EnvRunner, Checkpointable):
@@ -83,6 +97,8 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         load_modules(self.config.imported_modules)
         _ensure_registered(self.config.env_entry)
         self._weights_seq_no = 0
+        self._process = uuid4().hex
+        self._has_weights = not self.worker_index
         self._checked_versions: set[int] = set()
         self._samples = 0
         policy, rollout = self.config.policy_settings, self.config.rollout_settings
@@ -130,18 +146,21 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         self.num_env_steps_sampled_lifetime += steps
         return episodes
 
-    def try_collect(self, *, ticket: int = 0, **arguments: Any) -> PlayedShare | RolloutFailure:
+    def try_collect(self, *, ticket: int = 0, **arguments: Any) -> PlayedShare | NoWeights | RolloutFailure:
         """`collect`, with an error returned as a value.
 
         RLlib treats any exception of a remote runner as a lost machine: it restarts the runner and retries, without end
-        if the error follows from the input.
+        if the error follows from the input. Ray may have restarted this runner before anybody noticed, with the weights
+        that a run begins with: then it does not play.
 
         Args:
             ticket: Number of the share, which comes back with its episodes.
             **arguments: Those of `collect`.
         """
+        if not self._has_weights:
+            return NoWeights(ticket)
         try:
-            return PlayedShare(ticket, self.collect(**arguments), take_faults())
+            return PlayedShare(ticket, self._process, self.collect(**arguments), take_faults())
         except Exception as error:
             return RolloutFailure(f"{type(error).__name__}: {error}", traceback.format_exc())
 
@@ -223,6 +242,7 @@ class EpisodeRunner(EnvRunner, Checkpointable):
         tensors = {name.removeprefix("model."): torch.as_tensor(tensor) for name, tensor in weights.items()}
         self.engine.update_weights(tensors, version)
         self._weights_seq_no = version
+        self._has_weights = True
 
     @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -330,10 +330,11 @@ class SDARLearner(TorchLearner):
                 )
                 (scale * loss).backward()
             total = total + loss.detach()
-        self._log_losses()
         alone = max(1, self.config.num_learners) == 1
         if not pieces and not alone:
+            # The passes of DDP before any other exchange, as in the learners that have rows: they wait for one another.
             self._zero_loss(module, columns).backward()
+        self._log_losses()
         if pieces or not alone:
             gradients = {
                 self.get_param_ref(parameter): parameter.grad
@@ -366,18 +367,18 @@ class SDARLearner(TorchLearner):
 
     def _measure_gradients(self, columns: Mapping[str, Any]) -> None:
         """Measures the norms of the policy's and the distillation's gradient on the whole update, and logs them."""
-        module = self.module[DEFAULT_MODULE_ID]
-        parameters = [p for p in self.get_parameters(module) if p.requires_grad]
+        # Without DDP, whose forward pass waits for the other learners: they may have more micro-batches, or none.
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        parameters = [p for p in self.get_parameters(self.module[DEFAULT_MODULE_ID]) if p.requires_grad]
         columns = {name: torch.as_tensor(column, device=self.device) for name, column in columns.items()}
         norms: list[float] = []
         for part in ("policy_loss", "distill_loss"):
             for piece in self._micro_batches(columns):
-                with module.no_sync() if hasattr(module, "no_sync") else contextlib.nullcontext():
-                    micro = self._micro_batch(columns, *piece)
-                    micro.pop(TRUST, None)  # λ must not make up for what trust takes away.
-                    loss = getattr(self._loss_output(micro, module.forward_train(micro)), part)
-                    if loss is not None:
-                        loss.backward()
+                micro = self._micro_batch(columns, *piece)
+                micro.pop(TRUST, None)  # λ must not make up for what trust takes away.
+                loss = getattr(self._loss_output(micro, module.forward_train(micro)), part)
+                if loss is not None:
+                    loss.backward()
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
             if max(1, self.config.num_learners) > 1:
                 for gradient in gradients:

@@ -15,7 +15,7 @@ from typing import Any
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from sdar_gym.algorithms.sdar.env_runner import PlayedShare, RolloutFailure
+from sdar_gym.algorithms.sdar.env_runner import NoWeights, PlayedShare, RolloutFailure
 from sdar_gym.algorithms.sdar.held_weights import HeldWeights, put_weights
 from sdar_gym.algorithms.sdar.rollout_shares import Share, after_a_death, assigned, failed_episode, shares_of
 from sdar_gym.configs.sections import RolloutSettings
@@ -75,17 +75,31 @@ class RolloutDispatcher:
         self.failed_tasks: dict[str, str] = {}
         # What gives runners that come back the weights that the others play with.
         self._sync: Callable[[], None] = self.sync_weights
+        self._sent = False
         self._faults: Counter[str] = Counter()
-        self._restarts = 0
+        # Of each remote runner that has played; none where it died and has not played since.
+        self._processes: dict[int, str | None] = {}
 
     def take_faults(self) -> dict[str, int]:
         """What runners did not survive, and what they survived, since the last call; by name."""
-        restarts = self._runners.num_remote_worker_restarts()
-        if restarts > self._restarts:
-            self._faults["runner_restarts"] += restarts - self._restarts
-            self._restarts = restarts
+        for runner in {*self._runner_ids()}.difference(self._runners.healthy_worker_ids()):
+            self._note_death(runner)
         faults, self._faults = self._faults, Counter()
         return dict(faults)
+
+    def _note_death(self, runner: int) -> None:
+        """Counts the death of a runner's process, once."""
+        if self._processes.get(runner, "") is not None:
+            self._faults["runner_deaths"] += 1
+            self._processes[runner] = None
+
+    def _note_process(self, runner: int, process: str) -> None:
+        """Counts the restart of a runner; also one by Ray, of which RLlib does not know."""
+        known = self._processes.get(runner, "")
+        if known not in ("", process):
+            self._note_death(runner)
+            self._faults["runner_restarts"] += 1
+        self._processes[runner] = process
 
     def take_weights(self, *, teacher: bool = False) -> HeldWeights:
         """Copies the present weights, and the state of a retriever that learns, for `hold`.
@@ -128,7 +142,7 @@ class RolloutDispatcher:
 
     def sync_weights(self) -> None:
         """Sends the student's weights to the runners, and checks engines that are new; or sends those that are held."""
-        self._sync = self.sync_weights
+        self._sync, self._sent = self.sync_weights, True
         if self._held is not None:
             self._send(self._held.student)
             return
@@ -163,7 +177,7 @@ class RolloutDispatcher:
 
     def sync_teacher_weights(self) -> None:
         """Sends the teacher's weights to the runners; to be followed by `sync_weights`."""
-        self._sync = self.sync_teacher_weights
+        self._sync, self._sent = self.sync_teacher_weights, True
         self._send(put_weights(self._learners, teacher=True) if self._held is None else self._held.teacher)
 
     def _send(self, state: Any) -> None:
@@ -244,6 +258,9 @@ class RolloutDispatcher:
 
     def _collect_remotely(self, shares: list[Share], arguments: dict[str, Any]) -> list[Episode]:
         """Plays shares until each is played or given up."""
+        if not self._sent:
+            # They were built with these; but one that was sent none is, from now on, one that was restarted.
+            self._sync()
         episodes: list[Episode] = []
         most_deaths, deaths = _DEATHS_OF_A_SHARE * len(shares), 0
         while shares:
@@ -256,21 +273,28 @@ class RolloutDispatcher:
             )
             left = [share for share in shares if share not in now.values()]
             for result in results:
-                episodes += self._received(result)
-                del now[result.ticket]
-            for share in now.values():
+                if isinstance(result, NoWeights):
+                    left.append(now.pop(result.ticket))
+                    self._note_death(result.ticket)
+                    deaths += 1
+                else:
+                    episodes += self._received(result)
+                    del now[result.ticket]
+            for runner, share in now.items():
                 deaths += 1
-                self._faults["runner_deaths"] += 1
+                self._note_death(runner)
                 self._faults["episodes_again"] += len(share.requests)
                 if share.deaths + 1 >= _DEATHS_OF_A_SHARE:
                     episodes += [failed_episode(request, deaths=_DEATHS_OF_A_SHARE) for request in share.requests]
                 else:
                     left += after_a_death(share, last=share.deaths + 2 >= _DEATHS_OF_A_SHARE)
             shares = left
+            if any(isinstance(result, NoWeights) for result in results):
+                self._sync()
             if deaths >= most_deaths and not any(episode.turns for episode in episodes):
                 raise RolloutError(
-                    f"No episode came back, and env runners died {deaths} times while they played. The logs of Ray's "
-                    "workers say why (memory?); go on with --resume."
+                    f"No episode came back, and env runners died {deaths} times before they had played. The logs of "
+                    "Ray's workers say why (memory?); go on with --resume."
                 )
         return episodes
 
@@ -284,6 +308,7 @@ class RolloutDispatcher:
             logger.debug("%s", result.trace)
             raise RolloutError(result.message)
         self._faults.update(result.faults)
+        self._note_process(result.ticket, result.process)
         return result.episodes
 
     def _runner_ids(self) -> list[int]:

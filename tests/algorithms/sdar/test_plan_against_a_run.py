@@ -144,7 +144,9 @@ def test_the_tokens_of_an_update_are_those_that_sampler_and_learner_processed(
     }
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize(
+    "context", [pytest.param(*CONTEXTS[0].values, id="window", marks=pytest.mark.slow), CONTEXTS[1]]
+)
 def test_a_plan_made_before_has_the_run_between_its_two_policies(context: list[str], build: Build) -> None:
     changes = ["training.micro_batch_tokens=8192", "training.objective.kl_coeff=0.01"]
     run = load_config("quickstart", [*changes, *context, *ONE_UPDATE])

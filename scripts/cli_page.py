@@ -8,7 +8,6 @@ a test compares the two.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from generated_pages import write_pages
 from typer.models import ArgumentInfo, OptionInfo
 
 from sdar_gym.cli.app import app
@@ -144,18 +144,8 @@ def _cell(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, or say that it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is out of date")
-    options = parser.parse_args(arguments)
-    text = page()
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-        print("the page is up to date")
-        return 0
-    if not options.check:
-        PAGE.write_text(text, encoding="utf-8")
-    print(f"{'out of date' if options.check else 'written'}: {PAGE.name}")
-    return int(options.check)
+    """Write the page, or say whether it is out of date."""
+    return write_pages(__doc__, {PAGE: page()}, arguments)
 
 
 if __name__ == "__main__":

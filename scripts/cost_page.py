@@ -8,14 +8,13 @@ test compares them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+from generated_pages import write_pages
 from memory_section import section
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -267,16 +266,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the page, or says whether it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is out of date")
-    options = parser.parse_args(arguments)
-    text = page(json.loads(RESULTS.read_text(encoding="utf-8")))
-    stale = not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text
-    if stale and not options.check:
-        PAGE.write_text(text, encoding="utf-8")
-    print(f"{'out of date' if options.check else 'written'}: {PAGE.name}" if stale else f"{PAGE.name} is up to date")
-    return int(options.check and stale)
+    """Write the page, or say whether it is out of date."""
+    return write_pages(__doc__, {PAGE: page(json.loads(RESULTS.read_text(encoding="utf-8")))}, arguments)
 
 
 if __name__ == "__main__":

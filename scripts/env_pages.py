@@ -7,13 +7,14 @@ Pages are never edited by hand; a test checks that they are up to date.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+from generated_pages import write_pages
 
 from sdar_gym.envs import EnvEntry, entries
 from sdar_gym.envs.text_env import TextEnv
@@ -114,22 +115,8 @@ def _listed(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the pages, or check that they are up to date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
-    options = parser.parse_args(arguments)
-    stale = []
-    for entry in builtin():
-        path, text = path_of(entry), page(entry)
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path.name)
-        if not options.check:
-            path.write_text(text, encoding="utf-8")
-    print(
-        f"{'out of date' if options.check else 'written'}: {', '.join(stale)}" if stale else "all pages are up to date"
-    )
-    return int(options.check and bool(stale))
+    """Write the page, or say whether it is out of date."""
+    return write_pages(__doc__, {path_of(entry): page(entry) for entry in builtin()}, arguments)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ code; a piece that is gone is an error. A test compares the committed page.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from generated_pages import write_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "equations.md"
@@ -217,18 +218,8 @@ def _row(equation: Equation) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, or say that it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is out of date")
-    options = parser.parse_args(arguments)
-    text = page()
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-        print("the page is up to date")
-        return 0
-    if not options.check:
-        PAGE.write_text(text, encoding="utf-8")
-    print(f"{'out of date' if options.check else 'written'}: {PAGE.name}")
-    return int(options.check)
+    """Write the page, or say whether it is out of date."""
+    return write_pages(__doc__, {PAGE: page()}, arguments)
 
 
 if __name__ == "__main__":

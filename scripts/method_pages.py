@@ -7,7 +7,6 @@ The page is never edited by hand: its text is in `sdar_gym/algorithms/`, and a t
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import sys
 from collections import Counter
@@ -16,6 +15,8 @@ from dataclasses import MISSING, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from generated_pages import write_pages
 
 from sdar_gym.algorithms.methods import CHAPTERS, METHODS, Method
 from sdar_gym.algorithms.objectives import objective as objective_module
@@ -295,16 +296,8 @@ def _in_words(schedule: Schedule) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the page, or says whether it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is out of date")
-    options = parser.parse_args(arguments)
-    text = page()
-    stale = not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text
-    if stale and not options.check:
-        PAGE.write_text(text, encoding="utf-8")
-    print(f"{'out of date' if options.check else 'written'}: {PAGE.name}" if stale else f"{PAGE.name} is up to date")
-    return int(options.check and stale)
+    """Write the page, or say whether it is out of date."""
+    return write_pages(__doc__, {PAGE: page()}, arguments)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ The page is never edited by hand: its numbers are those of the result files, and
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from generated_pages import write_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "scale.md"
@@ -212,16 +213,8 @@ def read() -> tuple[Json, Json | None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the page, or says whether it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is out of date")
-    options = parser.parse_args(arguments)
-    text = page(*read())
-    stale = not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text
-    if stale and not options.check:
-        PAGE.write_text(text, encoding="utf-8")
-    print(f"{'out of date' if options.check else 'written'}: {PAGE.name}" if stale else f"{PAGE.name} is up to date")
-    return int(options.check and stale)
+    """Write the page, or say whether it is out of date."""
+    return write_pages(__doc__, {PAGE: page(*read())}, arguments)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ The page is never edited by hand: type, default, range and meaning stand in `set
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import sys
 import types
@@ -16,6 +15,8 @@ from dataclasses import MISSING, Field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args, get_origin
+
+from generated_pages import write_pages
 
 from sdar_gym.algorithms.objectives.component import Component
 from sdar_gym.algorithms.objectives.objective import Objective
@@ -184,18 +185,8 @@ def _cell(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, or say that it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is out of date")
-    options = parser.parse_args(arguments)
-    text = page()
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-        print("the page is up to date")
-        return 0
-    if not options.check:
-        PAGE.write_text(text, encoding="utf-8")
-    print(f"{'out of date' if options.check else 'written'}: {PAGE.name}")
-    return int(options.check)
+    """Write the page, or say whether it is out of date."""
+    return write_pages(__doc__, {PAGE: page()}, arguments)
 
 
 if __name__ == "__main__":

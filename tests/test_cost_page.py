@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+import cost_page  # pyright: ignore[reportMissingImports]
 import pytest
 
 import sdar_gym
@@ -17,15 +15,6 @@ from sdar_gym.configs import builtin_configs
 ROOT = Path(sdar_gym.__file__).parents[1]
 
 
-def load() -> ModuleType:
-    spec = spec_from_file_location("cost_page", ROOT / "scripts" / "cost_page.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-cost_page: Any = load()
 RESULTS = json.loads(cost_page.RESULTS.read_text(encoding="utf-8"))
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import fields, replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import method_pages  # pyright: ignore[reportMissingImports]
 import pytest
 import yaml
 
@@ -27,17 +26,6 @@ from sdar_gym.cli.methods import setting_lines
 from sdar_gym.configs.schema import parse_run_config
 
 ROOT = Path(sdar_gym.__file__).parents[1]
-
-
-def load() -> ModuleType:
-    spec = spec_from_file_location("method_pages", ROOT / "scripts" / "method_pages.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-method_pages: Any = load()
 
 
 def test_the_committed_page_is_up_to_date() -> None:

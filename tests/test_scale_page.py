@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+
+import scale_page  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).parents[1]
-_spec = spec_from_file_location("scale_page", ROOT / "scripts" / "scale_page.py")
-assert _spec is not None and _spec.loader is not None
-scale_page: Any = module_from_spec(_spec)
-_spec.loader.exec_module(scale_page)
 
 
 def test_the_committed_page_has_the_numbers_of_the_results() -> None:

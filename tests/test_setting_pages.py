@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
+import setting_pages  # pyright: ignore[reportMissingImports]
 
 import sdar_gym
 from sdar_gym.algorithms.objectives.gates import Gate
@@ -17,17 +15,6 @@ from sdar_gym.configs.record import flat_settings
 from sdar_gym.configs.sections import LoraSettings, PolicySettings
 
 ROOT = Path(sdar_gym.__file__).parents[1]
-
-
-def load() -> ModuleType:
-    spec = spec_from_file_location("setting_pages", ROOT / "scripts" / "setting_pages.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-setting_pages: Any = load()
 
 
 def test_the_committed_page_is_up_to_date() -> None:

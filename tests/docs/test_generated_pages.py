@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import cli_page  # pyright: ignore[reportMissingImports]
+import equation_page  # pyright: ignore[reportMissingImports]
 import pytest
+import sdar_figure  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def load(script: str) -> ModuleType:
-    spec = spec_from_file_location(script, ROOT / "scripts" / f"{script}.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[script] = module  # Data classes look their module up.
-    spec.loader.exec_module(module)
-    return module
-
-
-equation_page: Any = load("equation_page")
-cli_page: Any = load("cli_page")
-sdar_figure: Any = load("sdar_figure")
 
 
 @pytest.mark.parametrize("script", [equation_page, cli_page], ids=["equations", "cli"])

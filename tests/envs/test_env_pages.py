@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+import env_pages  # pyright: ignore[reportMissingImports]
 import pytest
 
 import sdar_gym
 from sdar_gym.envs import EnvEntry, TextEnv, entries
 
 ROOT = Path(sdar_gym.__file__).parents[1]
-
-
-def load() -> ModuleType:
-    spec = spec_from_file_location("env_pages", ROOT / "scripts" / "env_pages.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-env_pages: Any = load()
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)

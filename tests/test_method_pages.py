@@ -12,7 +12,6 @@ import method_pages  # pyright: ignore[reportMissingImports]
 import pytest
 import yaml
 
-import sdar_gym
 from sdar_gym.algorithms.methods import CHAPTERS, METHODS, Method
 from sdar_gym.algorithms.methods.released_settings import RELEASED_BASE, SKILLS_LIVE
 from sdar_gym.algorithms.methods.sdar import SigmoidGate
@@ -24,8 +23,6 @@ from sdar_gym.algorithms.objectives.schedule import Schedule
 from sdar_gym.cli import main
 from sdar_gym.cli.methods import setting_lines
 from sdar_gym.configs.schema import parse_run_config
-
-ROOT = Path(sdar_gym.__file__).parents[1]
 
 
 def test_the_committed_page_is_up_to_date() -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import scale_page  # pyright: ignore[reportMissingImports]
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_the_committed_page_has_the_numbers_of_the_results() -> None:

@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 import setting_pages  # pyright: ignore[reportMissingImports]
 
-import sdar_gym
 from sdar_gym.algorithms.objectives.gates import Gate
 from sdar_gym.configs import RunConfig
 from sdar_gym.configs.record import flat_settings
 from sdar_gym.configs.sections import LoraSettings, PolicySettings
-
-ROOT = Path(sdar_gym.__file__).parents[1]
 
 
 def test_the_committed_page_is_up_to_date() -> None:

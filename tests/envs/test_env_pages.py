@@ -7,10 +7,7 @@ from pathlib import Path
 import env_pages  # pyright: ignore[reportMissingImports]
 import pytest
 
-import sdar_gym
 from sdar_gym.envs import EnvEntry, TextEnv, entries
-
-ROOT = Path(sdar_gym.__file__).parents[1]
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)

@@ -80,7 +80,6 @@ def waiting_engine(spec: EngineSpec) -> Any:
 
 def waiting(seconds: float, *changes: str) -> Any:
     """An algorithm whose rollouts and updates wait some seconds each, without using a core."""
-    os.environ[_WAIT] = str(seconds)
     algorithm = built("rollout.engine=scaling:waiting_engine", *changes)
     update = algorithm._update_learners
 
@@ -419,7 +418,17 @@ def main() -> None:
     # Before RLlib's warnings of the import.
     import sdar_gym.algorithms.sdar  # noqa: F401
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
+    # What the engine that waits needs in the processes of Ray.
+    needs = {"PYTHONPATH": str(Path(__file__).parent), _WAIT: str(options.wait)}
+    os.environ[_WAIT] = needs[_WAIT]
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        runtime_env={"env_vars": needs},
+    )
     if options.soak:
         save(options, {"soak": soak(options.soak, options.minutes)})
     else:

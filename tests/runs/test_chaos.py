@@ -140,7 +140,7 @@ def test_a_run_that_is_killed_again_and_again_equals_a_calm_one(tmp_path: Path) 
     for part in victims:
         before, asked = run.updates(), time.monotonic()
         deadline = asked + WAIT_SECONDS
-        # Two updates since the last kill: a runner's death is noticed when the next one plays, and is to be in its record.
+        # Two updates since the last kill: a runner's death is noticed, and recorded, when the next one plays.
         while run.updates() <= before + 1 and run.process.poll() is None:
             assert time.monotonic() < deadline, run.log()
             time.sleep(0.05)

@@ -47,7 +47,7 @@ from sdar_gym.algorithms.sdar.evaluation_beside import EvaluationBeside
 from sdar_gym.algorithms.sdar.learner_group import OPTIMIZER_PARTS
 from sdar_gym.algorithms.sdar.learner_watch import watched
 from sdar_gym.algorithms.sdar.panel_evaluator import PanelEvaluator
-from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher
+from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutDispatcher, why_none_was_built
 from sdar_gym.algorithms.sdar.rollouts import Rollouts
 from sdar_gym.algorithms.sdar.trust_episodes import TrustEpisodes
 from sdar_gym.envs.tasks import TaskPanel
@@ -95,8 +95,17 @@ class SDAR(Algorithm):
 
     @override(Algorithm)
     def setup(self, config: Any) -> None:
-        """Builds runners, learners and the update pipeline; fixes training tasks and evaluation set."""
-        super().setup(config)
+        """Builds runners, learners and the update pipeline; fixes training tasks and evaluation set.
+
+        Raises:
+            RolloutError: No remote runner could be built.
+        """
+        try:
+            super().setup(config)
+        except IndexError as error:
+            if self.env_runner_group is None or self.env_runner_group.healthy_worker_ids():
+                raise
+            raise why_none_was_built(self.env_runner_group) from error
         config = self.config
         policy, rollout, env_id = config.policy_settings, config.rollout_settings, str(config.env)
         env = make_env(env_id, config.env_config)

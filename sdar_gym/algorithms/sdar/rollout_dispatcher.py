@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ray
+from ray.exceptions import RayActorError
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
@@ -35,6 +37,26 @@ _DEATHS_OF_A_SHARE = 3
 
 class RolloutError(ValueError):
     """Episodes could not be played, for a reason that a restart would not fix."""
+
+
+def why_none_was_built(runners: EnvRunnerGroup) -> RolloutError:
+    """The error of a group whose env runners all failed as they were built; RLlib finds an empty list then.
+
+    Args:
+        runners: RLlib's group of env runners.
+    """
+    reason = "the logs of Ray's workers say why"
+    for runner in runners._worker_manager.actors().values():
+        try:
+            ray.get(runner.ping.remote())
+        except RayActorError as error:
+            # Ray's message ends with the traceback in the runner's process.
+            reason = str(error).rstrip().splitlines()[-1].strip()
+            break
+    return RolloutError(
+        f"No env runner could be built: {reason}. Modules of yours must be importable in Ray's processes: install "
+        "them, or set PYTHONPATH before Ray starts."
+    )
 
 
 class RolloutDispatcher:

@@ -50,3 +50,7 @@ class CountingEngine(Engine):
 
 def counting_engine(spec: EngineSpec) -> CountingEngine:
     return CountingEngine(spec)
+
+
+def broken_engine(spec: EngineSpec) -> CountingEngine:
+    raise ValueError("There are no such weights.")

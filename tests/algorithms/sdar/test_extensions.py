@@ -18,6 +18,7 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
 
 from sdar_gym.algorithms.objectives.gates import Gate
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
+from sdar_gym.algorithms.sdar.rollout_dispatcher import RolloutError
 from sdar_gym.rollout import metrics
 from sdar_gym.rollout.engines import canary, registry
 
@@ -76,6 +77,12 @@ def test_an_engine_named_by_module_and_function_plays_on_remote_runners(build: B
     assert len(counts) == 2 and all(counts)
     played = sum(len(episode.turns) for episode in algorithm.last_episodes)
     assert sum(counts) == played + 2 * 2 * canary.RESPONSES
+
+
+@pytest.mark.slow
+def test_an_engine_that_remote_runners_cannot_build_is_one_error(build: Build) -> None:
+    with pytest.raises(RolloutError, match=r"No env runner could be built: .*no such weights.*PYTHONPATH"):
+        build(remote(small_config().rollout(engine="counting_engine:broken_engine"), runners=2))
 
 
 @pytest.fixture

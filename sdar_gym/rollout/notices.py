@@ -99,7 +99,7 @@ def notices(figures: Mapping[str, float]) -> dict[str, str]:
         found["share"] = (
             f"The distillation's gradient has {share:.0%} of the policy gradient's norm: the teacher "
             + ("hardly acts" if share < _WEAK_TEACHER else "outweighs the reward")
-            + ". training.objective.distill.coeff={share: 0.8} sets λ by this share."
+            + ". training.objective.distill.coeff={share: 0.4} sets λ by this share."
         )
     if figures.get("runner_deaths", 0.0) > 0:
         found["lost"] = (

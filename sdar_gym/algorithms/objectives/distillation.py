@@ -93,7 +93,7 @@ class Distillation(Settings):
     PREFIX: ClassVar[str] = "distill."
 
     coeff: Schedule = setting(
-        doc="λ: a number or points `[[step, value], …]`; or `{share: 0.8}`, which sets λ so that the distillation's "
+        doc="λ: a number or points `[[step, value], …]`; or `{share: 0.4}`, which sets λ so that the distillation's "
         "gradient has this share of the policy gradient's norm."
     )
     divergence: Divergence = setting(Divergence.LOG_RATIO)

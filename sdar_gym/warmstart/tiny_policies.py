@@ -9,6 +9,7 @@ from typing import Any
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.text import closest, shortened
 from sdar_gym.warmstart.problem_demonstrations import ProblemMix
+from sdar_gym.warmstart.search_demonstrations import SearchMix
 from sdar_gym.warmstart.shop_demonstrations import ShopMix
 from sdar_gym.warmstart.tiny import Recipe
 from sdar_gym.warmstart.tiny_acceptance import acceptance_panel, measure_control, measure_skills, measure_views
@@ -50,6 +51,12 @@ TINY_POLICIES: dict[str, TinyPolicy] = {
     "sdar/ALFWorld-v0": TinyPolicy("tiny", "quickstart", Recipe(), measure_skills),
     "sdar/WebShop-v0": TinyPolicy(
         "tiny-webshop", "quickstart-webshop", Recipe(steps=3600, tokens_per_step=4000, mix=ShopMix()), _shop
+    ),
+    "sdar/SearchQA-v0": TinyPolicy(
+        "tiny-searchqa",
+        "quickstart-searchqa",
+        Recipe(steps=6000, tokens_per_step=3500, vocab_size=1400, mix=SearchMix()),
+        measure_control,
     ),
     "sdar/Math-v0": _of_problems("Math", {"arithmetic": 0.5, "algebra": 0.35, "number_theory": 0.25, "counting": 0.1}),
     "sdar/Code-v0": _of_problems(

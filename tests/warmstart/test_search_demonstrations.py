@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
+from importlib.resources import files
 from itertools import islice
 
+import pytest
+
+from sdar_gym.configs import load_config
 from sdar_gym.envs.searchqa.expert import asked_by
 from sdar_gym.envs.searchqa.text import read_call
 from sdar_gym.envs.searchqa.wordings import Compare
 from sdar_gym.envs.searchqa.world import embedded_world
+from sdar_gym.evaluation.panels import panel_of
+from sdar_gym.evaluation.summary import success_by_type
 from sdar_gym.warmstart.search_demonstrations import SearchMix
+from sdar_gym.warmstart.tiny_acceptance import ALONE, MISLED, READ, acceptance_panel, measure_control
 from sdar_gym.warmstart.tiny_demonstrations import Demonstration
+from sdar_gym.warmstart.tiny_policies import tiny_policy_of
 
+ENV_ID = "sdar/SearchQA-v0"
 PLAIN = SearchMix(slip=0.0, keep_first=1.0)
+TINY = tiny_policy_of(ENV_ID)
 
 
 def rows_of(mix: SearchMix, count: int, seed: int = 0) -> list[Demonstration]:
@@ -94,3 +105,40 @@ def test_slips_are_carried_out_but_never_taught() -> None:
     assert any("failed: no search" in row.prompt for row in rows)
     assert any(re.search(r"^searched: (Which|Who|In|On|Where|When|What) ", row.prompt, re.MULTILINE) for row in rows)
     assert not any("?" in row.response or "> <" in row.response for row in rows)
+
+
+def test_the_panel_of_the_acceptance_is_in_no_panel_of_a_run() -> None:
+    run = load_config(TINY.config)
+    panel = acceptance_panel(run)
+    of_runs = panel_of(replace(run, evaluation=replace(run.evaluation, tasks=400)))
+    assert len(panel.task_ids) == 192
+    assert not set(panel.task_ids) & set(of_runs.task_ids)
+
+
+def test_the_shipped_policy_was_made_by_its_recipe_and_accepted_by_measure() -> None:
+    folder = files("sdar_gym.policy").joinpath("checkpoints", TINY.name)
+    shipped = json.loads(folder.joinpath("recipe.json").read_text(encoding="utf-8"))
+    # Whoever changes the recipe trains the shipped policy anew: `sdar-gym warmstart`.
+    assert shipped["recipe"] == json.loads(json.dumps(TINY.recipe.to_json()))
+    measured = shipped["measured"]
+    assert measured["accepted"]
+    assert ALONE[0] <= measured["without_skills"]["success"] <= ALONE[1]
+    assert measured["with_skills"]["success"] > READ
+    assert measured["wrong_skills"]["success"] < MISLED
+    by_type = success_by_type(measured["without_skills"])
+    assert by_type["two_hop"] < 0.15 < 0.3 < min(by_type["one_hop"], by_type["comparison"])
+
+
+def test_the_shipped_policy_reads_right_and_wrong_skills() -> None:
+    run = load_config(TINY.config)
+    panel = acceptance_panel(run)
+    some = replace(panel, task_ids=panel.task_ids[::8])
+    measured = measure_control(run, f"builtin:{TINY.name}", panel=some)
+    assert measured["wrong_skills"]["success"] < measured["without_skills"]["success"]
+    assert measured["with_skills"]["success"] > measured["without_skills"]["success"] + 0.25
+
+
+@pytest.mark.slow
+def test_the_shipped_policy_is_accepted_again() -> None:
+    measured = measure_control(load_config(TINY.config), f"builtin:{TINY.name}")
+    assert measured["accepted"], {name: each["success"] for name, each in measured.items() if name != "accepted"}

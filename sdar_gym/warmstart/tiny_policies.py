@@ -55,7 +55,7 @@ TINY_POLICIES: dict[str, TinyPolicy] = {
     "sdar/SearchQA-v0": TinyPolicy(
         "tiny-searchqa",
         "quickstart-searchqa",
-        Recipe(steps=6000, tokens_per_step=3500, vocab_size=1400, mix=SearchMix()),
+        Recipe(steps=4000, tokens_per_step=3500, vocab_size=1400, mix=SearchMix()),
         measure_control,
     ),
     "sdar/Math-v0": _of_problems("Math", {"arithmetic": 0.5, "algebra": 0.35, "number_theory": 0.25, "counting": 0.1}),

@@ -233,15 +233,13 @@ def test_names_that_are_no_paths_stay_names(tmp_path: Path, monkeypatch: pytest.
     assert load_config("quickstart", ["runs_dir=file:///tmp/x%20y"]).runs_dir == "/tmp/x y"
 
 
-@pytest.mark.parametrize(
-    ("env", "split", "prompt"), [("sdar/WebShop-v0", "test", "compact"), ("sdar/SearchQA-v0", "dev", "window")]
-)
-def test_another_environment_brings_its_own_settings(env: str, split: str, prompt: str) -> None:
+@pytest.mark.parametrize(("env", "split"), [("sdar/WebShop-v0", "test"), ("sdar/SearchQA-v0", "dev")])
+def test_another_environment_brings_its_own_settings(env: str, split: str) -> None:
     from sdar_gym.algorithms.sdar.config import SDARConfig
     from sdar_gym.rollout.environments import make_env
 
     run = load_config("quickstart", [f"env={env}", "training.lr=0.01", "evaluation.tasks=2"])
-    assert "scene" not in run.env_config and run.rollout.prompt == prompt
+    assert "scene" not in run.env_config and run.rollout.prompt == "compact"
     assert (run.evaluation.split, run.evaluation.tasks, run.training.lr) == (split, 2, 0.01)
     assert run.training.iterations == 30, "what belongs to no environment stays"
     SDARConfig.from_run(run).check()
@@ -253,7 +251,7 @@ def test_another_environment_brings_its_own_settings(env: str, split: str, promp
 def test_what_was_asked_for_beside_another_environment_counts() -> None:
     changes = ["env_config.max_steps=3", "env=sdar/SearchQA-v0", "rollout.window=7", "evaluation.split=test"]
     run = load_config("quickstart", changes)
-    assert run.env_config == {"questions": "embedded", "max_steps": 3}
+    assert run.env_config == {"questions": "plain", "task_types": ["one_hop", "two_hop"], "max_steps": 3}
     assert (run.rollout.window, run.evaluation.split) == (7, "test")
 
 

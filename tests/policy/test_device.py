@@ -88,15 +88,15 @@ def test_rollouts_happen_on_the_device(monkeypatch: pytest.MonkeyPatch, policy_f
 def test_a_learner_in_the_driver_gets_the_gpu_that_is_there(
     monkeypatch: pytest.MonkeyPatch, policy_folder: Path
 ) -> None:
-    from sdar_gym.algorithms.sdar import SDARConfig, algorithm
+    from sdar_gym.algorithms.sdar import SDARConfig, config
 
     class Card:
         total_memory = 80 << 30
 
     gpus(monkeypatch, 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Card())
-    supply = algorithm.supply
-    monkeypatch.setattr(algorithm, "supply", lambda: type(supply())(8, 2, "this machine"))
+    supply = config.supply
+    monkeypatch.setattr(config, "supply", lambda: type(supply())(8, 2, "this machine"))
 
     def built(*changes: str) -> SDARConfig:
         made = SDARConfig.from_run(load_config("quickstart", [f"policy.model={policy_folder}", *changes]))

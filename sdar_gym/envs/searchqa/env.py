@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from sdar_gym.envs.searchqa.tasks import Question, QuestionSource
 from sdar_gym.envs.searchqa.text import NOT_UNDERSTOOD, OUT_OF_TURNS, information, query_of, read_call
 from sdar_gym.envs.text_env import Task, TaskNotFoundError, TextEnv, Turn
 from sdar_gym.text import shortened
-from sdar_gym.validation import finite_number, whole_number
+from sdar_gym.validation import finite_number, text_list, whole_number
 
 
 class SearchQAEnv(TextEnv):
@@ -89,6 +90,7 @@ class SearchQAEnv(TextEnv):
             world. The constructor reads the first passage, so that an empty corpus raises early; the first episode
             reads the rest.
         split: The split that `reset()` draws from; default the first one present.
+        task_types: One task type or several; default all. Of a file the type of every question is read once for it.
         search: Search backend. `auto`, `bm25s` or `lucene`: an index in this process, shared by all its environments
             (an index folder determines its backend). `ray`: a named actor, one per cluster. `http://host:port`: a
             server such as `sdar-gym serve-search`; `corpus` is not used then. A user and password in the address are
@@ -118,6 +120,7 @@ class SearchQAEnv(TextEnv):
         questions: str | os.PathLike[str] | None = None,
         corpus: str | os.PathLike[str] | None = None,
         split: str | None = None,
+        task_types: str | Sequence[str] | None = None,
         search: str = "auto",
         topk: int = 3,
         holdout: float = 0.0,
@@ -137,6 +140,8 @@ class SearchQAEnv(TextEnv):
         if self._holdout and self._questions_path is None:
             raise ValueError("The embedded questions have a test split already, so `holdout` must be 0.")
         self._source: QuestionSource | None = None
+        self._task_types = None if task_types is None else frozenset(text_list("task_types", task_types))
+        self._chosen: dict[str, tuple[str, ...]] = {}
         self._split = self._questions.splits[0] if split is None else split
         self.task_ids(self._split)  # Raises for an unknown split now instead of at the first reset.
         spec = SearchSpec(search=search, timeout=search_timeout, retries=search_retries)
@@ -190,15 +195,26 @@ class SearchQAEnv(TextEnv):
         return self._questions.splits
 
     def task_ids(self, split: str | None = None) -> tuple[str, ...]:
-        """Ids of all questions of a split (default: the environment's).
+        """Ids of all questions of a split (default: the environment's) with one of the selected task types.
 
         Raises:
-            TaskNotFoundError: There is no such split.
+            TaskNotFoundError: There is no such split, or it has no such questions.
         """
         split = self._split if split is None else split
         if not isinstance(split, str):
             raise TaskNotFoundError(f"A split must be a string, got {shortened(split)}.")
-        return self._questions.task_ids(split)
+        ids = self._questions.task_ids(split)
+        if self._task_types is None:
+            return ids
+        if split not in self._chosen:
+            types = {task_id: self.task_type(task_id) for task_id in ids}
+            if self._task_types.isdisjoint(types.values()):
+                raise TaskNotFoundError(
+                    f"Split {split!r} has no questions of the task type(s) {shortened(sorted(self._task_types))}; "
+                    f"it has {', '.join(sorted({*types.values()}))}."
+                )
+            self._chosen[split] = tuple(task_id for task_id in ids if types[task_id] in self._task_types)
+        return self._chosen[split]
 
     def task_type(self, task_id: str) -> str:
         """Task type of an id.

@@ -170,6 +170,12 @@ def test_vector_environments_play_in_their_processes() -> None:
     ("arguments", "error", "message"),
     [
         ({"split": "valid"}, TaskNotFoundError, "there are: train, dev, test"),
+        (
+            {"task_types": "nq"},
+            TaskNotFoundError,
+            r"no questions of the task type\(s\) \['nq'\].* it has comparison, one_hop, two_",
+        ),
+        ({"task_types": []}, TaskNotFoundError, "no questions of the task type"),
         ({"topk": 0}, ValueError, "topk .* at least 1"),
         ({"max_steps": 0}, ValueError, "max_steps"),
         ({"search": "elastic"}, ValueError, "Unknown search 'elastic'.*lucene"),
@@ -185,6 +191,15 @@ def test_wrong_arguments_are_refused_with_a_reason(
     given = {name: files[0] if value == "QUIZ" else value for name, value in arguments.items()}
     with pytest.raises(error, match=message):
         make(**given)
+
+
+def test_task_types_select_questions_of_every_split() -> None:
+    env, everything = make(task_types=["one_hop", "two_hop"]), make()
+    for split in env.splits:
+        ids = env.task_ids(split)
+        assert {env.task_type(task_id) for task_id in ids} == {"one_hop", "two_hop"}
+        assert ids == tuple(each for each in everything.task_ids(split) if "comparison" not in each)
+    assert make(task_types="two_hop").reset(seed=1)[1]["task_type"] == "two_hop"
 
 
 def test_questions_without_passages_are_refused_unless_a_server_has_them(files: tuple[Path, Path]) -> None:

@@ -77,7 +77,9 @@ def main() -> None:
 def _write(path: Path, where: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
     from sdar_gym.plan.memory_table import MICRO_BATCH_TOKENS, memory_rows
 
-    content = {
+    # `benchmarks/saved_activations.py` writes into the same file.
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content = before | {
         "command": "python benchmarks/memory.py",
         "machine": where,
         "device": "cpu",

@@ -49,11 +49,10 @@ def section(memory: Json) -> tuple[str, ...]:
         "learner itself, in processes of their own, two with gloo; "
         "one micro-batch an update, resident memory over what the process had before, from the second update on, the "
         f"learner with the most. The formulas were {errors['lowest']:+.0%} to {errors['highest']:+.0%} off, "
-        f"{errors['median']:+.0%} in the middle: too low by up to 230 MB at 10 and 50 million weights, where logits "
-        "and temporary arrays are a good part of the memory, LoRA most, and near for the largest model, where what "
-        "grows with the weights is nearly all. By a run with a quarter of the response tokens, logits took about five "
-        "arrays on the CPU, not three. The machine was busy, and not every case was run for every model. No GPU was "
-        "measured.",
+        f"{errors['median']:+.0%} in the middle: too low by up to {_deficit(memory['cases']):,.0f} MB, which is much "
+        "for the small models, where logits and temporary arrays are a good part, LoRA most; for the largest "
+        f"model they were {_of_largest(memory['cases'])} off, LoRA left out. By a run with a quarter of the response "
+        "tokens, logits took about five arrays on the CPU, not three. No GPU was measured.",
         _measured(memory["cases"]),
         "Activations alone, as autograd saves them without gradient checkpointing "
         "(`python benchmarks/saved_activations.py`, torch's own count, exact):",
@@ -84,6 +83,20 @@ def _table(rows: Sequence[Json]) -> str:
         )
         before = row["model"]
     return "\n".join(lines)
+
+
+def _deficit(models: Mapping[str, Mapping[str, Json]]) -> float:
+    """By how many MB the formulas are too low at most."""
+    return max(
+        median(case["peak_mb"]) - case["formula_peak_mb"] for cases in models.values() for case in cases.values()
+    )
+
+
+def _of_largest(models: Mapping[str, Mapping[str, Json]]) -> str:
+    """Smallest and largest error of the model with the most weights, without LoRA."""
+    cases = max(models.values(), key=lambda each: max(case["parameters"] for case in each.values()))
+    errors = [case["error"] for name, case in cases.items() if name != "LoRA"]
+    return f"{min(errors):+.0%} to {max(errors):+.0%}"
 
 
 def _measured(models: Mapping[str, Mapping[str, Json]]) -> str:

@@ -41,6 +41,8 @@ GRPO = _arm("grpo", tuned="training.lr", values=_RATES)
 SDAR_PUBLISHED = _arm("sdar", f"{_LAMBDA}=0.01", name="sdar, published λ")
 SDAR_TUNED = _arm("sdar", name="sdar, λ tuned", tuned=_LAMBDA, values=("0.3", "1.0", "3.0"))
 SDAR_SHARE = _arm("sdar", name="sdar, by share", tuned=_LAMBDA, values=("{share: 0.4}", "{share: 0.8}", "{share: 1.6}"))
+# What was chosen on ALFWorld, to see whether a share carries over.
+SDAR_SHARE_CARRIED = _arm("sdar", f"{_LAMBDA}={{share: 0.4}}", name="sdar, share .4")
 # One episode of five is the teacher's: as many episodes in all as the others have.
 SDAR_TRUST = _arm(
     "sdar",
@@ -154,7 +156,7 @@ LARGE_BATCH = Part(
 
 def _methods(name: str, title: str, setting: Setting, sdar: Arm = SDAR_TUNED) -> Part:
     """The arms that matter most, tuned anew."""
-    arms = (GRPO, SDAR_PUBLISHED, sdar, SDAR_SHARE, SDAR_SURE, FROZEN_CE, FROZEN_CE_SURE)
+    arms = (GRPO, SDAR_PUBLISHED, sdar, SDAR_SHARE, SDAR_SHARE_CARRIED, SDAR_SURE, FROZEN_CE, FROZEN_CE_SURE)
     return Part(name, title, setting, arms)
 
 
@@ -196,10 +198,14 @@ PARTS = (
     _controls(MAIN, "irrelevant", "Skills about something else, on ALFWorld", (SDAR_TUNED, SDAR_SURE)),
     WEBSHOP,
     _controls(
-        WEBSHOP, "wrong", "Skills of another task type, on WebShop", (_SHOP_SDAR, *_PROTECTED[1:]), "webshop-options:"
+        WEBSHOP,
+        "wrong",
+        "Skills of another task type, on WebShop",
+        (_SHOP_SDAR, SDAR_SHARE_CARRIED, *_PROTECTED[1:]),
+        "webshop-options:",
     ),
     SEARCHQA,
-    _controls(SEARCHQA, "wrong", "Skills of another task type, on Search-QA", _PROTECTED),
+    _controls(SEARCHQA, "wrong", "Skills of another task type, on Search-QA", (SDAR_SHARE_CARRIED, *_PROTECTED)),
     ABLATIONS,
     LARGE_BATCH,
 )

@@ -537,13 +537,17 @@ class CheckpointSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class WarmStartSettings(Settings):
-    """Supervised fine-tuning on the expert's episodes, by `sdar-gym warmstart --model`."""
+    """Supervised fine-tuning on scripted episodes, by `sdar-gym warmstart --model`."""
 
     PREFIX: ClassVar[str] = "warmstart."
 
-    episodes: int = setting(
-        256, "Episodes of the environment's expert to train on, each of another training task.", low=1, high=MOST_GROUPS
+    play: str = setting(
+        "expert",
+        "Who plays the episodes: `expert`, the environment's own, or `skill_reader` (ALFWorld): a script that does "
+        "what a skill in the prompt says, right or made up, and guesses without one, so that the model learns to read.",
+        choices=("expert", "skill_reader"),
     )
+    episodes: int = setting(256, "Episodes to train on, each of another training task.", low=1, high=MOST_GROUPS)
     epochs: int = setting(2, "Passes over the episodes.", low=1, high=1_000)
     lr: float | None = setting(
         None, "Peak learning rate of AdamW; null for 1e-5, with adapters for 1e-4.", above=0, high=1

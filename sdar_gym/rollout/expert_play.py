@@ -34,19 +34,37 @@ def expert_turns(env: TextEnv, expert: ScriptedPolicy, task_id: str, *, seed: in
     Returns:
         The turns; empty if the expert does not solve the task.
     """
+    turns, won = scripted_turns(env, expert, task_id, seed=seed)
+    return turns if won else []
+
+
+def scripted_turns(
+    env: TextEnv, policy: ScriptedPolicy, task_id: str, *, seed: int | None = None
+) -> tuple[list[ExpertTurn], bool]:
+    """A scripted policy's episode in a task, to its end or until the policy is `done`, if it can be.
+
+    Args:
+        env: The environment.
+        policy: The policy.
+        task_id: The task.
+        seed: Seed of the reset.
+
+    Returns:
+        The turns, and whether the task is solved; no turns if the policy cannot play it.
+    """
     observation, info = env.reset(seed=seed, options={"task_id": task_id})
     turns: list[ExpertTurn] = []
     history: list[PastTurn] = []
     ended = False
     try:
-        expert.begin(env, observation, info)
-        while not ended:
+        policy.begin(env, observation, info)
+        while not ended and not getattr(policy, "done", False):
             view = EpisodeView(info["goal"], tuple(history), observation, tuple(info["admissible_actions"]))
-            action = expert.act(observation, info)
+            action = policy.act(observation, info)
             turns.append(ExpertTurn(view, action))
             history.append(PastTurn(observation, action))
             observation, _, terminated, truncated, info = env.step(action)
             ended = terminated or truncated
     except ValueError:
-        return []  # Experts raise ValueError for a task that cannot be solved.
-    return turns if info["won"] else []
+        return [], False  # Experts raise ValueError for a task that cannot be solved.
+    return turns, bool(info["won"])

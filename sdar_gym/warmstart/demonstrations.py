@@ -63,7 +63,7 @@ class Demonstrations:
         if episode is None:
             self.unsolved += 1
             return False
-        if episode.ended != "won":
+        if episode.ended in _REMEDIES:
             self.cut[episode.ended] += 1
         if episode.turns:
             kept.append(episode)
@@ -118,7 +118,7 @@ def demonstrate(
 
 def _refuse_unusable(run: RunConfig, result: Demonstrations, *, finished: bool) -> None:
     episodes = [*result.train, *result.held_out]
-    whole, cut = sum(episode.ended == "won" for episode in episodes), result.cut.total()
+    whole, cut = sum(episode.ended not in _REMEDIES for episode in episodes), result.cut.total()
     if cut > (whole if finished else whole + _PATIENCE):
         ((ended, _),) = result.cut.most_common(1)
         raise DemonstrationError(

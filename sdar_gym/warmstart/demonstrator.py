@@ -1,15 +1,16 @@
-"""Demonstrator: plays an expert's episodes through the collector, so that they have the tokens of a rollout."""
+"""Demonstrator: plays scripted episodes through the collector, so that they have the tokens of a rollout."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdar_gym.algorithms.methods import get_method
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.configs.sections import SkillSettings
 from sdar_gym.envs.policies import ScriptedPolicy, expert_of
-from sdar_gym.envs.prompting import prompt_template
+from sdar_gym.envs.prompting import prompt_template, skill_context
 from sdar_gym.envs.text_env import TextEnv
 from sdar_gym.policy.chat import ChatFormat
 from sdar_gym.policy.context_length import context_length
@@ -17,11 +18,13 @@ from sdar_gym.policy.load import load_generation_config, load_model_config, stop
 from sdar_gym.rollout.build import build_context, build_retriever
 from sdar_gym.rollout.collector import Collector, EpisodeRequest
 from sdar_gym.rollout.engines.base import Engine, GenerationRequest, GenerationResult, SamplingParams
-from sdar_gym.rollout.expert_play import ExpertTurn, expert_turns
+from sdar_gym.rollout.episode_limits import EpisodeLimits
+from sdar_gym.rollout.expert_play import ExpertTurn, scripted_turns
 from sdar_gym.rollout.trajectory import Episode
 from sdar_gym.skills.lookup import skill_env_name
 from sdar_gym.skills.strategies.controls import NoRetriever
 from sdar_gym.text import shortened
+from sdar_gym.warmstart.skill_reader import SkillReader
 
 if TYPE_CHECKING:
     import torch
@@ -59,10 +62,11 @@ class PreparedEngine(Engine):
 
 
 class Demonstrator:
-    """Plays an expert's episodes as the policy would have sampled them: prompts, responses, end tokens.
+    """Plays the episodes of an expert, or of a skill reader, as the policy would have sampled them.
 
-    The expert plays a task once to choose its actions. The collector of training and evaluation then plays the task
-    with an engine that gives the responses with these actions. Prompts hold skills if the method's policy reads them.
+    The scripted policy plays a task once to choose its actions. The collector of training and evaluation then plays the
+    task with an engine that gives the responses with these actions. Prompts hold skills if the method's policy reads
+    them, or those that the skill reader reads.
 
     Args:
         run: The configuration.
@@ -74,7 +78,7 @@ class Demonstrator:
     """
 
     def __init__(self, run: RunConfig, tokenizer: Any, env: TextEnv):
-        self._expert, self._respond = demonstrating_parts(run.env, run.rollout.prompt)
+        self._policy, self._respond = demonstrating_parts(run)
         self._tokenizer, self._env, self._seed = tokenizer, env, run.seed
         config = load_model_config(run.policy.model)
         self._rollout = rollout = run.rollout.within(context_length(config))
@@ -84,39 +88,45 @@ class Demonstrator:
         generation = load_generation_config(run.policy.model, config)
         self._engine = PreparedEngine(stop_token_ids(generation, tokenizer, rollout.chat_template_kwargs))
         self._context = build_context(tokenizer, run.env, run.env_config, rollout)
-        reads_skills = get_method(run.method).acts_with_skills
-        self._collector = Collector(
-            self._engine,
-            tokenizer,
-            lambda: env,
-            self._context,
-            build_retriever(run.env, run.skills if reads_skills else SkillSettings(strategy=NoRetriever.name)),
-            skill_env_name(run.env),
-            teacher_prompts=False,
-            skills_in_prompt=reads_skills,
-        )
+        self._reads_skills = get_method(run.method).acts_with_skills
+        settings = run.skills if self._reads_skills else SkillSettings(strategy=NoRetriever.name)
+        self._retriever, self._env_name = build_retriever(run.env, settings), skill_env_name(run.env)
 
     def episode(self, task_id: str) -> Episode | None:
-        """The expert's episode in a task.
+        """The scripted episode in a task.
 
         Args:
             task_id: The task.
 
         Returns:
-            The episode, or None if the expert does not solve the task. It `ended` as `won`, or with the turns before
-            the first prompt that is too long, as a rollout does.
+            The episode, or None if the expert does not solve the task. It `ended` as `won`, for a skill reader as
+            `truncated` too, or with the turns before the first prompt that is too long, as a rollout does.
 
         Raises:
             DemonstrationError: A response is too long, the parser does not read the action from it, or the environment
                 does not repeat the task.
         """
         request = EpisodeRequest(task_id, group_id=0, member=0, seed=self._seed)
-        turns = expert_turns(self._env, self._expert, task_id, seed=request.reset_seed)
-        if not turns:
+        turns, won = scripted_turns(self._env, self._policy, task_id, seed=request.reset_seed)
+        reader = self._policy if isinstance(self._policy, SkillReader) else None
+        if not turns or not (won or reader):
             return None
+        if reader is not None:
+            request = replace(request, privileged=skill_context(reader.skill))
         self._engine.responses = [self._response_ids(turn.action) for turn in turns]
-        (episode,) = self._collector.collect([request], SamplingParams(self._rollout.max_response_tokens))
-        self._refuse_other_play(episode, turns)
+        collector = Collector(
+            self._engine,
+            self._tokenizer,
+            lambda: self._env,
+            self._context,
+            self._retriever,
+            self._env_name,
+            teacher_prompts=False,
+            skills_in_prompt=self._reads_skills and reader is None,
+            episode_limits=EpisodeLimits(turns=len(turns)),
+        )
+        (episode,) = collector.collect([request], SamplingParams(self._rollout.max_response_tokens))
+        self._refuse_other_play(episode, turns, won)
         return episode
 
     def _response_ids(self, action: str) -> list[int]:
@@ -142,9 +152,9 @@ class Demonstrator:
             )
         return ids
 
-    def _refuse_other_play(self, episode: Episode, turns: list[ExpertTurn]) -> None:
+    def _refuse_other_play(self, episode: Episode, turns: list[ExpertTurn], won: bool) -> None:
         if episode.error:
-            raise DemonstrationError(f"{episode.error}. The expert played the same actions without an error.")
+            raise DemonstrationError(f"{episode.error}. The script played the same actions without an error.")
         told = f"Task {shortened(episode.task_id)} is not the same twice: after the same actions and the same seed, "
         remedy = "Make the environment depend on task and seed alone."
         for number, (played, turn) in enumerate(zip(episode.turns, turns, strict=False), start=1):
@@ -153,25 +163,35 @@ class Demonstrator:
                     f"{told}turn {number} observes {shortened(played.observation)} instead of "
                     f"{shortened(turn.view.observation)}. {remedy}"
                 )
-        if episode.ended in ("lost", "truncated") or (episode.won and len(episode.turns) != len(turns)):
+        played = episode.ended in ("won", "lost", "truncated")
+        if played and (episode.won != won or len(episode.turns) != len(turns)):
             raise DemonstrationError(
-                f"{told}it ended as {episode.ended!r} with turn {len(episode.turns)} instead of being won with turn "
-                f"{len(turns)}. {remedy}"
+                f"{told}it ended as {episode.ended!r} with turn {len(episode.turns)} instead of being "
+                f"{'won' if won else 'left'} with turn {len(turns)}. {remedy}"
             )
 
 
-def demonstrating_parts(env_id: str, prompt: str) -> tuple[ScriptedPolicy, Callable[..., str]]:
-    """The expert of an environment, and what writes its responses.
+def demonstrating_parts(run: RunConfig) -> tuple[ScriptedPolicy, Callable[..., str]]:
+    """The scripted policy that a warm start trains on, and what writes its responses.
 
     Args:
-        env_id: The environment.
-        prompt: Name of the prompt template.
+        run: The configuration.
 
     Raises:
-        DemonstrationError: It has no expert, or the template has no `respond`.
+        DemonstrationError: The environment has no such policy, or the prompt template has no `respond`.
     """
-    expert = expert_of(env_id)
-    if expert is None:
+    env_id, prompt = run.env, run.rollout.prompt
+    policy: ScriptedPolicy | None
+    if run.warmstart.play == "skill_reader":
+        if env_id != "sdar/ALFWorld-v0":
+            raise DemonstrationError(
+                f"warmstart.play=skill_reader is there for sdar/ALFWorld-v0 only, not for {env_id}. Use "
+                "warmstart.play=expert."
+            )
+        policy = SkillReader(seed=run.seed)
+    else:
+        policy = expert_of(env_id)
+    if policy is None:
         raise DemonstrationError(
             f"{env_id} has no expert, whose episodes a warm start trains on. Register it with expert='module:Class'."
         )
@@ -181,4 +201,4 @@ def demonstrating_parts(env_id: str, prompt: str) -> tuple[ScriptedPolicy, Calla
             f"The prompt template {prompt!r} of {env_id} cannot write responses: it has no method "
             "respond(action, think=...). Add it, or choose another rollout.prompt."
         )
-    return expert, respond
+    return policy, respond

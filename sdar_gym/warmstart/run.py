@@ -70,7 +70,7 @@ def check_warm_start(run: RunConfig) -> list[str]:
         ValueError: Says what is wrong and how to fix it.
     """
     choose_device(run.policy.device)
-    demonstrating_parts(run.env, run.rollout.prompt)
+    demonstrating_parts(run)
     facts = check_policy(
         run.policy.model,
         rollout=run.rollout,

@@ -29,7 +29,8 @@ from sdar_gym.envs.alfworld.world import TASK_TYPES, Game
 from sdar_gym.envs.prompting import skill_context
 from sdar_gym.policy.tiny_tokenizer import HOUSEHOLD, TokenStyle
 
-_IDLE_TURNS = 2
+# Turns after which a demonstrator that believes its task done has shown that it tries nothing else.
+IDLE_TURNS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def demonstrations(mix: DemonstrationMix, seed: int) -> Iterator[Demonstration]:
 
 def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iterator[Demonstration]:
     keep, max_steps = mix.keep[full], mix.max_steps[full]
-    procedure, skills = _belief(mix, rng, game)
+    procedure, skills = belief(mix, rng, game)
     demonstrator = Demonstrator(game, procedure)
     engine = Engine(game)
     notes = start_notes(engine.intro())
@@ -115,7 +116,7 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iter
         if command is None:
             # It believes the task done and looks around, so that the policy learns not to try another guess.
             command, idle = "look", idle + 1
-            if idle > _IDLE_TURNS:
+            if idle > IDLE_TURNS:
                 return
         if not demonstrator.exploring or rng.random() < keep:
             yield Demonstration(render_notes(game.task, notes, skill_context(skills)), f"<action>{command}</action>")
@@ -127,8 +128,14 @@ def _episode(mix: DemonstrationMix, rng: Random, game: Game, full: bool) -> Iter
         notes.update(command, observation)
 
 
-def _belief(mix: DemonstrationMix, rng: Random, game: Game) -> tuple[Procedure, str]:
-    """The procedure that the demonstrator follows, and the skill text in its prompt."""
+def belief(mix: DemonstrationMix, rng: Random, game: Game) -> tuple[Procedure, str]:
+    """The procedure that the demonstrator follows, and the skill text in its prompt.
+
+    Args:
+        mix: The probabilities.
+        rng: Source of the draws.
+        game: The game.
+    """
     if rng.random() < mix.skill:
         if rng.random() < mix.other_type:
             others = [kind for kind in TASK_TYPES if kind != game.task_type]

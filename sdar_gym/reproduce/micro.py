@@ -184,6 +184,39 @@ SEARCHQA = Part(
     (*MAIN.arms, SDAR_SHARE_CARRIED),
 )
 
+
+def _full(method: str, name: str, *changes: str) -> Arm:
+    return _arm(method, f"{_LAMBDA}=1.0", *changes, name=name)
+
+
+# What was chosen for `frozen_ce` and `frozen_rkl` is λ = 1.
+SEARCHQA_ABLATIONS = Part(
+    "searchqa-ablations",
+    "Which tokens, whose weights, which skills, on Search-QA",
+    SEARCHQA.setting,
+    (
+        GRPO,
+        FROZEN_CE,
+        FROZEN_RKL,
+        _full("frozen_ce", "cross-entropy, live teacher", f"{_TEACHER}.weights=live"),
+        _full("frozen_ce", "cross-entropy, averaged teacher", f"{_TEACHER}.weights=ema", f"{_TEACHER}.rate=0.05"),
+        _full("frozen_rkl", "reverse KL, live teacher", f"{_TEACHER}.weights=live"),
+        _arm("sdar", f"{_TEACHER}.weights=frozen", f"{_LAMBDA}=0.3", name="sdar, λ = .3, frozen teacher"),
+        _arm("sdar", f"{_TEACHER}.weights=frozen", f"{_LAMBDA}=3.0", name="sdar, λ = 3, frozen teacher"),
+        _arm(
+            "grpo_opsd",
+            f"{_TEACHER}.weights=frozen",
+            f"{_LAMBDA}=1.0",
+            name="sampled reverse KL, λ = 1, frozen teacher",
+        ),
+        _full("frozen_ce", "cross-entropy, without skills", f"{_TEACHER}.view=none"),
+        _full("frozen_ce", "cross-entropy, tokens of actions", "training.objective.distill.tokens=action"),
+        _full("frozen_ce", "cross-entropy, skills by BM25", "skills.strategy=bm25"),
+        _full("frozen_ce", "cross-entropy, skills at random", "skills.strategy=random"),
+    ),
+    SEARCHQA,
+)
+
 _PROTECTED = (SDAR_TUNED, SDAR_SURE, FROZEN_CE, FROZEN_CE_SURE)
 _CONTROLLED = {
     "mixed": "Half of the task types with another type's skill",
@@ -214,5 +247,6 @@ PARTS = (
         for name, title in _CONTROLLED.items()
     ),
     ABLATIONS,
+    SEARCHQA_ABLATIONS,
     LARGE_BATCH,
 )

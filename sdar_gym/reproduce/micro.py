@@ -242,9 +242,10 @@ PARTS = (
     ),
     SEARCHQA,
     _controls(SEARCHQA, "wrong", "Skills of another task type, on Search-QA", (SDAR_SHARE_CARRIED, *_PROTECTED)),
+    # Of its library's three types `mixed` exchanges the two that are played, as `wrong` does.
     *(
-        _controls(SEARCHQA, name, f"{title}, on Search-QA", (SDAR_SHARE_CARRIED, *_PROTECTED))
-        for name, title in _CONTROLLED.items()
+        _controls(SEARCHQA, name, f"{_CONTROLLED[name]}, on Search-QA", (SDAR_SHARE_CARRIED, *_PROTECTED))
+        for name in ("empty", "irrelevant")
     ),
     ABLATIONS,
     SEARCHQA_ABLATIONS,

@@ -71,6 +71,8 @@ SDAR_SURE = _arm("sdar", *_SURE, name="sdar, trust at .95", tuned=_LAMBDA, value
 FROZEN_CE_SURE = _arm("frozen_ce", *_SURE, name="frozen_ce, trust at .95", tuned=_LAMBDA, values=("0.1", "0.4", "1.0"))
 FROZEN_CE = _arm("frozen_ce", tuned=_LAMBDA, values=("0.1", "0.4", "1.0"))
 FROZEN_RKL = _arm("frozen_rkl", tuned=_LAMBDA, values=("0.1", "0.3", "1.0"))
+# Their own teachers read verified answers. They have no policy gradient, so that the rate is their strength.
+SDPO_SKILLS = _arm("sdpo", f"{_VIEW}=skills", name="sdpo, with skills", tuned="training.lr", values=_RATES)
 ALLFAIL_CE = _arm("allfail_ce", tuned=_LAMBDA, values=("0.1", "0.4", "1.0"))
 
 MAIN = Part(
@@ -100,8 +102,7 @@ MAIN = Part(
         _arm("grpo_opsd", name="grpo + opsd, reverse KL", tuned=_LAMBDA, values=("0.03", "0.1", "0.3")),
         _arm("skill_sd", tuned=_LAMBDA, values=("0.01", "0.1", "1.0")),
         _arm("rlsd", tuned="training.objective.shaping.coeff", values=("0.25", "0.5", "1.0")),
-        # Their own teachers read verified answers. They have no policy gradient, so that the rate is their strength.
-        _arm("sdpo", f"{_VIEW}=skills", name="sdpo, with skills", tuned="training.lr", values=_RATES),
+        SDPO_SKILLS,
         _arm("distil", f"{_VIEW}=skills", name="distil, with skills", tuned="training.lr", values=_RATES),
         ALLFAIL_CE,
         FROZEN_CE,
@@ -170,7 +171,17 @@ WEBSHOP = Part(
         test=("evaluation.split=test", "evaluation.tasks=256", "evaluation.interval=0"),
     ),
     # The arms that matter most: a run takes eight times as long as one of Search-QA.
-    (GRPO, SDAR_PUBLISHED, _SHOP_SDAR, SDAR_SHARE, SDAR_SHARE_CARRIED, SDAR_SURE, FROZEN_CE, FROZEN_CE_SURE),
+    (
+        GRPO,
+        SDAR_PUBLISHED,
+        _SHOP_SDAR,
+        SDAR_SHARE,
+        SDAR_SHARE_CARRIED,
+        SDAR_SURE,
+        SDPO_SKILLS,
+        FROZEN_CE,
+        FROZEN_CE_SURE,
+    ),
 )
 SEARCHQA = Part(
     "searchqa",
@@ -229,7 +240,17 @@ PARTS = (
         MAIN,
         "wrong",
         "Skills of another task type, on ALFWorld",
-        (SDAR_TUNED, SDAR_SHARE, SDAR_TRUST, SDAR_SURE, ALLFAIL_CE, FROZEN_CE, FROZEN_CE_TRUST, FROZEN_CE_SURE),
+        (
+            SDAR_TUNED,
+            SDAR_SHARE,
+            SDAR_TRUST,
+            SDAR_SURE,
+            SDPO_SKILLS,
+            ALLFAIL_CE,
+            FROZEN_CE,
+            FROZEN_CE_TRUST,
+            FROZEN_CE_SURE,
+        ),
     ),
     *(_controls(MAIN, name, f"{title}, on ALFWorld", (SDAR_SHARE, *_PROTECTED)) for name, title in _CONTROLLED.items()),
     WEBSHOP,
@@ -237,11 +258,13 @@ PARTS = (
         WEBSHOP,
         "wrong",
         "Skills of another task type, on WebShop",
-        (_SHOP_SDAR, SDAR_SHARE_CARRIED, *_PROTECTED[1:]),
+        (_SHOP_SDAR, SDAR_SHARE_CARRIED, SDPO_SKILLS, *_PROTECTED[1:]),
         "webshop-options:",
     ),
     SEARCHQA,
-    _controls(SEARCHQA, "wrong", "Skills of another task type, on Search-QA", (SDAR_SHARE_CARRIED, *_PROTECTED)),
+    _controls(
+        SEARCHQA, "wrong", "Skills of another task type, on Search-QA", (SDAR_SHARE_CARRIED, SDPO_SKILLS, *_PROTECTED)
+    ),
     # Of its library's three types `mixed` exchanges the two that are played, as `wrong` does.
     *(
         _controls(SEARCHQA, name, f"{_CONTROLLED[name]}, on Search-QA", (SDAR_SHARE_CARRIED, *_PROTECTED))

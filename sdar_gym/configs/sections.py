@@ -544,7 +544,7 @@ class WarmStartSettings(Settings):
     play: str = setting(
         "expert",
         "Who plays the episodes: `expert`, the environment's own, or `skill_reader` (ALFWorld): a script that does "
-        "what a skill in the prompt says, right or made up, and guesses without one, so that the model learns to read.",
+        "what a skill in the prompt says, right or made up, and guesses without one: the model has to read skills.",
         choices=("expert", "skill_reader"),
     )
     episodes: int = setting(256, "Episodes to train on, each of another training task.", low=1, high=MOST_GROUPS)

@@ -163,8 +163,8 @@ class Demonstrator:
                     f"{told}turn {number} observes {shortened(played.observation)} instead of "
                     f"{shortened(turn.view.observation)}. {remedy}"
                 )
-        played = episode.ended in ("won", "lost", "truncated")
-        if played and (episode.won != won or len(episode.turns) != len(turns)):
+        to_its_end = episode.ended in ("won", "lost", "truncated")
+        if to_its_end and (episode.won != won or len(episode.turns) != len(turns)):
             raise DemonstrationError(
                 f"{told}it ended as {episode.ended!r} with turn {len(episode.turns)} instead of being "
                 f"{'won' if won else 'left'} with turn {len(turns)}. {remedy}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # How long a run waits for a lost env runner where there is no other one.
 _RESTART_SECONDS = 600.0
+# How long one that may yet come is asked why it could not be built.
+_BUILD_SECONDS = 60.0
 # A runner that dies at the same episodes every time is no outage.
 _DEATHS_OF_A_SHARE = 3
 
@@ -48,8 +50,8 @@ def why_none_was_built(runners: EnvRunnerGroup) -> RolloutError:
     reason = "the logs of Ray's workers say why"
     for runner in runners._worker_manager.actors().values():
         try:
-            ray.get(runner.ping.remote())
-        except RayActorError as error:
+            ray.get(runner.ping.remote(), timeout=_BUILD_SECONDS)
+        except (RayActorError, GetTimeoutError) as error:
             # Ray's message ends with the traceback in the runner's process.
             reason = str(error).rstrip().splitlines()[-1].strip()
             break

@@ -36,7 +36,7 @@ from sdar_gym.policy.load import load_tokenizer
 from sdar_gym.rollout.engines.registry import EngineSpec
 from sdar_gym.rollout.engines.transformers_engine import from_spec
 
-BASE = ("evaluation.tasks=48", "evaluation.teacher_tasks=0", "evaluation.interval=1000", "training.iterations=1000000")
+BASE = ("evaluation.tasks=48", "evaluation.teacher_tasks=0", "evaluation.interval=1000", "training.iterations=10000")
 RUNNERS, LEARNERS = "resources.num_env_runners={}", "resources.num_learners={}"
 AHEAD, BESIDE = "training.max_staleness=1", "resources.num_evaluation_runners=1"
 # Compared with everything in one process.
@@ -391,7 +391,9 @@ def measure(options: argparse.Namespace) -> None:
 def save(options: argparse.Namespace, found: dict[str, Any]) -> None:
     where = machine("ray", "torch", "transformers")
     print(machine_line(where), flush=True)
-    content = {"machine": where, "command": {k: v for k, v in vars(options).items() if k != "out"}, **found}
+    before = json.loads(options.out.read_text(encoding="utf-8")) if options.out and options.out.is_file() else {}
+    # Parts that were measured before stay, with the command of the last ones.
+    content = before | {"machine": where, "command": {k: v for k, v in vars(options).items() if k != "out"}, **found}
     print(json.dumps(content, indent=1), flush=True)
     if options.out:
         options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

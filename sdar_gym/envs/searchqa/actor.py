@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,8 @@ from sdar_gym.text import terminal_safe
 NAMESPACE = "sdar_gym"
 _THREADS = 4
 _PAUSE_S = 0.5
+# Opening an index takes longer than a search; times the timeout of a search.
+_OPENING = 10
 
 
 def session() -> str:
@@ -55,12 +58,13 @@ class _Index:
 class ActorSearch:
     """Client of the cluster's search actor for a corpus, which the first search starts.
 
-    The actor belongs to the job that started it. If it dies, or that job ends, it is restarted.
+    The actor belongs to the job that started it. If it dies, or that job ends, it is restarted; searches wait for that
+    as long as for its index to be opened.
 
     Args:
         corpus: Corpus file or index folder, at the same path on all nodes; None for the embedded passages.
         timeout: Timeout of one search in seconds; opening the index may take ten times as long.
-        retries: Retries of a failed search.
+        retries: Retries of a search without an answer in time.
 
     Raises:
         ValueError: Ray is not installed or not initialized, or the corpus cannot be opened.
@@ -99,27 +103,41 @@ class ActorSearch:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         errors: Any = import_module("ray.exceptions")
-        for attempt in range(self._retries + 1):
+        opening = _OPENING * self._timeout
+        failures, died_at = 0, math.inf
+        while True:
             try:
                 if self._actor is None:
                     actor = self._find()
-                    # Opening an index takes longer than a search.
-                    self._ray.get(actor.info.remote(), timeout=10 * self._timeout)
+                    self._ray.get(actor.info.remote(), timeout=opening)
                     self._actor = actor
                 return self._ray.get(getattr(self._actor, method).remote(*arguments), timeout=self._timeout)
             except errors.RayTaskError as error:
                 raise SearchFailedError(
                     f"The search actor {self.name} failed: {type(error.cause).__name__}: {first_line(error.cause)}"
                 ) from error
+            except errors.RayActorError as error:
+                self._actor = None
+                if error.actor_init_failed:
+                    # It would fail again: the corpus is damaged or not there.
+                    raise SearchFailedError(
+                        f"The search actor {self.name} cannot start: {_last_line(error)}"
+                    ) from error
+                # By time, since a restart on a busy machine takes longer than a number of quick retries.
+                died_at = min(died_at, time.monotonic())
+                if time.monotonic() - died_at >= opening:
+                    raise SearchFailedError(
+                        f"The search actor {self.name} did not come back in {opening:g} s: {_last_line(error)}"
+                    ) from error
             except errors.RayError as error:
                 self._actor = None
-                if attempt == self._retries:
+                failures += 1
+                if failures > self._retries:
                     raise SearchFailedError(
-                        f"The search actor {self.name} failed in {attempt + 1} attempt(s): {_last_line(error)}"
+                        f"The search actor {self.name} failed in {failures} attempt(s): {_last_line(error)}"
                     ) from error
             note_fault("search_retries")
             time.sleep(_PAUSE_S)
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _last_line(error: Exception) -> str:

@@ -100,7 +100,8 @@ class SearchQAEnv(TextEnv):
             and below 1.
         max_steps: Turn limit.
         success_reward: Reward for an exact match.
-        search_timeout: Seconds for one request to a server or an actor.
+        search_timeout: Seconds for one request to a server or an actor. An actor that died is waited for ten times as
+            long.
         search_retries: Retries of a failed request. When all fail, `step` raises `SearchFailedError`: a failure is
             never shown as an empty result. The turn does not count, and the same step can be repeated.
 

@@ -62,9 +62,33 @@ def test_an_actor_that_died_is_started_again(ray: Any, corpus: str) -> None:
     assert [found.id for found in retriever.search("word8", 3)] == ["p8"]
 
 
+def test_an_actor_whose_restart_takes_longer_than_the_retries_is_waited_for(
+    ray: Any, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retriever = ActorSearch(corpus, timeout=5.0, retries=0)
+    retriever.search("word7", 3)
+    dead = ray.get_actor(retriever.name, namespace=NAMESPACE)
+    ray.kill(dead)
+    find, found = retriever._find, [dead, dead, dead]
+    monkeypatch.setattr(retriever, "_find", lambda: found.pop() if found else find())
+    assert [passage.id for passage in retriever.search("word8", 3)] == ["p8"]
+    assert not found
+
+
+def test_an_actor_that_stays_dead_is_an_error_in_bounded_time(
+    ray: Any, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retriever = ActorSearch(corpus, timeout=0.1)
+    dead = retriever._find()
+    ray.kill(dead)
+    monkeypatch.setattr(retriever, "_find", lambda: dead)
+    with pytest.raises(SearchFailedError, match="did not come back in 1 s"):
+        retriever.search("word", 3)
+
+
 def test_a_corpus_that_the_actor_cannot_open_is_an_error(ray: Any, tmp_path: Path) -> None:
     retriever = ActorSearch(str(tmp_path / "none.jsonl"), retries=1)
-    with pytest.raises(SearchFailedError, match="no passage corpus"):
+    with pytest.raises(SearchFailedError, match=r"cannot start: .*no passage corpus"):
         retriever.search("word", 3)
 
 
@@ -77,6 +101,6 @@ def test_what_is_checked_before_a_run_asks_the_actor(ray: Any, corpus: str, tmp_
     damaged = tmp_path / "damaged.jsonl"
     damaged.write_text('{"contents": "a"}\n{"contents": 5}\n')
     env = gymnasium.make("sdar/SearchQA-v0", questions=questions, corpus=damaged, search="ray").unwrapped
-    with pytest.raises(ValueError, match=r"failed in .*CorpusError.*row 2: `contents` must be a text") as caught:
+    with pytest.raises(ValueError, match=r"cannot start: .*CorpusError.*row 2: `contents` must be a text") as caught:
         env.check_ready()
     assert "Traceback" not in str(caught.value)

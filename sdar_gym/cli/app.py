@@ -139,7 +139,8 @@ def reproduce(
     study: Annotated[
         str,
         typer.Argument(
-            help="quickstart: GRPO, SDAR, and SDAR with wrong skills, one run each. micro: methods compared over seeds."
+            help="quickstart: GRPO, SDAR, and SDAR with wrong skills, one run each. micro: methods over seeds. "
+            "chat: GRPO and SDAR with a chat model, policy.model=FOLDER."
         ),
     ],
     changes: Changes = None,
@@ -149,7 +150,7 @@ def reproduce(
     ] = None,
     seeds: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=2, max=_MOST, help="micro: seeds of each arm; default 8."),
+        typer.Option(min=2, max=_MOST, help="Seeds of each arm; default 8, for chat 3."),
     ] = None,
     tuning_seeds: Annotated[
         Optional[int],  # noqa: UP045
@@ -166,17 +167,21 @@ def reproduce(
 ) -> None:
     """Reproduce a study of what a teacher is worth: three runs of the quick start, or all methods over seeds."""
     require("train", "A study")
-    from sdar_gym.cli.reproduce import reproduce_micro, reproduce_quickstart
+    from sdar_gym.cli.reproduce import reproduce_chat, reproduce_micro, reproduce_quickstart
 
     output = output or Path(f"reproduce-{study}")
     if study == "micro":
         reproduce_micro(only or [], seeds or 8, tuning_seeds or 2, jobs, output, changes or [])
+    elif study == "chat":
+        if only or tuning_seeds:
+            raise typer.BadParameter("--only and --tuning-seeds belong to micro; chat has one part and tunes nothing.")
+        reproduce_chat(seeds or 3, jobs, output, changes or [])
     elif study == "quickstart":
         if only or seeds or tuning_seeds:
-            raise typer.BadParameter("--only, --seeds and --tuning-seeds belong to micro; quickstart is three runs.")
+            raise typer.BadParameter("--only, --seeds and --tuning-seeds belong to other studies.")
         reproduce_quickstart(jobs, output, changes or [])
     else:
-        raise typer.BadParameter(f"There is no study {study}; there are quickstart and micro.")
+        raise typer.BadParameter(f"There is no study {study}; there are quickstart, micro and chat.")
 
 
 @app.command()

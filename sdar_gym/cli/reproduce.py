@@ -16,6 +16,7 @@ from sdar_gym.configs.load import load_config
 from sdar_gym.configs.schema import ConfigError
 from sdar_gym.evaluation.compare import Comparison
 from sdar_gym.evaluation.summary import wilson_interval
+from sdar_gym.reproduce.chat import CHAT
 from sdar_gym.reproduce.micro import PARTS
 from sdar_gym.reproduce.quickstart import GRPO, RIGHT, RUNS, WRONG, QuickRun, play_quickstart
 from sdar_gym.reproduce.report import write_report
@@ -29,14 +30,39 @@ from sdar_gym.viewer.recording import Recording
 def reproduce_micro(
     only: Sequence[str], seeds: int, tuning_seeds: int, jobs: int, output: Path, changes: Sequence[str]
 ) -> None:
-    """Plays the parts and prints the tables; what the output's log has is not played again."""
+    """The methods with tiny policies."""
     known = {part.name: part for part in PARTS}
     unknown = [name for name in only if name not in known]
     if unknown:
         raise ConfigError(f"There is no part {unknown[0]}; the parts are {', '.join(known)}.")
+    parts = [known[name] for name in only or known]
+    command = f"sdar-gym reproduce micro --only {' --only '.join(part.name for part in parts)} --seeds {seeds}"
+    _study(parts, seeds, tuning_seeds, jobs, output, changes, command)
+
+
+def reproduce_chat(seeds: int, jobs: int, output: Path, changes: Sequence[str]) -> None:
+    """A chat model that reads skills."""
+    if not any(change.startswith("policy.model=") for change in changes):
+        raise ConfigError(
+            "chat needs policy.model=FOLDER, a model that was taught to read skills: sdar-gym warmstart with "
+            "warmstart.play=skill_reader, see docs/results/chat.md."
+        )
+    command = f"sdar-gym reproduce chat --seeds {seeds} {' '.join(changes)}"
+    _study([CHAT], seeds, 0, jobs, output, changes, command)
+
+
+def _study(
+    parts: Sequence[Part],
+    seeds: int,
+    tuning_seeds: int,
+    jobs: int,
+    output: Path,
+    changes: Sequence[str],
+    command: str,
+) -> None:
+    """Plays the parts and prints the tables; what the output's log has is not played again."""
     if not (output / "runs.jsonl").exists():
         check_output_folder("--output", output)
-    parts = [known[name] for name in only or known]
     # A part that uses another's chosen values needs that one's tuning.
     tuned = list({part.tuned_in.name: part.tuned_in for part in parts}.values())
     console = Terminal()
@@ -60,7 +86,6 @@ def reproduce_micro(
             )
             for part in parts
         }
-    command = f"sdar-gym reproduce micro --only {' --only '.join(part.name for part in parts)} --seeds {seeds}"
     console.tell(write_report(parts, tuning, runs, chosen, output, command))
     console.tell(f"written to {output}")
 

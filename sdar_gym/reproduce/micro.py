@@ -118,7 +118,7 @@ def _controls(base: Part, control: str, title: str, tuned: Sequence[Arm], librar
     other = f"skills.library={library}{control}"
     arms = (Arm(arm.name, (*arm.changes, other), arm.tuned, arm.values) for arm in tuned)
     setting = _ALFWORLD_END if base is MAIN else base.setting
-    return Part(f"{base.name}-{control}", title, setting, (GRPO, *arms), base)
+    return Part(f"{base.name}-{control}", title, setting, (GRPO, *arms), base, in_figure=control == "wrong")
 
 
 def _sdar(name: str, *changes: str) -> Arm:
@@ -149,6 +149,7 @@ ABLATIONS = Part(
     ),
     MAIN,
     baseline=SDAR_TUNED.name,
+    in_figure=False,
 )
 LARGE_BATCH = Part(
     "alfworld-64-episodes",
@@ -156,6 +157,7 @@ LARGE_BATCH = Part(
     replace(_ALFWORLD_END, changes=(*_SHARED, "training.group_size=8", "training.tasks_per_iteration=8")),
     (GRPO, SDAR_TUNED, SDAR_SHARE, FROZEN_CE),
     MAIN,
+    in_figure=False,
 )
 
 
@@ -226,6 +228,7 @@ SEARCHQA_ABLATIONS = Part(
         _full("frozen_ce", "cross-entropy, skills at random", "skills.strategy=random"),
     ),
     SEARCHQA,
+    in_figure=False,
 )
 
 _PROTECTED = (SDAR_TUNED, SDAR_SURE, FROZEN_CE, FROZEN_CE_SURE)

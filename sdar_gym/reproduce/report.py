@@ -40,6 +40,7 @@ def write_report(
     every = [row for rows in (*tuning.values(), *runs.values()) for row in rows]
     content = {
         "command": command,
+        "titles": {part.name: part.title for part in parts},
         "machine": {"system": platform.platform(), "cpus": os.cpu_count()},
         "cpu_seconds": sum(row["cpu_seconds"] for row in every),
         "arms": {part.name: {arm.name: list(arm.changes) for arm in part.arms} for part in parts},
@@ -56,7 +57,9 @@ def write_report(
     replace_text(output / "result.json", json.dumps(content, indent=1) + "\n")
     text = "\n\n".join(f"## {part.title}\n\n{markdown(tables[part.name])}" for part in parts) + "\n"
     replace_text(output / "tables.md", text)
-    replace_bytes(output / "differences.png", figure({part.title: tables[part.name] for part in parts}))
+    replace_bytes(
+        output / "differences.png", figure({part.title: tables[part.name] for part in parts if part.in_figure})
+    )
     return text
 
 

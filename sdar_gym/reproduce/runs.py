@@ -172,6 +172,8 @@ def _tune(
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Paths in settings, as of a model, are relative to where the command was given.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     started = not ray.is_initialized()
     if started:
@@ -183,9 +185,11 @@ def _tune(
             logging_level=logging.ERROR,
         )
     try:
+        # A process of Ray sees only the GPUs that it asked for.
+        gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / concurrent)
         with tempfile.TemporaryDirectory() as storage:
             tune.Tuner(
-                tune.with_resources(Run, {"cpu": 1}),
+                tune.with_resources(Run, {"cpu": 1, "gpu": gpus}),
                 param_space={"job": tune.grid_search(list(range(len(jobs))))},
                 tune_config=tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=True),
                 run_config=tune.RunConfig(storage_path=storage, callbacks=[Log()], verbose=0),

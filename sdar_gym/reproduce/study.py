@@ -63,6 +63,7 @@ class Part:
         base: The part whose chosen values hold for arms of the same name here, and whose runs count for an arm that is
             the same there; None to tune.
         baseline: Name of the arm that differences are to.
+        in_figure: Whether the study's figure shows it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Part:
     arms: tuple[Arm, ...]
     base: Part | None = None
     baseline: str = "grpo"
+    in_figure: bool = True
 
     @property
     def tuned_in(self) -> Part:

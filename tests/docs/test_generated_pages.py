@@ -9,6 +9,7 @@ from typing import Any
 import cli_page  # pyright: ignore[reportMissingImports]
 import equation_page  # pyright: ignore[reportMissingImports]
 import pytest
+import result_tables  # pyright: ignore[reportMissingImports]
 import sdar_figure  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +20,13 @@ def test_the_committed_page_is_up_to_date(script: Any) -> None:
     assert script.PAGE.read_text(encoding="utf-8") == script.page(), (
         f"docs/{script.PAGE.name} does not say what the code says: run python scripts/{script.__name__}.py"
     )
+
+
+@pytest.mark.parametrize("page", result_tables.PAGES, ids=[page.name for page in result_tables.PAGES])
+def test_the_committed_tables_are_those_of_the_results(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text.count("by scripts/result_tables.py -->") == text.count("<!-- end of table -->") >= 1
+    assert text == result_tables.filled(text), "run python scripts/result_tables.py"
 
 
 def test_the_committed_figures_are_up_to_date_and_have_a_text() -> None:

@@ -25,7 +25,7 @@ def test_a_study_or_a_part_that_is_not_there(
     assert run(monkeypatch, "macro") == 2
     assert "There is no study macro" in capsys.readouterr().err
     assert run(monkeypatch, "quickstart", "--seeds", "3") == 2
-    assert "belong to micro" in capsys.readouterr().err
+    assert "belong to other studies" in capsys.readouterr().err
     assert run(monkeypatch, "micro", "--only", "mars", "--output", str(tmp_path)) == 2
     assert "There is no part mars; the parts are alfworld" in capsys.readouterr().err
 

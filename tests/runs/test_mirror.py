@@ -21,6 +21,7 @@ from sdar_gym.runs import mirror as mirrors
 from sdar_gym.runs.checkpoint import verify_checkpoint
 from sdar_gym.runs.folder import RunFolder
 from sdar_gym.runs.mirror import Mirror, MirrorError, check_mirror, fetch_run
+from sdar_gym.runs.mirror_store import MirrorStore
 from sdar_gym.runs.resume import resumed_run
 
 pytest.importorskip("pyarrow")
@@ -66,13 +67,13 @@ def test_only_what_changed_is_copied_and_two_checkpoints_stay(
     run: RunFolder, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put: list[str] = []
-    original = mirrors._Place.put
+    original = MirrorStore.put
 
     def noted(place: Any, name: str, path: Path) -> None:
         put.append(name)
         original(place, name, path)
 
-    monkeypatch.setattr(mirrors._Place, "put", noted)
+    monkeypatch.setattr(MirrorStore, "put", noted)
     mirror = Mirror(store, run)
     for update in (2, 3, 4):
         if update > 2:
@@ -91,6 +92,28 @@ def test_only_what_changed_is_copied_and_two_checkpoints_stay(
     assert mirror.sync(final=True) and put == ["summary.json"]
 
 
+def test_the_best_checkpoint_is_copied_once_and_comes_back(
+    run: RunFolder, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[str] = []
+    original = MirrorStore.put
+    monkeypatch.setattr(MirrorStore, "put", lambda place, name, path: (put.append(name), original(place, name, path)))
+    mirror = Mirror(store, run)
+    run.keep_best()
+    for update in (3, 4, 5, 6):
+        go_on(run, update)
+        if update == 4:
+            run.keep_best()
+        assert mirror.sync()
+    saved = sorted(path.name for path in (tmp_path / "store" / run.path.name).glob("checkpoint-*"))
+    assert saved == ["checkpoint-000004", "checkpoint-000005", "checkpoint-000006"]
+    copies = [name for name in put if name.endswith("manifest.json")]
+    assert sorted(copies) == [f"checkpoint-00000{update}/manifest.json" for update in (2, 3, 4, 5, 6)]
+    back = RunFolder(fetch_run(f"{store}/{run.path.name}", str(tmp_path / "elsewhere")))
+    assert verify_checkpoint(back.checkpoint).update == 6
+    assert verify_checkpoint(back.best_checkpoint).update == 4
+
+
 @pytest.mark.parametrize("broken", ["checkpoint-000003/weights.safetensors", "metrics.jsonl", "mirror.json"])
 def test_a_copy_that_is_interrupted_leaves_the_one_before(
     broken: str, run: RunFolder, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -98,21 +121,21 @@ def test_a_copy_that_is_interrupted_leaves_the_one_before(
     mirror = Mirror(store, run)
     assert mirror.sync()
     go_on(run, 3)
-    original = mirrors._Place._write
+    original = MirrorStore._write
 
     def write(place: Any, name: str, file: Any) -> None:
         if name == broken:
             raise OSError(28, "No space left on device")
         original(place, name, file)
 
-    monkeypatch.setattr(mirrors._Place, "_write", write)
+    monkeypatch.setattr(MirrorStore, "_write", write)
     monkeypatch.setattr(mirrors, "_PAUSE_S", 0.0)
     assert not mirror.sync()
     assert "No space left on device" in capsys.readouterr().err
     back = fetch_run(f"{store}/{run.path.name}", str(tmp_path / "first"))
     assert verify_checkpoint(back / "checkpoint").update == 2
     assert resumed_run(back)[0].manifest.update == 2
-    monkeypatch.setattr(mirrors._Place, "_write", original)
+    monkeypatch.setattr(MirrorStore, "_write", original)
     assert mirror.sync()
     assert verify_checkpoint(fetch_run(f"{store}/{run.path.name}", str(tmp_path / "second")) / "checkpoint").update == 3
 

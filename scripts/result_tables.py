@@ -21,7 +21,7 @@ from sdar_gym.reproduce.tables import markdown
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 _SPAN = re.compile(
-    r"(<!-- table (?P<name>[\w-]+), by scripts/result_tables\.py -->\n\n).*?(\n<!-- end of table -->)", re.DOTALL
+    r"(<!-- table (?P<name>[\w-]+), by scripts/result_tables\.py -->\n).*?(<!-- end of table -->)", re.DOTALL
 )
 Json = Mapping[str, Any]
 
@@ -123,6 +123,23 @@ def scaling() -> str:
     return _table(["", "time", "CPU time"], rows)
 
 
+def simulated_trust() -> str:
+    """Episodes that test the skills, and the teacher's weight, by kind of skills."""
+    result = _read(ROOT / "benchmarks" / "results" / "trust.json")
+    episodes = result["updates"] * result["tasks"]
+    rows = [
+        [
+            row["skills"],
+            "none" if row["confidence"] is None else f"{row['confidence']:.2f}".removeprefix("0"),
+            f"{row['tested']:.0f}",
+            *(_short(row[name]) if name in row else "" for name in ("helped", "others")),
+        ]
+        for row in result["rows"]
+    ]
+    head = ["skills", "c", f"episodes with skills, of {episodes}", "weight where they help", "weight elsewhere"]
+    return _table(head, rows)
+
+
 def _ratios(*arms: Json) -> list[str]:
     times = [arm["seconds_ratio"] for arm in arms]
     return [
@@ -163,9 +180,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "in-short": in_short,
     **{f"skills-{name}": lambda name=name: right_and_bad_skills(name) for name in _TITLES},
     "scaling": scaling,
+    "trust": simulated_trust,
 }
 PAGES = tuple(ROOT / "docs" / name for name in (
-    "results/micro.md", "when-does-the-teacher-help.md", "data-flow.md"
+    "results/micro.md", "when-does-the-teacher-help.md", "data-flow.md", "learner.md"
 ))  # fmt: skip
 
 
@@ -175,7 +193,7 @@ def filled(text: str) -> str:
     Raises:
         KeyError: A table's name is unknown.
     """
-    return _SPAN.sub(lambda found: f"{found[1]}{TABLES[found['name']]()}\n{found[3]}", text)
+    return _SPAN.sub(lambda found: f"{found[1]}\n{TABLES[found['name']]()}\n\n{found[3]}", text)
 
 
 if __name__ == "__main__":

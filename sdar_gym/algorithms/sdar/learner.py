@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +26,9 @@ from sdar_gym.algorithms.methods.distil import Cost, FutureCredit
 from sdar_gym.algorithms.objectives.objective import Objective
 from sdar_gym.algorithms.objectives.teacher import Weights
 from sdar_gym.algorithms.sdar.gradient_share import GradientShare
+from sdar_gym.algorithms.sdar.loss_metrics import LossMetrics
+from sdar_gym.algorithms.sdar.micro_batches import REFERENCE_LOGP, Piece, cut, idle_micro_batch, micro_batches
 from sdar_gym.algorithms.sdar.module import LOGITS_TERM
-from sdar_gym.policy.batching import budget_batches
 from sdar_gym.policy.load import load_model
 from sdar_gym.policy.non_finite import NonFiniteError, largest_magnitude
 from sdar_gym.policy.sizing import set_threads
@@ -52,7 +52,7 @@ from sdar_gym.training.collate import (
     WEIGHT,
 )
 from sdar_gym.training.distillation_targets import AGREEMENT, DIVERGENCE, FULL_TEACHER_LOGP, DistillationTargets
-from sdar_gym.training.scoring import Scorer, distillation_term, widths
+from sdar_gym.training.scoring import Scorer, distillation_term
 from sdar_gym.training.sharded_adamw import (
     BY_NAME,
     ShardedAdamW,
@@ -61,8 +61,8 @@ from sdar_gym.training.sharded_adamw import (
     state_by_name,
 )
 
-# Columns that this learner adds to its shard before the first gradient step.
-REFERENCE_LOGP, SHARD_ROW = "reference_logp", "shard_row"
+# A column that this learner adds to its shard.
+SHARD_ROW = "shard_row"
 TEACHER_STATE, GRADIENT_RATIOS = "teacher_weights", "gradient_ratios"
 
 
@@ -90,8 +90,7 @@ class SDARLearner(TorchLearner):
             module.compute_dtype,
         )
         self._targets: DistillationTargets | None = None
-        # Metrics of micro-batches: sums, maxima and minima.
-        self._pending: list[tuple[dict[str, torch.Tensor], ...]] = []
+        self._losses = LossMetrics(self.device, several_learners=max(1, self.config.num_learners) > 1)
         teacher = self._objective.teacher
         needs_frozen = self._objective.kl_coeff > 0 or (teacher is not None and teacher.weights is Weights.FROZEN)
         self._frozen = self._weights(Weights.FROZEN) if needs_frozen else None
@@ -319,12 +318,12 @@ class SDARLearner(TorchLearner):
         scale = float(self.config.training_settings.num_minibatches * max(1, self.config.num_learners))
         module = self.module[DEFAULT_MODULE_ID]
         total = torch.zeros((), device=self.device)
-        pieces = self._micro_batches(columns)
+        pieces = micro_batches(columns, self._micro_batch_tokens)
         for number, piece in enumerate(pieces):
             with contextlib.ExitStack() as stack:
                 if hasattr(module, "no_sync") and number + 1 < len(pieces):
                     stack.enter_context(module.no_sync())
-                micro = self._micro_batch(columns, *piece)
+                micro = self._micro_batch(columns, piece)
                 loss = self.compute_loss_for_module(
                     module_id=DEFAULT_MODULE_ID, config=self.config, batch=micro, fwd_out=module.forward_train(micro)
                 )
@@ -333,7 +332,8 @@ class SDARLearner(TorchLearner):
         alone = max(1, self.config.num_learners) == 1
         if not pieces and not alone:
             # The passes of DDP before any other exchange, as in the learners that have rows: they wait for one another.
-            self._zero_loss(module, columns).backward()
+            # The gradients are zero.
+            (0.0 * module.forward_train(idle_micro_batch(columns, self.device))["logp"].sum()).backward()
         self._log_losses()
         if pieces or not alone:
             gradients = {
@@ -373,8 +373,8 @@ class SDARLearner(TorchLearner):
         columns = {name: torch.as_tensor(column, device=self.device) for name, column in columns.items()}
         norms: list[float] = []
         for part in ("policy_loss", "distill_loss"):
-            for piece in self._micro_batches(columns):
-                micro = self._micro_batch(columns, *piece)
+            for piece in micro_batches(columns, self._micro_batch_tokens):
+                micro = self._micro_batch(columns, piece)
                 micro.pop(TRUST, None)  # λ must not make up for what trust takes away.
                 loss = getattr(self._loss_output(micro, module.forward_train(micro)), part)
                 if loss is not None:
@@ -436,7 +436,7 @@ class SDARLearner(TorchLearner):
     ) -> torch.Tensor:
         """The loss of some rows: a summand of the update's loss, not to be averaged. Keeps its metrics for logging."""
         output = self._loss_output(batch, fwd_out)
-        self._pending.append((output.metrics, output.maxima, output.minima))
+        self._losses.add(output)
         return output.loss
 
     def _loss_output(self, batch: dict[str, Any], fwd_out: dict[str, Any]) -> LossOutput:
@@ -469,85 +469,20 @@ class SDARLearner(TorchLearner):
         return compute_loss(self._objective, tokens, self._step, distill_coeff=self._share.coefficient(self._step))
 
     def _log_losses(self) -> None:
-        """Logs the metrics of all micro-batches of a step: one wait for the device."""
-        pending, self._pending = self._pending, []
-        rows: list[list[float]] = []
-        if pending:
-            rows = torch.stack(
-                [torch.stack([v for part in parts for v in part.values()]) for parts in pending]
-            ).tolist()
-        names, maxima_names, minima_names = [list(part) for part in pending[0]] if pending else ([], [], [])
-        sampled = self.config.training_settings.old_logp == "sampler" and self._optimizer_steps == 0
-        if sampled:
-            self._log_mismatch([dict(zip([*names, *maxima_names, *minima_names], row, strict=True)) for row in rows])
-        for row in rows:
-            logged = row[: len(names) + len(maxima_names)]
-            # RLlib drops nan from sums and maxima, so it is counted here.
-            wrong = sum(not math.isfinite(value) for value in logged)
-            if wrong:
-                self.metrics.log_value((DEFAULT_MODULE_ID, "not_finite"), float(wrong), reduce="sum")
-            for name, value in zip(names, logged[: len(names)], strict=True):
-                # Parts of a global weighted mean: they add up over micro-batches, minibatches and learners.
-                self.metrics.log_value((DEFAULT_MODULE_ID, name), value / self.config.num_epochs, reduce="sum")
-            for name, value in zip(maxima_names, logged[len(names) :], strict=True):
-                self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
+        """Logs the metrics of all micro-batches of a step."""
+        settings = self.config.training_settings
+        # Before the first step the learner has the sampler's weights. With recomputed log-probabilities the driver
+        # knows the mismatch of all tokens, and logs it.
+        first = settings.old_logp == "sampler" and self._optimizer_steps == 0
+        entries = self._losses.taken(self.config.num_epochs, mismatch=first, part=settings.num_minibatches > 1)
+        for name, value, reduce in entries:
+            self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce=reduce)
 
-    def _log_mismatch(self, rows: list[dict[str, float]]) -> None:
-        """Logs how far the sampler is from the learner, which has taken no step yet: ratios of the first minibatch.
-
-        With recomputed log-probabilities the driver knows it for all tokens, and logs it.
-
-        Args:
-            rows: Metrics of the micro-batches of the first step.
-        """
-        weight = 1.0  # That of the whole update.
-        if self.config.training_settings.num_minibatches > 1:
-            share = torch.tensor(sum(row["weight"] for row in rows), dtype=torch.float64)
-            if max(1, self.config.num_learners) > 1:
-                share = share.to(self.device, torch.float32)
-                torch.distributed.all_reduce(share)
-            weight = float(share) or 1.0
-        for row in rows:
-            for name, value, reduce in (
-                ("kl", row["approx_kl"] / weight, "sum"),
-                ("ratio_max", row["ratio_max"], "max"),
-                ("ratio_min", row["ratio_min"], "min"),
-                ("corrected_fraction", 0.0, "sum"),
-            ):
-                self.metrics.log_value((DEFAULT_MODULE_ID, f"mismatch_{name}"), value, reduce=reduce)
-
-    def _zero_loss(self, module: Any, columns: Any) -> torch.Tensor:
-        """The loss, zero, of a learner with padding rows only: the other learners wait for its gradients."""
-        first = slice(0, 1)
-        micro = {
-            INPUT_IDS: columns[INPUT_IDS][first, :2],
-            RESPONSE_POSITION: torch.ones((1, 1), dtype=torch.long, device=self.device),
-            RESPONSE_MASK: torch.ones((1, 1), dtype=torch.bool, device=self.device),
-        }
-        return 0.0 * module.forward_train(micro)["logp"].sum()
-
-    def _micro_batches(self, columns: Any) -> list[tuple[torch.Tensor, int, int]]:
-        """Rows, longest sequence and longest response of each micro-batch."""
-        # Copied once a step: the loop over micro-batches does not wait for the device.
-        mask = columns[RESPONSE_MASK].cpu()
-        width_B, length_B = widths(columns[RESPONSE_POSITION].cpu(), mask), mask.sum(dim=1)
-        rows_with_tokens = (width_B > 0).nonzero().flatten().tolist()
-        pieces = budget_batches(rows_with_tokens, width_B.tolist(), self._micro_batch_tokens)
-        return [(rows, width, int(length_B[rows].max())) for rows, width in pieces]
-
-    def _micro_batch(self, columns: Any, chosen: torch.Tensor, width: int, length: int) -> dict[str, Any]:
-        """Some rows of a minibatch, cut to their longest sequence and response."""
-        rows = chosen.to(self.device)
-        micro = {
-            INPUT_IDS: columns[INPUT_IDS][rows, :width],
-            RESPONSE_MASK: columns[RESPONSE_MASK][rows, :length].bool(),
-        }
-        scores = (OLD_LOGP, TEACHER_LOGP, CONTROL_LOGP, REFERENCE_LOGP)
-        for name in (RESPONSE_POSITION, SPAN, ADVANTAGE, WEIGHT, DISTILL, IMPORTANCE, TRUST, *scores):
-            if name in columns:
-                micro[name] = columns[name][rows, :length]
+    def _micro_batch(self, columns: Any, piece: Piece) -> dict[str, Any]:
+        """Columns of a micro-batch, with the divergence to the teacher's distributions where the method has one."""
+        micro: dict[str, Any] = cut(columns, piece, self.device)
         if self._targets is not None:
-            micro[LOGITS_TERM] = self._logits_term(micro, columns[SHARD_ROW][rows].cpu())
+            micro[LOGITS_TERM] = self._logits_term(micro, columns[SHARD_ROW][piece.rows.to(self.device)].cpu())
         return micro
 
     def _logits_term(self, micro: dict[str, Any], shard_rows: torch.Tensor) -> Any:

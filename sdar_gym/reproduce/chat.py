@@ -1,7 +1,7 @@
 """The chat study: what a skill-privileged teacher is worth to a real chat model that was taught to read skills.
 
 ALFWorld as a conversation, from a warm start by `warmstart.play=skill_reader`. A run of a chat model takes a hundred
-times as long as one of a tiny policy, so there is one part, and nothing is tuned: GRPO and SDAR share a learning rate.
+times as long as one of a tiny policy, so there is one part, and nothing is tuned: all arms share a learning rate.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ CHAT = Part(
             *PROMPTS,
             "policy.dtype=bfloat16",
             "policy.torch_threads=1",
-            "training.iterations=12",
-            "training.lr=2e-5",
-            "training.num_minibatches=2",
+            "training.iterations=8",
+            "training.lr=5e-5",
             "training.objective.advantage.statistics=turn",
             "evaluation.teacher_tasks=0",
             "evaluation.token_turns=0",
         ),
         validation=(),
-        test=("evaluation.split=valid_seen", "evaluation.tasks=96", "evaluation.interval=0"),
+        test=("evaluation.split=valid_seen", "evaluation.tasks=64", "evaluation.interval=0"),
     ),
     (
         Arm("grpo", ("method=grpo",)),
-        _sdar("sdar, published λ", "0.01"),
-        _sdar("sdar, published λ, wrong skills", "0.01", _WRONG),
         _sdar("sdar, share .4", "{share: 0.4}"),
+        _sdar("sdar, published λ", "0.01"),
+        Arm("frozen_ce, λ = 1", ("method=frozen_ce", f"{_LAMBDA}=1.0")),
         _sdar("sdar, share .4, wrong skills", "{share: 0.4}", _WRONG),
+        _sdar("sdar, published λ, wrong skills", "0.01", _WRONG),
     ),
 )

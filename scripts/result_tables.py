@@ -103,6 +103,26 @@ def in_short() -> str:
     return _table(["", *_KINDS], [["GRPO", *alone], *rows])
 
 
+def chat_skills() -> str:
+    """Success of the chat study's start without skills, with the right and with wrong ones."""
+    right, wrong = (
+        {row["name"]: row for row in _read(RESULTS / f"chat-skills-{kind}.json")["rows"] if row["kind"] != "skill"}
+        for kind in ("right", "wrong")
+    )
+    rows = [
+        [
+            f"`{name}`" if row["kind"] == "task type" else name,
+            str(row["tasks"]),
+            _short(row["student"]),
+            _short(row["teacher"]),
+            _short(wrong[name]["teacher"]),
+            "{} [{}, {}]".format(*(_short(row[key], signed=True) for key in ("difference", "low", "high"))),
+        ]
+        for name, row in right.items()
+    ]
+    return _table(["", "tasks", "without", "right skill", "wrong skill", "right − without"], rows)
+
+
 def scaling() -> str:
     """What processes cost and gain, as ratios to one that does everything."""
     result = _read(ROOT / "benchmarks" / "results" / "scaling.json")
@@ -177,6 +197,7 @@ def _read(path: Path) -> Any:
 TABLES: dict[str, Callable[[], str]] = {
     "micro": lambda: study_tables("micro"),
     "chat": lambda: study_tables("chat"),
+    "chat-skills": chat_skills,
     "in-short": in_short,
     **{f"skills-{name}": lambda name=name: right_and_bad_skills(name) for name in _TITLES},
     "scaling": scaling,

@@ -28,6 +28,10 @@ def test_a_study_or_a_part_that_is_not_there(
     assert "belong to other studies" in capsys.readouterr().err
     assert run(monkeypatch, "micro", "--only", "mars", "--output", str(tmp_path)) == 2
     assert "There is no part mars; the parts are alfworld" in capsys.readouterr().err
+    assert run(monkeypatch, "chat", "--only", "alfworld") == 2
+    assert "chat has one part" in " ".join(capsys.readouterr().err.split())
+    assert run(monkeypatch, "chat", "--output", str(tmp_path)) == 2
+    assert "chat needs policy.model=FOLDER" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 
 from sdar_gym.configs import load_config
 from sdar_gym.reproduce import runs as module
+from sdar_gym.reproduce.chat import CHAT
 from sdar_gym.reproduce.micro import PARTS
 from sdar_gym.reproduce.runs import StudyError, read_log, run_jobs
 from sdar_gym.reproduce.study import FIRST_TUNING_SEED, Arm, Part, Setting, chosen_values, final_jobs, tuning_jobs
@@ -65,6 +66,17 @@ def test_every_arm_of_the_micro_study_is_a_configuration(part: Part) -> None:
         chosen = {arm.name: (arm.tuned, arm.values) for arm in part.base.arms}
         assert all((arm.tuned, arm.values) == chosen[arm.name] for arm in part.arms if arm.values)
     assert part.baseline in names
+
+
+def test_the_arms_of_the_chat_study_differ_in_their_teacher_alone() -> None:
+    setting = CHAT.setting
+    runs = {arm.name: load_config(setting.config, [*setting.changes, *setting.test, *arm.changes]) for arm in CHAT.arms}
+    for name, run in runs.items():
+        assert str(run.rollout.context) == "conversation" and run.evaluation.split == "valid_seen"
+        assert run.objective.kl_coeff == 0 and str(run.objective.advantage.statistics) == "turn"
+        assert run.training.lr == runs[CHAT.baseline].training.lr
+        assert (run.objective.distill is None) == (name == "grpo")
+        assert (run.skills.library == "wrong") == name.endswith("wrong skills")
 
 
 def test_an_arm_that_trains_the_same_in_the_base_is_played_once() -> None:

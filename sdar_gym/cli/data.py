@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TransferSpeedColumn
 
+from sdar_gym.cli.progress import LoggedProgress
 from sdar_gym.cli.terminal import Column, Terminal, table
 from sdar_gym.downloads.fetch import fetch
 from sdar_gym.downloads.manifest import DATA_SETS, data_set
@@ -34,7 +35,7 @@ def fetch_command(name: str, output: Path | None, mirror: str | None, offline: P
     terminal.tell(f"{data.title}\nLicense: {data.license}")
     bars: dict[str, TaskID] = {}
     columns = (Column("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=terminal) as progress:
+    with LoggedProgress(*columns, console=terminal) as progress:
 
         def report(file: str, done: int, total: int | None) -> None:
             if file not in bars:

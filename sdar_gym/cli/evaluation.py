@@ -12,8 +12,9 @@ from rich.text import Text
 
 from sdar_gym.cli.evaluation_plan import EvalOptions, EvaluationPlan, plan_evaluation
 from sdar_gym.cli.path_arguments import check_output_folder
+from sdar_gym.cli.progress import progress_bar
 from sdar_gym.cli.terminal import Terminal
-from sdar_gym.cli.training import progress_bar, quiet, result_table
+from sdar_gym.cli.training import quiet, result_table
 from sdar_gym.configs.schema import ConfigError
 from sdar_gym.envs.tasks import TaskPanel
 from sdar_gym.evaluation.evaluate import Evaluation, evaluate

@@ -10,8 +10,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from sdar_gym.cli.path_arguments import check_output_folder
+from sdar_gym.cli.progress import progress_bar
 from sdar_gym.cli.terminal import Terminal
-from sdar_gym.cli.training import progress_bar, quiet
+from sdar_gym.cli.training import quiet
 from sdar_gym.configs.load import load_config
 from sdar_gym.configs.schema import ConfigError
 from sdar_gym.evaluation.compare import Comparison

@@ -10,8 +10,8 @@ import typer
 
 from sdar_gym.cli.evaluation_plan import recorded_config
 from sdar_gym.cli.path_arguments import check_output_folder
+from sdar_gym.cli.progress import progress_bar
 from sdar_gym.cli.terminal import Terminal
-from sdar_gym.cli.training import progress_bar
 from sdar_gym.configs.record import settings_of, versions
 from sdar_gym.configs.schema import ConfigError
 from sdar_gym.evaluation.folder import EvaluationFolder

@@ -6,9 +6,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sdar_gym.cli.listening import listen
+from sdar_gym.cli.progress import LoggedProgress
 from sdar_gym.cli.terminal import Column, Terminal
 from sdar_gym.extras import require
 
@@ -28,7 +29,7 @@ def index_command(corpus: Path, output: Path, backend: str, k1: float, b: float)
         TimeRemainingColumn(),
     )
     begun = time.monotonic()
-    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
+    with LoggedProgress(*columns, console=Terminal(stderr=True), transient=True) as progress:
         bar = progress.add_task(f"indexing with {backend}", total=_STEPS, passages=0)
 
         def report(documents: int, fraction: float) -> None:

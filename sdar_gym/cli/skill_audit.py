@@ -8,10 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.progress import TaskID
+
 from sdar_gym.cli.evaluated_policy import evaluated_policy
 from sdar_gym.cli.path_arguments import check_output_file
+from sdar_gym.cli.progress import progress_bar
 from sdar_gym.cli.terminal import Terminal, table
-from sdar_gym.cli.training import progress_bar, quiet
+from sdar_gym.cli.training import quiet
 from sdar_gym.configs import load_config
 from sdar_gym.configs.schema import ConfigError, RunConfig
 from sdar_gym.text import terminal_safe
@@ -61,6 +64,13 @@ def audit_command(
         for difference in prompt_differences(Path(model), run.rollout):
             bar.console.print(f"The policy was trained with other prompts. {difference}.", style="yellow")
         task = bar.add_task("playing", total=2 * tasks * repeats)
+        scoring: list[TaskID] = []
+
+        def scored(done: int, total: int) -> None:
+            if not scoring:
+                scoring.append(bar.add_task("scoring", total=total))
+            bar.update(scoring[0], completed=done)
+
         audit = audit_skills(
             run,
             model,
@@ -69,6 +79,7 @@ def audit_command(
             repeats=repeats,
             alone=alone,
             report=lambda done, total: bar.update(task, completed=done, total=total),
+            scored=scored,
         )
     _print(console, policy, chosen, audit)
     if json_output is not None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from sdar_gym.cli.terminal import Column, Terminal
+from sdar_gym.cli.progress import progress_bar
+from sdar_gym.cli.terminal import Terminal
 from sdar_gym.configs import load_config
 from sdar_gym.configs.schema import ConfigError, RunConfig
 from sdar_gym.text import terminal_safe
@@ -93,24 +93,6 @@ def _run_config(config: str | None, changes: Sequence[str], resume: Path | None)
         lines.append(f"ignored, since the run keeps its saved settings: {', '.join(unused)} of {config}")
     Terminal().tell("\n".join(lines))
     return resumption.run
-
-
-def progress_bar(console: Terminal, text: str) -> Progress:
-    """A progress bar with count, elapsed and remaining time.
-
-    Args:
-        console: Where it is drawn.
-        text: Its last column, which may name the task's fields.
-    """
-    return Progress(
-        Column("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Column(text),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
 
 
 def result_table(results: Sequence[tuple[str, dict[str, Any]]]) -> Table:

@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.text import Text
 
 from sdar_gym.cli.path_arguments import check_output_folder
+from sdar_gym.cli.progress import progress_bar
 from sdar_gym.cli.terminal import Terminal
-from sdar_gym.cli.training import progress_bar, quiet, result_table
+from sdar_gym.cli.training import quiet, result_table
 from sdar_gym.configs import load_config
 from sdar_gym.configs.load import PUBLISHED
 from sdar_gym.configs.schema import ConfigError

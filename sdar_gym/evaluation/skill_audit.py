@@ -97,6 +97,7 @@ def audit_skills(
     repeats: int = 1,
     alone: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
+    scored: Callable[[int, int], None] = lambda done, total: None,
 ) -> SkillAudit:
     """Plays the same tasks without and with skills in the prompt, and scores the student's tokens under both prompts.
 
@@ -112,6 +113,7 @@ def audit_skills(
         alone: Whether each skill is also played alone in the prompt. Else a skill's row has the episodes whose prompt
             had all skills that were retrieved with it.
         report: Called with the numbers of finished and of all episodes.
+        scored: Called with the numbers of finished and of all episodes whose tokens are scored with skills.
 
     Raises:
         ValueError: A setting or the policy is invalid, or no task gets a skill.
@@ -159,7 +161,13 @@ def audit_skills(
     # The engine's memory is for the copy of the model that scores.
     del player
     scorer = GapScorer(run, model_name)
-    pairs = {skill: _pairs(scorer, library, skill, own, teachers) for skill, own, teachers in played}
+    pairs: dict[str | None, list[_Pair]] = {}
+    finished, total = 0, sum(len(own) for _, own, _ in played)
+    for skill, own, teachers in played:
+        scored(finished, total)
+        pairs[skill] = _pairs(scorer, library, skill, own, teachers)
+        finished += len(own)
+    scored(finished, total)
     return SkillAudit(
         rows=tuple(_rows(pairs)),
         settings={

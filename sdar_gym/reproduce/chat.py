@@ -46,8 +46,8 @@ CHAT = Part(
         Arm("grpo", ("method=grpo",)),
         _sdar("sdar, share .4", "{share: 0.4}"),
         _sdar("sdar, published λ", "0.01"),
-        Arm("frozen_ce, λ = 1", ("method=frozen_ce", f"{_LAMBDA}=1.0")),
         _sdar("sdar, share .4, wrong skills", "{share: 0.4}", _WRONG),
+        Arm("frozen_ce, λ = 1", ("method=frozen_ce", f"{_LAMBDA}=1.0")),
         _sdar("sdar, published λ, wrong skills", "0.01", _WRONG),
     ),
 )

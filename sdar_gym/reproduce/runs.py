@@ -188,12 +188,30 @@ def _tune(
         # A process of Ray sees only the GPUs that it asked for.
         gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / concurrent)
         with tempfile.TemporaryDirectory() as storage:
-            tune.Tuner(
+            tuner = tune.Tuner(
                 tune.with_resources(Run, {"cpu": 1, "gpu": gpus}),
                 param_space={"job": tune.grid_search(list(range(len(jobs))))},
                 tune_config=tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=True),
                 run_config=tune.RunConfig(storage_path=storage, callbacks=[Log()], verbose=0),
-            ).fit()
+            )
+            _fit(tuner, log)
     finally:
         if started:
             ray.shutdown()
+
+
+def _fit(tuner: Any, log: Path) -> None:
+    """Plays the trials.
+
+    Raises:
+        StudyError: Ray itself failed; Tune goes on after most failures of a trial, but not where memory is short.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        tuner.fit()
+    except (RuntimeError, RayError) as error:
+        raise StudyError(
+            f"Ray ended the study: {first_line(error.__cause__ or error)}. {log} has the runs that are finished, and "
+            "the same command plays only what is missing; fewer --jobs need less memory."
+        ) from error

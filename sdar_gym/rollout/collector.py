@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 
 from sdar_gym.envs.prompting import EpisodeView, PastTurn, PrivilegedContext, skill_context
+from sdar_gym.freed_memory import return_freed_memory
 from sdar_gym.paths import first_line
 from sdar_gym.policy.chat import decode_response
 from sdar_gym.rollout.collector_interfaces import Decoder, Prompts, Responder
@@ -179,6 +180,7 @@ class Collector:
                 playing.append(begun[0])
                 first.append(begun[1])
             self._engine.converse(first, params, then)
+        return_freed_memory()
         return [episodes[number] for number in range(len(requests))]
 
     def set_retriever_state(self, state: Mapping[str, Any]) -> None:

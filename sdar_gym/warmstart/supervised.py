@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from sdar_gym.configs.schema import RunConfig
+from sdar_gym.freed_memory import return_freed_memory
 from sdar_gym.policy.batching import budget_batches, right_padded
 from sdar_gym.policy.load import load_weights
 from sdar_gym.policy.logprobs import score_responses
@@ -193,6 +194,7 @@ class SupervisedTrainer:
             )
         self._optimizer.step()
         self.done += 1
+        return_freed_memory()
         return StepResult(total, lr, norm, sum(len(row.ids) for row in rows), counted)
 
     @torch.no_grad()

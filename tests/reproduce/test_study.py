@@ -121,3 +121,17 @@ def test_a_damaged_log_is_named_and_a_torn_line_left_out(tmp_path: Path) -> None
     log.write_text('{"part": "p"}\n')
     with pytest.raises(StudyError, match="is no log of a study"):
         read_log(log)
+
+
+def test_a_study_that_ray_ends_is_one_message(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from ray.exceptions import OutOfMemoryError
+
+    class Tuner:
+        def fit(self) -> None:
+            raise RuntimeError("Caught unexpected exception") from OutOfMemoryError(
+                "1 worker(s) were killed\nMemory: ..."
+            )
+
+    with pytest.raises(StudyError, match=r"Ray ended the study: .*1 worker\(s\) were killed\. .*fewer --jobs"):
+        module._fit(Tuner(), tmp_path / "runs.jsonl")

@@ -29,6 +29,7 @@ from sdar_gym.algorithms.sdar.gradient_share import GradientShare
 from sdar_gym.algorithms.sdar.loss_metrics import LossMetrics
 from sdar_gym.algorithms.sdar.micro_batches import REFERENCE_LOGP, Piece, cut, idle_micro_batch, micro_batches
 from sdar_gym.algorithms.sdar.module import LOGITS_TERM
+from sdar_gym.freed_memory import return_freed_memory
 from sdar_gym.policy.load import load_model
 from sdar_gym.policy.non_finite import NonFiniteError, largest_magnitude
 from sdar_gym.policy.sizing import set_threads
@@ -212,6 +213,7 @@ class SDARLearner(TorchLearner):
         self._check_weights()
         if self._teacher is not None:
             self._teacher.after_update(self._step + 1)
+        return_freed_memory()
         return results
 
     def _set_hyperparameters(self) -> None:

@@ -150,7 +150,7 @@ def reproduce(
     ] = None,
     seeds: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=2, max=_MOST, help="Seeds of each arm; default 8, for chat 3."),
+        typer.Option(min=1, max=_MOST, help="Seeds of each arm; default 8, for chat 3."),
     ] = None,
     tuning_seeds: Annotated[
         Optional[int],  # noqa: UP045

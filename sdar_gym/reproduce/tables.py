@@ -84,7 +84,7 @@ def part_table(part: Part, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         rows: Results of its test runs.
 
     Returns:
-        Rows in JSON types, in the order of the arms; arms without runs are left out.
+        Rows in JSON types, in the order of the arms; arms without runs are left out. Intervals of one seed are None.
     """
     by_arm = {arm.name: {row["seed"]: row for row in rows if row["arm"] == arm.name} for arm in part.arms}
     result: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ def part_table(part: Part, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     for row in result:
         if "p" in row:
             row["p_holm"] = corrected[row["arm"]]
-    return result
+    return [{name: None if _is_nan(value) else value for name, value in row.items()} for row in result]
 
 
 def markdown(table: Sequence[Mapping[str, Any]]) -> str:
@@ -149,14 +149,26 @@ def markdown(table: Sequence[Mapping[str, Any]]) -> str:
         cells = [
             row["arm"],
             "" if row["value"] is None else f"{row['tuned'].rpartition('.')[2]} {row['value']}",
-            f"{row['success']:.3f} ± {row['success_half']:.3f}",
-            f"{row['difference']:+.3f} ± {row['difference_half']:.3f}" if compared else "",
+            _mean(row, "success", ".3f", "success_half"),
+            _mean(row, "difference", "+.3f", "difference_half"),
             f"{row['ahead']} of {row['seeds']}" if compared else "",
-            f"{row['p_holm']:.3f}" if compared else "",
-            f"{row['detectable']:.3f}" if compared else "",
-            f"{row['training_difference']:+.3f} ± {row['training_difference_half']:.3f}" if compared else "",
-            f"{row['distill_gradient_share']:.2f}" if "distill_gradient_share" in row else "",
+            _mean(row, "p_holm", ".3f"),
+            _mean(row, "detectable", ".3f"),
+            _mean(row, "training_difference", "+.3f", "training_difference_half"),
+            _mean(row, "distill_gradient_share", ".2f"),
             f"{row['cpu_seconds']:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _mean(row: Mapping[str, Any], name: str, form: str, half: str = "") -> str:
+    """A number with its interval; empty, or without, where one seed does not say."""
+    value, width = row.get(name), row.get(half)
+    if value is None:
+        return ""
+    return f"{value:{form}}" + ("" if width is None else f" ± {width:.3f}")
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 from scipy import stats
 
+from sdar_gym.reproduce.report import figure
 from sdar_gym.reproduce.study import Arm, Part, Setting
 from sdar_gym.reproduce.tables import difference, holm, markdown, part_table
 
@@ -63,3 +65,15 @@ def test_arms_are_compared_on_the_seeds_that_both_have() -> None:
     assert "| grpo | lr 1e-3 | 0.500 ± 0.000 |" in text
     assert "+0.200 ± 0.248 | 3 of 4" in text
     assert part_table(PART, rows[:3])[0]["arm"] == "grpo" and len(part_table(PART, rows[:3])) == 1
+
+
+def test_one_seed_has_differences_and_no_intervals() -> None:
+    def run(arm: str, success: float) -> dict[str, object]:
+        return {
+            "arm": arm, "value": None, "seed": 0, "success": success, "training_success": 0.5, "cpu_seconds": 1.0,
+        }  # fmt: skip
+
+    table = part_table(PART, [run("grpo", 0.25), run("sdar", 0.5)])
+    json.dumps(table, allow_nan=False)
+    assert "| sdar |  | 0.500 | +0.250 | 1 of 1 |  |  | +0.000 |  | 1 |" in markdown(table)
+    assert figure({"P": table}).startswith(b"\x89PNG")

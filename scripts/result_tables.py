@@ -73,13 +73,16 @@ _KINDS = (
 
 
 def study_tables(name: str) -> str:
-    """All tables of a study, each below its title.
+    """All tables of a study, each below its title; of a study of one part only the table.
 
     Args:
         name: The file in docs/results, without ending.
     """
     study = _read(RESULTS / f"{name}.json")
-    return "\n\n".join(f"## {study['titles'][part]}\n\n{markdown(table)}" for part, table in study["tables"].items())
+    tables = {study["titles"][part]: markdown(table) for part, table in study["tables"].items()}
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    return "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
 
 
 def right_and_bad_skills(environment: str) -> str:
@@ -121,6 +124,17 @@ def chat_skills() -> str:
         for name, row in right.items()
     ]
     return _table(["", "tasks", "without", "right skill", "wrong skill", "right − without"], rows)
+
+
+def chat_types() -> str:
+    """Success by task type of the chat study's arms, means over seeds."""
+    (runs,) = _read(RESULTS / "chat.json")["runs"].values()
+    arms = list(dict.fromkeys(run["arm"] for run in runs))
+    rows = []
+    for kind in runs[0]["by_type"]:
+        rates = [[run["by_type"][kind] for run in runs if run["arm"] == arm] for arm in arms]
+        rows.append([f"`{kind}`", *(_short(sum(each) / len(each)) for each in rates)])
+    return _table(["", *arms], rows)
 
 
 def scaling() -> str:
@@ -198,13 +212,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "micro": lambda: study_tables("micro"),
     "chat": lambda: study_tables("chat"),
     "chat-skills": chat_skills,
+    "chat-types": chat_types,
     "in-short": in_short,
     **{f"skills-{name}": lambda name=name: right_and_bad_skills(name) for name in _TITLES},
     "scaling": scaling,
     "trust": simulated_trust,
 }
 PAGES = tuple(ROOT / "docs" / name for name in (
-    "results/micro.md", "when-does-the-teacher-help.md", "data-flow.md", "learner.md"
+    "results/micro.md", "results/chat.md", "when-does-the-teacher-help.md", "data-flow.md", "learner.md"
 ))  # fmt: skip
 
 

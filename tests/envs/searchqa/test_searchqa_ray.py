@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,22 @@ def test_an_actor_that_died_is_started_again(ray: Any, corpus: str) -> None:
     assert [found.id for found in retriever.search("word8", 3)] == ["p8"]
 
 
+def killed(ray: Any, actor: Any) -> Any:
+    """The actor, as soon as it is dead: `ray.kill` does not wait for that."""
+    ray.kill(actor)
+    with pytest.raises(ray.exceptions.RayActorError):
+        for _ in range(100):
+            ray.get(actor.info.remote(), timeout=60)
+            time.sleep(0.1)
+    return actor
+
+
 def test_an_actor_whose_restart_takes_longer_than_the_retries_is_waited_for(
     ray: Any, corpus: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retriever = ActorSearch(corpus, timeout=5.0, retries=0)
+    retriever = ActorSearch(corpus, retries=0)
     retriever.search("word7", 3)
-    dead = ray.get_actor(retriever.name, namespace=NAMESPACE)
-    ray.kill(dead)
+    dead = killed(ray, ray.get_actor(retriever.name, namespace=NAMESPACE))
     find, found = retriever._find, [dead, dead, dead]
     monkeypatch.setattr(retriever, "_find", lambda: found.pop() if found else find())
     assert [passage.id for passage in retriever.search("word8", 3)] == ["p8"]
@@ -79,8 +89,7 @@ def test_an_actor_that_stays_dead_is_an_error_in_bounded_time(
     ray: Any, corpus: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retriever = ActorSearch(corpus, timeout=0.1)
-    dead = retriever._find()
-    ray.kill(dead)
+    dead = killed(ray, retriever._find())
     monkeypatch.setattr(retriever, "_find", lambda: dead)
     with pytest.raises(SearchFailedError, match="did not come back in 1 s"):
         retriever.search("word", 3)

@@ -24,7 +24,7 @@ _INTERVAL_S = 10.0
 
 
 class LoggedProgress(Progress):
-    """Progress bars of rich; in a file or a pipe a line a task, at most every ten seconds and at its end.
+    """Progress bars of rich; in a file or a pipe, lines at its beginning, every ten seconds at most, and at its end.
 
     Args:
         columns: What is shown of a task; bars are left out of lines.

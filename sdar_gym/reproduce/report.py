@@ -57,9 +57,8 @@ def write_report(
     replace_text(output / "result.json", json.dumps(content, indent=1) + "\n")
     text = "\n\n".join(f"## {part.title}\n\n{markdown(tables[part.name])}" for part in parts) + "\n"
     replace_text(output / "tables.md", text)
-    replace_bytes(
-        output / "differences.png", figure({part.title: tables[part.name] for part in parts if part.in_figure})
-    )
+    shown = [part for part in parts if part.in_figure] or parts
+    replace_bytes(output / "differences.png", figure({part.title: tables[part.name] for part in shown}))
     return text
 
 

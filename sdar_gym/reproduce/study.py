@@ -63,7 +63,7 @@ class Part:
         base: The part whose chosen values hold for arms of the same name here, and whose runs count for an arm that is
             the same there; None to tune.
         baseline: Name of the arm that differences are to.
-        in_figure: Whether the study's figure shows it.
+        in_figure: Whether the study's figure shows it beside other parts.
     """
 
     name: str

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
+from ray.tune.error import TuneError
+from ray.tune.registry import get_trainable_cls, register_trainable
 
 from sdar_gym.algorithms.methods import Method, get_method
 from sdar_gym.algorithms.objectives.teacher import Weights
@@ -65,6 +67,14 @@ _RLLIB_NAMES: dict[str, dict[str, str]] = {
 }
 
 
+def _known_to_tune(algorithm: type) -> None:
+    """Registers the name again where another Ray instance of this process is over: it took its names with it."""
+    try:
+        get_trainable_cls("SDAR")
+    except TuneError:
+        register_trainable("SDAR", algorithm)
+
+
 class SDARConfig(AlgorithmConfig):
     """Configuration of SDAR and of every method that is a preset of the same learner.
 
@@ -86,6 +96,7 @@ class SDARConfig(AlgorithmConfig):
         from sdar_gym.algorithms.sdar.algorithm import SDAR
 
         super().__init__(algo_class=algo_class or SDAR)
+        _known_to_tune(SDAR)
         self.method = "sdar"
         for attribute, (_, kind) in _SECTIONS.items():
             setattr(self, attribute, kind())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +29,6 @@ from tiny_runs import (  # pyright: ignore[reportMissingImports]
     weights_of,
 )
 
-import sdar_gym.algorithms.sdar
 from sdar_gym.algorithms.sdar import SDAR, SDARConfig
 from sdar_gym.configs.schema import RunConfig
 from sdar_gym.configs.sections import PolicySettings
@@ -207,8 +205,8 @@ def test_grpo_needs_no_skills(build: Build) -> None:
 
 @pytest.fixture
 def registered() -> None:
-    """Importing registers the name; with a Ray instance of before, Ray forgot it."""
-    importlib.reload(sdar_gym.algorithms.sdar)
+    """Importing registers the name; a configuration does it again where a Ray instance of before took it along."""
+    SDARConfig()
 
 
 @pytest.mark.usefixtures("registered")

@@ -71,7 +71,10 @@ def search(arguments: argparse.Namespace) -> Any:
                 storage_path=arguments.storage,
                 stop={"training_iteration": arguments.updates},
                 checkpoint_config=tune.CheckpointConfig(
-                    checkpoint_frequency=arguments.interval, checkpoint_at_end=True, num_to_keep=2
+                    checkpoint_frequency=arguments.interval,
+                    checkpoint_at_end=True,
+                    # PBT copies a checkpoint while its trial goes on and would delete it.
+                    num_to_keep=None if arguments.scheduler == "pbt" else 2,
                 ),
                 failure_config=tune.FailureConfig(max_failures=3),
                 verbose=1,

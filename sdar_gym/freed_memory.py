@@ -1,6 +1,6 @@
 """Freed memory: gives back to the system what glibc keeps of freed tensors.
 
-Measured in a CPU run of a model of 135 million parameters: 10.4 GB before, 4.2 GB after.
+In one live CPU run of a model of 135 million parameters `malloc_trim` took 10.4 GB to 4.2 GB.
 """
 
 from __future__ import annotations

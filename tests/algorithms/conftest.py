@@ -1,12 +1,9 @@
-"""Random float64 batches, for identities that hold to rounding, and algorithms that end with their test."""
+"""Random float64 batches, for identities that hold to rounding."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,42 +15,6 @@ from sdar_gym.training.turn_batch import TurnBatch
 
 Batch = dict[str, torch.Tensor]
 LEAVES = ("logp_BT", "entropy_BT", "divergence_BT")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def ray_instance(request: pytest.FixtureRequest) -> Iterator[None]:
-    """One local Ray for all files here that ask for it; it ends after the last of them."""
-    # Only those who ask wait for these to be imported.
-    import ray
-
-    if not ray.is_initialized():
-        # Workers find the environments that tests define.
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.getenv("PYTHONPATH"))))
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield
-    asking = [item.path for item in request.session.items if "ray_instance" in getattr(item, "fixturenames", ())]
-    if not asking or asking[-1] == request.path:
-        ray.shutdown()
-
-
-@pytest.fixture
-def build() -> Iterator[Callable[[Any], Any]]:
-    """Builds algorithms from configurations and stops them when the test is over."""
-    built: list[Any] = []
-
-    def build_(config: Any) -> Any:
-        algorithm = config.build_algo()
-        built.append(algorithm)
-        return algorithm
-
-    yield build_
-    for algorithm in built:
-        algorithm.stop()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import torch
@@ -69,9 +69,6 @@ from sdar_gym.training.diagnostics import TokenDump, collect_diagnostics
 from sdar_gym.training.gap_correlation import GapAdvantageCorrelation
 from sdar_gym.training.pipeline import UpdatePipeline
 from sdar_gym.training.teacher_retirement import TeacherRetirement
-
-if TYPE_CHECKING:
-    pass
 
 # Component of a checkpoint with the state beside the weights.
 _LEARNED = "sdar_learned"

@@ -7,6 +7,7 @@ import glob
 import os
 import random
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -109,20 +110,28 @@ def fuzz(backend: str, count: int, seed: int) -> None:
         def state() -> tuple[int, int, set[int]]:
             return own_descriptors(), len(os.listdir(f"/proc/{server.pid}/fd")), set(processes.descendants(os.getpid()))
 
+        def settled() -> tuple[int, int, set[int]]:
+            """The state once the server has collected its sandboxes: it does so soon after they are gone."""
+            deadline, last = time.monotonic() + 10, None
+            while (now := state()) != last or processes.descendants(server.pid):
+                assert time.monotonic() < deadline, (last, now, processes.descendants(server.pid))
+                last = now
+                time.sleep(0.1)
+            return now
+
         def run_all(numbers: range) -> None:
             # No future a program: ten thousand of them would be what takes memory.
             list(threads.map(lambda part: [run(number) for number in part] and None, (numbers[::2], numbers[1::2])))
 
         run_all(range(min(count, 100)))
         gc.collect()
-        before, memory = state(), processes.resident_bytes(os.getpid())
+        before, memory = settled(), processes.resident_bytes(os.getpid())
         server_memory = processes.resident_bytes(server.pid)
         run_all(range(100, 100 + count))
         gc.collect()
-        processes_left = [pid for pid in processes.descendants(server.pid) if _runs(pid)]
-        assert processes_left == []
-        assert state()[:2] == before[:2]
-        assert {pid for pid in state()[2] - before[2] if _runs(pid)} == set()
+        after = settled()
+        assert after[:2] == before[:2]
+        assert {pid for pid in after[2] - before[2] if _runs(pid)} == set()
         assert _of_programs(tempfile.gettempdir()) == []
         assert not [name for name in os.listdir(server.folder) if name not in ("root", "errors")]
         assert processes.resident_bytes(os.getpid()) - memory < 16 * MEBIBYTE

@@ -18,13 +18,13 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sdar_gym.configs import load_config
-from sdar_gym.envs.alfworld.prompt import TEMPLATES as ALFWORLD
-from sdar_gym.envs.prompting import EpisodeView, PastTurn, parse_action
+from sdar_gym.envs.prompting import EpisodeView, PastTurn, prompt_template, skill_context
+from sdar_gym.envs.registry import entries, load_object
 from sdar_gym.envs.searchqa.text import read_call
 from sdar_gym.envs.tasks import load_panel
 from sdar_gym.skills import load_library
@@ -77,15 +77,19 @@ def outcome_of(name: str, call: Callable[[], Any], *, may_refuse: bool) -> str:
 
 
 def readers_of_text(draws: random.Random) -> dict[str, Callable[[], Any]]:
-    """Readers of text of models and environments."""
-    response = text(draws)
+    """Readers of text of models and environments: each environment's prompts, made from hostile texts, and parsers."""
+    response, think = text(draws), draws.random() < 0.5
     view = EpisodeView(text(draws, 5), (PastTurn(text(draws, 9), response),), text(draws, 9), (text(draws, 3),))
-    return {
-        "parse_action": lambda: parse_action(response, think=draws.random() < 0.5),
-        "read_call": lambda: read_call(response),
-        "alfworld window": lambda: ALFWORLD["window"].messages(view, window=2, skills=text(draws, 3), think=True),
-        "alfworld compact": lambda: ALFWORLD["compact"].messages(view, window=2, skills=text(draws, 3), think=False),
-    }
+    privileged = skill_context(text(draws, 3))
+    readers: dict[str, Callable[[], Any]] = {"read_call": lambda: read_call(response)}
+    for entry in entries():
+        for name in load_object(entry.prompt, "The prompt templates"):
+            one = prompt_template(entry.id, name)
+            readers[f"{entry.id}, {name}, prompt"] = lambda one=one: one.messages(
+                view, window=2, think=think, privileged=privileged
+            )
+            readers[f"{entry.id}, {name}, response"] = lambda one=one: one.parse(response, think=think)
+    return readers
 
 
 def readers_of_files(good: dict[str, tuple[str, bytes, Callable[[Path], Any]]], draws: random.Random, folder: Path):
@@ -140,12 +144,16 @@ def good_files(folder: Path) -> dict[str, tuple[str, bytes, Callable[[Path], Any
     }
 
 
-def main() -> None:
-    """Read everything, and print the counts."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read everything, print the counts, and return the exit status.
+
+    Args:
+        arguments: Of the command line; None for those of this process.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     draws = random.Random(options.seed)
     counts: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
@@ -174,9 +182,8 @@ def main() -> None:
     total = sum(counts.values())
     read, refused = counts["read"], counts["refused"]
     print(f"{read + refused} of {total} read or refused with a clear message ({read} read, {refused} refused)")
-    if counts["wrong"]:
-        raise SystemExit(1)
+    return int(bool(counts["wrong"]))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,10 +30,11 @@ def index_command(corpus: Path, output: Path, backend: str, k1: float, b: float)
     )
     begun = time.monotonic()
     with LoggedProgress(*columns, console=Terminal(stderr=True), transient=True) as progress:
-        bar = progress.add_task(f"indexing with {backend}", total=_STEPS, passages=0)
+        # Shown with the first report, so that an error before the work is alone.
+        bar = progress.add_task(f"indexing with {backend}", total=_STEPS, passages=0, visible=False)
 
         def report(documents: int, fraction: float) -> None:
-            progress.update(bar, completed=fraction * _STEPS, passages=documents)
+            progress.update(bar, completed=fraction * _STEPS, passages=documents, visible=True)
 
         manifest = build_folder(corpus, output, backend, k1=k1, b=b, report=report)
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())

@@ -42,7 +42,8 @@ def build_folder(
         backend: `lucene`, or `bm25s` for up to some 100,000 passages.
         k1: BM25 term-frequency saturation.
         b: BM25 length normalization.
-        report: Called every 1,000 passages, and at the end, with the passages done and the share of the corpus read.
+        report: Called with the passages done and the share of the corpus read: once what can be checked before is
+            checked, every 1,000 passages, and at the end.
 
     Returns:
         The manifest of the folder.
@@ -63,6 +64,7 @@ def build_folder(
             raise IndexFolderError(f"{target} is not empty; choose another folder, or remove it first.")
         target.parent.mkdir(parents=True, exist_ok=True)
         with fresh_sibling(target) as partial:
+            report(0, 0.0)
             manifest = _build(source, partial, kind, k1, b, report)
             manifest.save(partial)
             if target.exists():

@@ -94,5 +94,7 @@ def test_a_configuration_plays_and_updates(
     assert (played["episodes"], played["failed_episodes"], played["prompt_too_long"]) == (4, 0, 0)
     assert played["teacher_too_long"] == 0 and played["response_tokens"] > 0
     learned = learner_metrics(result)
-    assert math.isfinite(learned["policy_loss"]) and math.isfinite(learned["kl"])
+    assert math.isfinite(learned["policy_loss"])
+    # Without a cost of it nobody reads the reference.
+    assert math.isfinite(learned["kl"]) if run.objective.kl_coeff else "kl" not in learned
     assert not equal(before, weights_of(algorithm))

@@ -106,6 +106,21 @@ def in_short() -> str:
     return _table(["", *_KINDS], [["GRPO", *alone], *rows])
 
 
+def differences(part: str) -> str:
+    """Success of a part's arms, and the differences to its baseline.
+
+    Args:
+        part: Part of the micro study.
+    """
+    study = _read(RESULTS / "micro.json")
+    baseline, table = study["baselines"][part], study["tables"][part]
+    rows = [
+        [row["arm"], f"{_short(row['success'])} ± {_short(row['success_half'])}", _difference(table, row["arm"])]
+        for row in sorted(table, key=lambda row: row["arm"] != baseline)
+    ]
+    return _table(["", "success", f"− {baseline}"], rows)
+
+
 def chat_skills() -> str:
     """Success of the chat study's start without skills, with the right and with wrong ones."""
     right, wrong = (
@@ -215,6 +230,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "chat-types": chat_types,
     "in-short": in_short,
     **{f"skills-{name}": lambda name=name: right_and_bad_skills(name) for name in _TITLES},
+    "ablations-alfworld": lambda: differences("alfworld-ablations"),
+    "large-batch": lambda: differences("alfworld-64-episodes"),
     "scaling": scaling,
     "trust": simulated_trust,
 }

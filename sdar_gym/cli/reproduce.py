@@ -37,7 +37,7 @@ def reproduce_micro(
     if unknown:
         raise ConfigError(f"There is no part {unknown[0]}; the parts are {', '.join(known)}.")
     parts = [known[name] for name in only or known]
-    command = f"sdar-gym reproduce micro --only {' --only '.join(part.name for part in parts)} --seeds {seeds}"
+    command = " ".join(["sdar-gym reproduce micro", *(f"--only {name}" for name in only), f"--seeds {seeds}"])
     _study(parts, seeds, tuning_seeds, jobs, output, changes, command)
 
 

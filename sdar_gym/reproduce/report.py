@@ -37,12 +37,17 @@ def write_report(
         The tables.
     """
     tables = {part.name: part_table(part, runs[part.name]) for part in parts}
-    every = [row for rows in (*tuning.values(), *runs.values()) for row in rows]
+    # Parts share the runs of arms that are the same.
+    every = {
+        (row["part"], row["arm"], row["value"], row["seed"], row["stage"]): row
+        for rows in (*tuning.values(), *runs.values())
+        for row in rows
+    }
     content = {
         "command": command,
         "titles": {part.name: part.title for part in parts},
         "machine": {"system": platform.platform(), "cpus": os.cpu_count()},
-        "cpu_seconds": sum(row["cpu_seconds"] for row in every),
+        "cpu_seconds": sum(row["cpu_seconds"] for row in every.values()),
         "arms": {part.name: {arm.name: list(arm.changes) for arm in part.arms} for part in parts},
         "shared": {part.name: [part.setting.config, *part.setting.changes] for part in parts},
         "panels": {

@@ -54,7 +54,7 @@ def test_a_part_is_played_written_and_not_played_again(
     assert run(monkeypatch, *command) == 0
     assert "| sdar, by share |" in capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
-    assert len(result["runs"]["alfworld-wrong"]) == 10
+    assert len(result["runs"]["alfworld-wrong"]) == 2 * len(result["arms"]["alfworld-wrong"])
     assert result["panels"]["alfworld-wrong"]["test"][0] == "evaluation.split=valid_seen"
     assert (tmp_path / "differences.png").read_bytes().startswith(b"\x89PNG")
     log = (tmp_path / "runs.jsonl").read_text()

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdar_gym.reproduce.runs import run_key
+
 
 def runs_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All runs of a result, each once: parts share those of arms that are the same.
@@ -22,7 +24,7 @@ def runs_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         result: Content of a study's `result.json`.
     """
     rows = [row for group in (result["tuning"], result["runs"]) for part in group.values() for row in part]
-    return list({(row["part"], row["arm"], row["value"], row["seed"], row["stage"]): row for row in rows}.values())
+    return list({run_key(row): row for row in rows}.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

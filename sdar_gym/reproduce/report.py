@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sdar_gym.files import replace_bytes, replace_text
+from sdar_gym.reproduce.runs import run_key
 from sdar_gym.reproduce.study import Part
 from sdar_gym.reproduce.tables import markdown, part_table
 
@@ -38,11 +39,7 @@ def write_report(
     """
     tables = {part.name: part_table(part, runs[part.name]) for part in parts}
     # Parts share the runs of arms that are the same.
-    every = {
-        (row["part"], row["arm"], row["value"], row["seed"], row["stage"]): row
-        for rows in (*tuning.values(), *runs.values())
-        for row in rows
-    }
+    every = {run_key(row): row for rows in (*tuning.values(), *runs.values()) for row in rows}
     content = {
         "command": command,
         "titles": {part.name: part.title for part in parts},

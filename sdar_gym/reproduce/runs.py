@@ -28,6 +28,18 @@ class StudyError(ValueError):
     """A log of a study that cannot be read, or a run that failed."""
 
 
+def run_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What identifies a run, as `Job.key` does.
+
+    Args:
+        row: Result of a run.
+
+    Raises:
+        KeyError: It is none.
+    """
+    return row["part"], row["arm"], row["value"], row["seed"], row["stage"]
+
+
 def read_log(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The finished runs of a study by the key of their job; an incomplete last line is left out.
 
@@ -46,7 +58,7 @@ def read_log(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
             if not line.endswith("\n"):
                 break
             row = json.loads(line)
-            rows[row["part"], row["arm"], row["value"], row["seed"], row["stage"]] = row
+            rows[run_key(row)] = row
     except (*DAMAGED, ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path} is no log of a study: {first_line(error)}. Move it away to begin again.") from error
     return rows
